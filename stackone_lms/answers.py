@@ -1,0 +1,239 @@
+"""What an answer means: the decoded value, or a failure and what to do about it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+from .decode import unfinished
+from .endpoint import Args, Operation
+from .errors import (
+    APIStatusError,
+    DecodeError,
+    IdMismatchError,
+    RedirectError,
+    StackOneError,
+    UnexpectedResponseError,
+    class_for,
+    printable,
+)
+from .guard import parse
+from .retry import parse_retry_after
+from .transport.base import Reply
+
+R = TypeVar("R")
+
+
+class Failure:
+    """Why a request did not succeed.
+
+    Attributes:
+        error: What the caller gets, unless a retry helps.
+        sent: Whether the server may have executed the request.
+        most: How many retries it is worth; None for as many as the policy allows.
+        throttled: Whether the server asks for less.
+        key_wide: Whether it asks that of the whole API key, not only of the account.
+        retry_after: Seconds that it asks to wait.
+        fresh: Whether the connection is out of step and must not be used again.
+    """
+
+    __slots__ = ("error", "fresh", "key_wide", "most", "retry_after", "sent", "throttled")
+
+    def __init__(
+        self,
+        error: StackOneError,
+        *,
+        sent: bool = True,
+        most: int | None = None,
+        throttled: bool = False,
+        key_wide: bool = False,
+        retry_after: float | None = None,
+        fresh: bool = False,
+    ) -> None:
+        self.error, self.sent, self.most, self.throttled = error, sent, most, throttled
+        self.key_wide, self.retry_after, self.fresh = key_wide, retry_after, fresh
+
+
+def judge(
+    operation: Operation[R],
+    args: Args,
+    reply: Reply,
+    keep_unknown: bool,
+    scrub: Callable[[bytes], bytes],
+    wall: Callable[[], float],
+) -> R | Failure:
+    """Decode the answer, or say what is wrong with it."""
+    status = reply.status
+    if not 200 <= status < 300:
+        return _refused(reply, scrub, wall) if status >= 400 else _odd_status(reply)
+    body = reply.body
+    if not body or body.isspace():
+        if operation.method == "DELETE":
+            return operation.decoder(b'{"statusCode":%d}' % status)
+        error = UnexpectedResponseError(f"the answer is empty ({status})", **_about(reply), body=body)
+        return Failure(error, most=0 if status == 204 else 1)
+    if status == 204:
+        # A body where there can be none; nothing on this connection can be trusted.
+        error = UnexpectedResponseError("a 204 answer came with a body", **_about(reply), body=scrub(body))
+        return Failure(error, most=0, fresh=True)
+    try:
+        answer = operation.decoder(body, keep_unknown=keep_unknown)
+    except DecodeError as problem:
+        failed = problem
+    else:
+        wrong = _wrong_id(operation, args, reply, answer) if operation.checks_id else None
+        return answer if wrong is None else wrong
+    return _undecodable(reply, failed, scrub, wall)
+
+
+def _about(reply: Reply) -> dict[str, Any]:
+    return {"status": reply.status, "request_id": reply.headers.get("x-request-id")}
+
+
+def _undecodable(
+    reply: Reply, problem: DecodeError, scrub: Callable[[bytes], bytes], wall: Callable[[], float]
+) -> Failure:
+    body = scrub(reply.body)
+    try:
+        value: Any = parse(body)
+    except DecodeError:
+        # A cut answer may come whole the next time; one that is something else (a login page) will not.
+        text = printable(body[:800].decode("utf-8", "replace"))
+        error = DecodeError(f"{problem.message}; it begins: {text}", path=problem.path, body=body, **_about(reply))
+        return Failure(error, most=1 if unfinished(body) else 0)
+    if isinstance(value, dict) and "data" not in value:
+        fields = cast("dict[str, Any]", value)
+        code = fields.get("statusCode")
+        if isinstance(code, int) and code >= 400 and "message" in fields:
+            if reply.headers.get("Preference-Applied", "") == "heartbeat" or reply.body[:1].isspace():
+                # With heartbeats the status line is sent before the result is known.
+                return _refused(Reply(code, reply.headers, reply.body), scrub, wall)
+            message = f"an error ({code}) came as a success: {printable(str(fields['message']))}"
+            return Failure(UnexpectedResponseError(message, body=body, **_about(reply)), most=0)
+    return Failure(DecodeError(problem.message, path=problem.path, body=body, **_about(reply)), most=0)
+
+
+def _odd_status(reply: Reply) -> Failure:
+    status, location = reply.status, reply.headers.get("Location")
+    if 300 <= status < 400 and status != 304:
+        shown = _plain_location(location)
+        message = f"the server redirects ({status}) to {shown}" if shown else f"the server redirects ({status})"
+        error: StackOneError = RedirectError(f"{message}; redirects are not followed", location=shown, **_about(reply))
+    else:
+        error = UnexpectedResponseError(f"unexpected status {status}", **_about(reply))
+    return Failure(error, most=0)
+
+
+def _plain_location(location: str | None) -> str | None:
+    if not location:
+        return None
+    try:
+        parts = urlsplit(location)
+        host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
+    except ValueError:
+        return None
+    return printable(f"{parts.scheme}://{host}{parts.path}" if parts.scheme else f"{host}{parts.path}") or None
+
+
+_RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+
+
+def _refused(reply: Reply, scrub: Callable[[bytes], bytes], wall: Callable[[], float]) -> Failure:
+    status, body = reply.status, scrub(reply.body)
+    content: Any
+    try:
+        content = parse(body)
+    except DecodeError:
+        content = body.decode("utf-8", "replace")
+    fields = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+    code = _text(fields.get("errorCode")) or _text(fields.get("error_code"))
+    given: Any = fields.get("provider_errors") or fields.get("providerErrors")
+    provider_errors: list[dict[str, Any]] = []
+    if isinstance(given, list):
+        provider_errors += [e for e in cast("list[Any]", given) if isinstance(e, dict)]
+    kind = class_for(status, code)
+    again = status in _RETRIED
+    retry_after = parse_retry_after(reply.headers.get("Retry-After"), reply.headers.get("Date"), now=wall())
+    error: APIStatusError = kind(
+        _text(fields.get("message")) or _reason(status),
+        body=content,
+        error_code=code,
+        provider_errors=provider_errors,
+        timestamp=_text(fields.get("timestamp")),
+        retry_after=retry_after,
+        retryable=again,
+        **_about(reply),
+    )
+    return Failure(
+        error,
+        # A 429 was turned away before anything was done; any other error may come after the deed.
+        sent=status != 429,
+        most=None if again else 0,
+        throttled=status in {429, 503},
+        key_wide=status == 429 and not provider_errors,
+        retry_after=retry_after,
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"status {status}"
+
+
+def _wrong_id(operation: Operation[Any], args: Args, reply: Reply, answer: Any) -> Failure | None:
+    asked = args.ids[-1]
+    data = answer.data
+    if data.id == asked:
+        return None
+    narrowed = isinstance(args.query, Mapping) and bool(args.query.get("fields"))
+    if is_same_record(asked, data.id, data.remote_id, narrowed=narrowed):
+        return None
+    error = IdMismatchError(
+        f"{operation.name} asked for {asked!r:.100} and got {data.id!r:.100}",
+        expected=asked,
+        received=data.id,
+        **_about(reply),
+    )
+    return Failure(error, most=1, fresh=True)
+
+
+_STACKONE_ID = "c28xIQ"  # base64url("so1!"), with which every id of StackOne's own begins
+
+
+def is_same_record(asked: str, id: str | None, remote_id: str | None, *, narrowed: bool) -> bool:
+    """Tell whether an answer can be about the record asked for.
+
+    Providers' own ids are accepted wherever StackOne's are; then the answer has StackOne's in `id`, which holds the
+    provider's, and the provider's in `remote_id`. With `fields` either may be missing.
+    """
+    if asked in (id, remote_id):
+        return True
+    if id is not None and _inner_id(id) == f"id:{asked}":
+        return True
+    if not narrowed:
+        return False
+    return (
+        id is None
+        if asked.startswith(_STACKONE_ID)
+        else remote_id is None and (id is None or id.startswith(_STACKONE_ID))
+    )
+
+
+def _inner_id(id: str) -> str | None:
+    if not id.startswith(_STACKONE_ID):
+        return None
+    try:
+        packed = id[len(_STACKONE_ID) :]
+        return base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)).decode()
+    except (binascii.Error, ValueError):
+        return None

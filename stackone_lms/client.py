@@ -1,0 +1,270 @@
+"""`AsyncClient`: the whole API on one object, and cheap views of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from os import PathLike
+from random import random as random_number
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypedDict, TypeVar, Unpack
+
+from . import configuration as conf
+from .core import Core, Settings
+from .endpoint import Aio, Args, C_co, Operation
+from .errors import ConfigurationError, InvalidArgumentError
+from .limiter import Clock, Sleep
+from .options import RateLimit, RetryPolicy, Timeout
+from .resources import Completions
+from .transport.base import Transport
+
+if TYPE_CHECKING:
+    import ssl
+
+    import aiohttp
+
+R = TypeVar("R")
+
+MAX_BODY = 32 * 1024 * 1024
+MAX_CONCURRENCY = 100
+
+
+class ViewOptions(TypedDict, total=False):
+    """What `with_options` changes."""
+
+    account_id: str | None
+    """The linked account (`x-account-id`)."""
+    timeout: Timeout
+    """Time limits."""
+    retry: RetryPolicy
+    """Retry rules; the budget stays the client's."""
+    heartbeat: bool
+    """Ask for newlines while a call is slow (`Prefer: heartbeat`)."""
+    keep_unknown: bool
+    """Keep fields that the models do not declare, in `.extra`."""
+
+
+class Scope(Aio):
+    """The carrier of one view: the shared core with the view's settings."""
+
+    def __init__(self, core: Core, settings: Settings) -> None:
+        self.core, self.settings = core, settings
+
+    def carry(self, operation: Operation[R], args: Args, /) -> Coroutine[Any, Any, R]:
+        """Perform one call."""
+        return self.core.call(self.settings, operation, args)
+
+
+class BaseClient(Generic[C_co]):
+    """What both clients share: the constructor, the resources, the views."""
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        account_id: str | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: Timeout = Timeout(),  # noqa: B008 (frozen)
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 (frozen)
+        rate_limit: RateLimit | None = RateLimit(1000, per=60.0),  # noqa: B008 (frozen)
+        max_concurrency: int = MAX_CONCURRENCY,
+        max_body: int = MAX_BODY,
+        heartbeat: bool = False,
+        keep_unknown: bool = False,
+        user_agent: str | None = None,
+        proxy: str | None = None,
+        ca_bundle: str | PathLike[str] | None = None,
+        client_cert: str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        session: aiohttp.ClientSession | None = None,
+        transport: Transport | None = None,
+        clock: Clock = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+        random: Callable[[], float] = random_number,
+    ) -> None:
+        """Make a client; no I/O, and no event loop needed.
+
+        Args:
+            api_key: The API key; default: STACKONE_API_KEY.
+            account_id: The linked account; default: STACKONE_ACCOUNT_ID. `with_options(account_id=...)` makes views
+                of other accounts that share everything else.
+            base_url: Default: STACKONE_BASE_URL, then `https://api.stackone.com`. Plain http only for loopback.
+            timeout: Time limits.
+            retry: Retry rules.
+            rate_limit: Client-side limit of the API key, over all accounts; None switches it off. The documented
+                limit of the API is 1000 requests a minute.
+            max_concurrency: Requests under way at once.
+            max_body: Most bytes of a decompressed answer.
+            heartbeat: Ask for newlines while a call is slow (`Prefer: heartbeat`).
+            keep_unknown: Keep fields that the models do not declare, in `.extra`.
+            user_agent: Your own product, put before the package's `User-Agent`.
+            proxy: Proxy URL; default: HTTPS_PROXY and NO_PROXY, for https only.
+            ca_bundle: PEM file of CAs to trust besides the system's.
+            client_cert: PEM file with certificate and key, or a pair of files.
+            ssl_context: TLS settings of your own, instead of the two above.
+            session: An `aiohttp.ClientSession` of yours to send with; it stays yours to close.
+            transport: Something to put in the place of the network, such as `stackone_lms.testing.InMemoryTransport`.
+            clock: Monotonic seconds; for tests.
+            sleep: Suspends for so many seconds; for tests.
+            random: Numbers from 0 to 1, for jitter; for tests.
+
+        Raises:
+            ConfigurationError: Something is missing or cannot work.
+        """
+        url = conf.check_base_url(base_url)
+        key = conf.check_api_key(api_key)
+        # A closure, so that no attribute shows the key.
+        self._headers_and_scrubber = conf.account_headers(key, conf.check_user_agent(user_agent))
+        origin, prefix = f"{url.scheme}://{url.netloc}", url.path.rstrip("/")
+        self.base_url = origin + prefix
+        chosen_proxy, make_ssl = (
+            conf.choose_proxy(proxy, url),
+            _ssl_maker(ca_bundle, client_cert, ssl_context),
+        )
+        for name, value in {"max_concurrency": max_concurrency, "max_body": max_body}.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigurationError(f"{name} must be a whole number, 1 or more")
+        if rate_limit is not None and not isinstance(rate_limit, RateLimit):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError("rate_limit must be a RateLimit or None")
+        if transport is not None and not isinstance(transport, Transport):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError("transport must be a Transport")
+
+        def make_transport() -> Transport:
+            if transport is not None:
+                return transport
+            from .transport.aiohttp import AiohttpTransport  # noqa: PLC0415 (aiohttp is imported at the first use)
+
+            return AiohttpTransport(origin, ssl_context=make_ssl, proxy=chosen_proxy, session=session)
+
+        given: ViewOptions = {
+            "account_id": conf.from_environment(account_id, "STACKONE_ACCOUNT_ID"),
+            "timeout": timeout,
+            "retry": retry,
+            "heartbeat": heartbeat,
+            "keep_unknown": keep_unknown,
+        }
+        settings = self._make_settings(given, ConfigurationError)
+        core = Core(
+            make_transport,
+            prefix=prefix,
+            rate_limit=rate_limit,
+            max_concurrency=max_concurrency,
+            max_body=max_body,
+            budget=retry.budget,
+            clock=clock,
+            sleep=sleep,
+            random=random,
+        )
+        self._become(Scope(core, settings))
+
+    def _become(self, scope: Scope) -> None:
+        self._scope = scope
+        carrier = self._carrier(scope)
+        self.completions = Completions(carrier)
+
+    def _carrier(self, scope: Scope) -> C_co:
+        raise NotImplementedError
+
+    def _make_settings(self, options: ViewOptions, kind: type[ConfigurationError | InvalidArgumentError]) -> Settings:
+        account_id, timeout, retry = options.get("account_id"), options.get("timeout"), options.get("retry")
+        heartbeat, keep_unknown = options.get("heartbeat"), options.get("keep_unknown")
+        if account_id is not None:
+            conf.check_token(account_id, "the account id", kind)
+        if not isinstance(timeout, Timeout):
+            raise kind(f"timeout must be a Timeout, not {type(timeout).__name__}")
+        if not isinstance(retry, RetryPolicy):
+            raise kind(f"retry must be a RetryPolicy, not {type(retry).__name__}")
+        if not isinstance(heartbeat, bool) or not isinstance(keep_unknown, bool):
+            raise kind("heartbeat and keep_unknown must be True or False")
+        headers, scrub = self._headers_and_scrubber(account_id, heartbeat)
+        return Settings(
+            account_id=account_id,
+            timeout=timeout,
+            retry=retry,
+            heartbeat=heartbeat,
+            keep_unknown=keep_unknown,
+            headers=headers,
+            scrub=scrub,
+        )
+
+    def with_options(self, **options: Unpack[ViewOptions]) -> Self:
+        """Return a view with other options, which shares session, rate limit and retry budget with this client.
+
+        A view costs microseconds and needs no closing; closing any of them closes them all.
+
+        Args:
+            **options: `account_id`, `timeout`, `retry`, `heartbeat`, `keep_unknown`; those not given stay.
+
+        Raises:
+            InvalidArgumentError: A value cannot be used.
+            TypeError: An option is unknown.
+        """
+        allowed = ViewOptions.__annotations__.keys()
+        if not options.keys() <= allowed:
+            unknown = min(options.keys() - allowed)
+            raise TypeError(
+                f"with_options() got an unexpected keyword argument {unknown!r}; allowed: {', '.join(allowed)}"
+            )
+        now = self._scope.settings
+        merged: ViewOptions = {
+            "account_id": now.account_id,
+            "timeout": now.timeout,
+            "retry": now.retry,
+            "heartbeat": now.heartbeat,
+            "keep_unknown": now.keep_unknown,
+            **options,
+        }
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._become(Scope(self._scope.core, self._make_settings(merged, InvalidArgumentError)))
+        return view
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed."""
+        return self._scope.core.closed
+
+    def __repr__(self) -> str:
+        account = "***" if self._scope.settings.account_id is not None else None
+        return f"{type(self).__name__}(base_url={self.base_url!r}, api_key=***, account_id={account})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot be copied or pickled; make one in each process")
+
+
+def _ssl_maker(ca_bundle: Any, client_cert: Any, ssl_context: Any) -> Callable[[], ssl.SSLContext] | None:
+    bundle, pair = conf.check_file(ca_bundle, "ca_bundle"), conf.client_certificate(client_cert)
+    if ssl_context is not None:
+        if bundle is not None or pair is not None:
+            raise ConfigurationError("ssl_context excludes ca_bundle and client_cert: load them into the context")
+        return lambda: ssl_context
+    if bundle is None and pair is None:
+        return None
+
+    def make() -> ssl.SSLContext:
+        from .transport.aiohttp import make_ssl_context  # noqa: PLC0415 (aiohttp is imported at the first use)
+
+        return make_ssl_context(bundle, pair)
+
+    return make
+
+
+class AsyncClient(BaseClient[Aio]):
+    """A client of the StackOne Unified LMS API, for asyncio.
+
+    Constructing needs no running event loop and does no I/O. The session is made on the first call, and the client
+    stays on that call's loop. Use `async with`, or call `aclose()`.
+    """
+
+    def _carrier(self, scope: Scope) -> Aio:
+        return scope
+
+    async def aclose(self) -> None:
+        """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""
+        await self._scope.core.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

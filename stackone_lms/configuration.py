@@ -1,0 +1,208 @@
+"""What a client is constructed with, checked and completed from the environment, before any I/O."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+from urllib import request as urllib_request
+from urllib.parse import SplitResult, urlsplit
+
+from ._version import __version__
+from .errors import ConfigurationError, InvalidArgumentError, printable
+from .transport.base import Secret
+
+Scrub = Callable[[bytes], bytes]
+"""Blots secrets out of what a server echoed."""
+
+DEFAULT_BASE_URL = "https://api.stackone.com"
+
+
+def from_environment(value: str | None, variable: str) -> str | None:
+    """Return `value`, or the environment variable if it is None; an empty variable counts as missing."""
+    return value if value is not None else os.environ.get(variable) or None
+
+
+def check_token(value: Any, what: str, kind: type[ConfigurationError | InvalidArgumentError]) -> str:
+    """Return `value` if it can be a header value: visible ASCII, not empty. The message never shows it."""
+    if not isinstance(value, str):
+        raise kind(f"{what} must be a string, not {type(value).__name__}")
+    if not value:
+        raise kind(f"{what} is empty")
+    if any(not "!" <= c <= "~" for c in value):
+        raise kind(f"{what} holds white space, control characters or letters outside ASCII")
+    return value
+
+
+def check_api_key(api_key: str | None) -> str:
+    """Return the API key, from STACKONE_API_KEY if it is None.
+
+    Raises:
+        ConfigurationError: There is none, or it cannot be one.
+    """
+    key = from_environment(api_key, "STACKONE_API_KEY")
+    if key is None:
+        raise ConfigurationError("no API key: pass api_key= or set STACKONE_API_KEY")
+    check_token(key, "the API key", ConfigurationError)
+    if ":" in key:
+        raise ConfigurationError("the API key holds a colon, which Basic auth cannot carry in a user name")
+    return key
+
+
+def basic(api_key: str) -> str:
+    """Return the Authorization header: the key as user name, no password."""
+    return Secret("Basic " + base64.b64encode(f"{api_key}:".encode("ascii")).decode("ascii"))
+
+
+def scrubber(api_key: str, account_id: str | None) -> Scrub:
+    """Return a function that blots the key and the account id out of what a server echoes."""
+    secrets = [
+        api_key,
+        base64.b64encode(f"{api_key}:".encode()).decode(),
+        base64.b64encode(api_key.encode()).decode(),
+    ]
+    # A very short account id would blot out parts of words and numbers that have nothing to do with it.
+    if account_id is not None and len(account_id) >= 4:
+        secrets.append(account_id)
+    needles = [secret.encode("ascii") for secret in secrets]
+
+    def scrub(body: bytes) -> bytes:
+        for needle in needles:
+            if needle in body:
+                body = body.replace(needle, b"***")
+        return body
+
+    return scrub
+
+
+def check_base_url(base_url: str | None) -> SplitResult:
+    """Return the base URL taken apart, from STACKONE_BASE_URL if it is None, then the API's own.
+
+    Raises:
+        ConfigurationError: It is not https (plain http is for loopback only), or has user info, query or fragment.
+    """
+    given: Any = from_environment(base_url, "STACKONE_BASE_URL") or DEFAULT_BASE_URL
+    if not isinstance(given, str):
+        raise ConfigurationError(f"base_url must be a string, not {type(given).__name__}")
+    if any(c <= " " or c == "\\" or not c.isascii() or c == "\x7f" for c in given):
+        raise ConfigurationError("base_url holds white space, control characters, a backslash or letters outside ASCII")
+    try:
+        url = urlsplit(given)
+        host, _ = url.hostname, url.port
+    except ValueError as error:
+        raise ConfigurationError(f"base_url is no URL: {error}") from None
+    if url.username is not None or url.password is not None:
+        raise ConfigurationError("base_url must not hold user info; the key goes into api_key=")
+    if url.scheme not in {"http", "https"} or not host:
+        raise ConfigurationError(f"base_url must look like {DEFAULT_BASE_URL}, not {printable(given, 80)!r}")
+    if url.query or url.fragment or given.endswith(("?", "#")):
+        raise ConfigurationError("base_url must not have a query or a fragment")
+    if any(part in {".", ".."} for part in url.path.split("/")):
+        raise ConfigurationError("base_url must not have dot segments")
+    if url.scheme == "http" and not is_loopback(host):
+        raise ConfigurationError("base_url must be https: plain http would show the API key to the network")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name means this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def choose_proxy(proxy: str | None, url: SplitResult) -> str | None:
+    """Return the proxy for a base URL.
+
+    An explicit one always; else HTTPS_PROXY, unless NO_PROXY names the host. Only for https: through an http proxy
+    a plain http request would show the key.
+
+    Raises:
+        ConfigurationError: The proxy is no http or https URL.
+    """
+    if proxy is None and url.scheme == "https":
+        environment = urllib_request.getproxies_environment()
+        bypass: Any = urllib_request.proxy_bypass_environment  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        if not bypass(url.hostname or "", environment):
+            proxy = environment.get("https") or environment.get("all")
+    if proxy is None:
+        return None
+    try:
+        parts = urlsplit(proxy)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigurationError("the proxy must be an http:// or https:// URL (HTTPS_PROXY or proxy=)")
+    return Secret(proxy)
+
+
+def check_user_agent(user_agent: str | None) -> str:
+    """Return the User-Agent: the package, Python and aiohttp with their versions, after the caller's own if given."""
+    own = (
+        f"stackone-lms-python/{__version__} (Python/{platform.python_version()}; {sys.platform}; aiohttp/{_aiohttp()})"
+    )
+    if user_agent is None:
+        return own
+    if not isinstance(user_agent, str) or not user_agent.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError("user_agent must be a non-empty string")
+    if any(not " " <= c <= "~" for c in user_agent):
+        raise ConfigurationError("user_agent holds control characters or letters outside ASCII")
+    return f"{user_agent.strip()} {own}"
+
+
+def _aiohttp() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 (slow to import, needed once)
+
+    return version("aiohttp")
+
+
+def check_file(value: Any, what: str) -> str | None:
+    """Return the path of a file that has to exist, None for None."""
+    if value is None:
+        return None
+    path = Path(value)
+    if not path.is_file():
+        raise ConfigurationError(f"{what}: there is no file {str(path)!r:.200}")
+    return str(path)
+
+
+def client_certificate(value: Any) -> tuple[str, str | None] | None:
+    """Return certificate and key file of `client_cert`: one path, or two."""
+    if value is None:
+        return None
+    pair = cast("tuple[Any, ...]", value if isinstance(value, tuple) else (value, None))
+    if len(pair) != 2:
+        raise ConfigurationError("client_cert must be a path, or a pair of paths: certificate and key")
+    certificate = check_file(pair[0], "client_cert")
+    if certificate is None:
+        raise ConfigurationError("client_cert must name a certificate")
+    return certificate, check_file(pair[1], "client_cert")
+
+
+def account_headers(api_key: str, user_agent: str) -> Callable[[str | None, bool], tuple[Mapping[str, str], Scrub]]:
+    """Return a function from account id and heartbeat to all headers of a request, and a scrubber for its answers."""
+    authorization = basic(api_key)
+
+    def make(account_id: str | None, heartbeat: bool) -> tuple[Mapping[str, str], Scrub]:
+        headers = {
+            "Authorization": authorization,
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": user_agent,
+        }
+        if account_id is not None:
+            headers["x-account-id"] = Secret(account_id)
+        if heartbeat:
+            headers["Prefer"] = "heartbeat"
+        return headers, scrubber(api_key, account_id)
+
+    return make

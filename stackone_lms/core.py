@@ -1,0 +1,315 @@
+"""The call: admission, attempts, judgement of answers, retries, all under one deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from random import random
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from . import answers
+from .admission import Admission
+from .endpoint import Args, Operation
+from .errors import (
+    APITimeoutError,
+    ClientClosedError,
+    ConnectionLostError,
+    ForkedError,
+    WrongLoopError,
+)
+from .limiter import Clock, Limiter, Sleep
+from .models.base import Answer, ResponseInfo, attach
+from .options import RateLimit, RetryPolicy, Timeout
+from .query import encode_id, encode_query
+from .retry import Budget, backoff
+from .transport.base import ExchangeError, Reply, Request, Transport, Watch
+from .watchdog import Watchdog
+
+R = TypeVar("R")
+
+log = logging.getLogger("stackone_lms")
+
+_FOREVER = float("inf")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What may differ from one view of a client to the next."""
+
+    account_id: str | None
+    timeout: Timeout
+    retry: RetryPolicy
+    heartbeat: bool
+    keep_unknown: bool
+    headers: Mapping[str, str]
+    scrub: Callable[[bytes], bytes]
+
+    def __repr__(self) -> str:
+        return f"Settings(timeout={self.timeout}, retry={self.retry}, heartbeat={self.heartbeat})"
+
+
+class Core:
+    """What all views of a client share: session, limiter, retry budget, slots, and the calls under way.
+
+    Args:
+        transport: Makes the transport, when it is first needed.
+        prefix: Path of the base URL, without a slash at its end.
+        rate_limit: Client-side limit, or None.
+        max_concurrency: Requests under way at once.
+        max_body: Most bytes of an answer.
+        budget: Size of the retry budget.
+        clock: Monotonic seconds.
+        sleep: Suspends for so many seconds.
+        random: Numbers from 0 to 1, for jitter.
+        wall: Seconds since the epoch, for dates in answers that have no `Date` of their own.
+    """
+
+    def __init__(
+        self,
+        transport: Callable[[], Transport],
+        *,
+        prefix: str,
+        rate_limit: RateLimit | None,
+        max_concurrency: int,
+        max_body: int,
+        budget: int,
+        clock: Clock = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+        random: Callable[[], float] = random,
+        wall: Clock = time.time,
+    ) -> None:
+        self._make_transport, self._prefix, self._max_body = transport, prefix, max_body
+        self._clock, self._sleep, self._random, self._wall = clock, sleep, random, wall
+        self.budget = Budget(budget)
+        self._watchdog = Watchdog(clock)
+        self.admission = Admission(
+            Limiter(rate_limit, clock=clock, sleep=sleep),
+            max_concurrency=max_concurrency,
+            heed=self._watchdog.heed,
+            clock=clock,
+            sleep=sleep,
+        )
+        self._transport: Transport | None = None
+        self._opening: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._closed = False
+        self._drained: asyncio.Future[None] | None = None
+
+    # The life of the client
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    def _admit(self) -> asyncio.AbstractEventLoop:
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+        if self._pid != os.getpid():
+            raise ForkedError("this client was made before a fork; make a new one in the child process")
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None:
+                raise WrongLoopError("this client belongs to another event loop; make one for each loop")
+            self._loop = loop
+        return loop
+
+    async def _open(self) -> Transport:
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_future()
+            try:
+                transport = self._make_transport()
+                await transport.open()
+            except BaseException:
+                opening, self._opening = self._opening, None
+                opening.cancel()
+                raise
+            self._transport = transport
+            self._opening.set_result(None)
+        elif self._transport is None:
+            # Somebody else is at it; if he fails, take over.
+            await asyncio.wait([self._opening])
+        return self._transport or await self._open()
+
+    def close_unused(self) -> None:
+        """Close a client that has not made a call."""
+        self._closed = True
+
+    async def aclose(self) -> None:
+        """Close: calls under way and waiting end with ClientClosedError, then the session closes."""
+        if self._closed:
+            if self._drained is not None and not self._drained.done() and self._loop is asyncio.get_running_loop():
+                await asyncio.shield(self._drained)
+            return
+        if self._loop is not None and self._loop is not asyncio.get_running_loop() and not self._loop.is_closed():
+            raise WrongLoopError("close the client on the event loop that it was used on")
+        self._closed = True
+        if self._loop is None or self._loop.is_closed() or self._pid != os.getpid():
+            return
+        self._drained = self._loop.create_future()
+        self._watchdog.close_all()
+        try:
+            for _ in range(100):  # about a second at most, then the session closes under them
+                if not len(self._watchdog):
+                    break
+                await asyncio.sleep(0.01)
+            if self._transport is not None:
+                await self._transport.close()
+        finally:
+            self._watchdog.stop()
+            self._drained.set_result(None)
+
+    # One call
+
+    async def call(self, settings: Settings, operation: Operation[R], args: Args) -> R:
+        """Perform one operation and return its decoded answer."""
+        request = self._request(settings, operation, args)
+        self._admit()
+        started = self._clock()
+        timeout = settings.timeout
+        end = _FOREVER if timeout.total is None else started + timeout.total
+        watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), self._clock, end)
+        self._watchdog.add(watch)
+        try:
+            return await self._attempts(settings, operation, args, request, watch, started, end)
+        except asyncio.CancelledError:
+            if not watch.fired or not watch.uncancel():
+                raise
+            closing = watch.closing
+        finally:
+            self._watchdog.discard(watch)
+        # Reached when the watch fired outside of an exchange: while waiting, or because the client closes.
+        if closing:
+            raise ClientClosedError("the client was closed during the call", attempts=watch.attempts)
+        raise APITimeoutError(_WAITED[watch.phase], phase=watch.phase, attempts=watch.attempts) from watch.error
+
+    async def _attempts(
+        self,
+        settings: Settings,
+        operation: Operation[R],
+        args: Args,
+        request: Request,
+        watch: Watch,
+        started: float,
+        end: float,
+    ) -> R:
+        attempt = spent = 0
+        while True:
+            attempt += 1
+            await self.admission.enter(settings.account_id, watch, end)
+            watch.attempts = attempt
+            try:
+                outcome = await self._exchange(settings, request, watch, end, attempt)
+            finally:
+                self.admission.leave()
+            if isinstance(outcome, Reply):
+                verdict = answers.judge(operation, args, outcome, settings.keep_unknown, settings.scrub, self._wall)
+                if not isinstance(verdict, answers.Failure):
+                    self.budget.succeed(spent)
+                    if isinstance(verdict, Answer):
+                        attach(verdict, _info(outcome, attempt, self._clock() - started))
+                    return verdict
+                if verdict.fresh:
+                    outcome.discard()
+            else:
+                verdict = answers.Failure(outcome.error, sent=outcome.sent, most=outcome.most)
+            error = watch.error = verdict.error
+            error.attempts = attempt
+            delay = self._retry_in(settings, operation, verdict, attempt, end)
+            if delay is None:
+                raise error
+            spent = self.budget.spend(throttled=verdict.throttled)
+            if not spent:
+                raise error
+            log.info("retrying %s in %.2f s after %s", operation.name, delay, type(error).__name__)
+            request.fresh = verdict.fresh or isinstance(error, ConnectionLostError)
+            watch.wait("total", end)
+            self._watchdog.heed(watch)
+            await self._sleep(delay)
+
+    def _request(self, settings: Settings, operation: Operation[Any], args: Args) -> Request:
+        path = operation.template
+        if args.ids:
+            path %= tuple([encode_id(id) for id in args.ids])
+        query = args.query if isinstance(args.query, str) else encode_query(args.query, operation.filters)
+        return Request(operation.method, self._prefix + path, query, settings.headers, args.body, self._max_body)
+
+    async def _exchange(
+        self, settings: Settings, request: Request, watch: Watch, end: float, attempt: int
+    ) -> Reply | ExchangeError:
+        timeout = settings.timeout
+        now = self._clock()
+        attempt_end = end if timeout.attempt is None else now + timeout.attempt
+        if attempt_end < end:
+            watch.attempt(now, attempt_end, "attempt", connect=timeout.connect, read=timeout.read)
+        else:
+            watch.attempt(now, end, "total", connect=timeout.connect, read=timeout.read)
+        self._watchdog.heed(watch)
+        try:
+            transport = self._transport or await self._open()
+            reply = await transport.exchange(request, watch)
+        except ExchangeError as error:
+            log.debug("%s %s attempt %d: %r", request.method, request.path, attempt, error.error)
+            return error
+        except asyncio.CancelledError:
+            if not watch.fired or watch.closing or not watch.uncancel():
+                raise
+            watch.fired = False
+            phase = watch.phase
+        else:
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("%s %s attempt %d: %d", request.method, request.path, attempt, reply.status)
+            return reply
+        log.debug("%s %s attempt %d: timeout (%s)", request.method, request.path, attempt, phase)
+        late = APITimeoutError(_WAITED[phase], phase=phase)
+        return ExchangeError(late, sent=phase != "connect", most=0 if phase == "total" else None)
+
+    def _retry_in(
+        self,
+        settings: Settings,
+        operation: Operation[Any],
+        verdict: answers.Failure,
+        attempt: int,
+        end: float,
+    ) -> float | None:
+        """Return the pause before the next attempt; None: there is none."""
+        policy = settings.retry
+        asked = verdict.retry_after
+        if asked is not None and verdict.throttled and asked <= policy.max_retry_after:
+            self.admission.hold(settings.account_id, asked, everyone=verdict.key_wide)
+        if attempt >= policy.attempts or (verdict.most is not None and attempt > verdict.most):
+            return None
+        if verdict.sent and not operation.repeatable:
+            return None
+        delay = backoff(policy, attempt, throttled=verdict.throttled, random=self._random)
+        if asked is not None:
+            if asked > policy.max_retry_after:
+                return None
+            delay = max(delay, asked + min(asked, 1.0) * 0.1 * self._random())
+        return None if self._clock() + delay >= end else delay
+
+
+_WAITED: dict[str, str] = {
+    "pool": "no slot became free in time (max_concurrency)",
+    "rate_limit": "the rate limit did not let the call pass in time",
+    "connect": "no connection was made in time",
+    "read": "the answer stopped coming",
+    "attempt": "the request took too long",
+    "total": "the call took too long",
+}
+
+
+def _info(reply: Reply, attempts: int, elapsed: float) -> ResponseInfo:
+    return ResponseInfo(
+        status=reply.status,
+        request_id=reply.headers.get("x-request-id"),
+        attempts=attempts,
+        elapsed=elapsed,
+        headers=reply.headers,
+        body=reply.body,
+    )

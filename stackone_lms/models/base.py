@@ -1,0 +1,276 @@
+"""What all models share: the Struct settings, the answer around a record, dates and durations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
+
+import msgspec
+
+from ..errors import DecodeError
+from ..guard import FAILURES, check_depth, failure, parse
+
+T = TypeVar("T")
+
+DateTime = Annotated[datetime, msgspec.Meta(tz=True)]
+"""An aware datetime. A date without time or zone is read as UTC."""
+
+
+class Model(msgspec.Struct, kw_only=True, frozen=True, gc=False, omit_defaults=True):
+    """Base of everything the API sends.
+
+    Frozen, so that it can be shared; `gc=False`, since nothing decoded from JSON can hold a cycle: that
+    makes holding hundreds of thousands of records cheap. Every field may be missing or null in an answer:
+    both read as None.
+    """
+
+    SCHEMA: ClassVar[str] = ""
+    """Name of the schema in the API document, where the class is named otherwise."""
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """The fields that were sent and are not declared here; filled with `keep_unknown=True` only."""
+        return {}
+
+
+class ResponseInfo(msgspec.Struct, kw_only=True, frozen=True, gc=False):
+    """The HTTP side of an answer."""
+
+    status: int = 0
+    """HTTP status code."""
+    request_id: str | None = None
+    """StackOne's id of the request (`x-request-id`), to look it up in their logs."""
+    attempts: int = 0
+    """How many requests were sent for this answer."""
+    elapsed: float = 0.0
+    """Seconds from the start of the call to the decoded answer, waiting included."""
+    headers: Mapping[str, str] = {}
+    """Response headers; names are found in any case."""
+    body: bytes = b""
+    """The body as received, decompressed."""
+
+    def __repr__(self) -> str:
+        return (
+            f"ResponseInfo(status={self.status}, request_id={self.request_id!r}, attempts={self.attempts}, "
+            f"elapsed={self.elapsed:.3f}, body=<{len(self.body)} bytes>)"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        return _rebuild_info, (self.status, self.request_id, self.attempts, self.elapsed, headers, self.body)
+
+
+def _rebuild_info(*values: Any) -> ResponseInfo:
+    return ResponseInfo(**dict(zip(ResponseInfo.__struct_fields__, values, strict=True)))
+
+
+class RawResponse(Model, kw_only=True, frozen=True):
+    """One call that StackOne made to the provider for this answer (sent with `raw=True`)."""
+
+    method: str | None = None
+    """HTTP method of the provider call."""
+    url: str | None = None
+    """URL of the provider call."""
+    body: Any = None
+    """Request body: a string, an object, or a list of byte values."""
+    response: Any = None
+    """What the provider answered: an object, a list or a string."""
+
+
+_raw_decoder: msgspec.json.Decoder[list[RawResponse] | None] = msgspec.json.Decoder(list[RawResponse] | None)
+_NOTHING = ResponseInfo()
+
+
+class Answer(Model, frozen=True, dict=True, gc=True):
+    """Base of whole answers: what was decoded, and the answer as it came."""
+
+    @property
+    def response(self) -> ResponseInfo:
+        """Status, request id, attempts, elapsed seconds, headers and bytes of the answer."""
+        return cast("ResponseInfo", self.__dict__.get("_response", _NOTHING))
+
+    @property
+    def body(self) -> bytes:
+        """The body as received."""
+        return self.response.body
+
+    @property
+    def status(self) -> int:
+        """HTTP status code."""
+        return self.response.status
+
+    @property
+    def request_id(self) -> str | None:
+        """StackOne's id of the request."""
+        return self.response.request_id
+
+    @property
+    def attempts(self) -> int:
+        """How many requests were sent."""
+        return self.response.attempts
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the start of the call to the decoded answer."""
+        return self.response.elapsed
+
+    def json(self) -> Any:
+        """Return the body decoded to plain dicts and lists, with every field that was sent."""
+        return parse(self.body)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {f: getattr(self, f) for f in self.__struct_fields__}
+        return _rebuild_answer, (type(self), values, self.response)
+
+
+def attach(answer: Answer, response: ResponseInfo) -> None:
+    """Give a decoded answer its HTTP side."""
+    answer.__dict__["_response"] = response
+
+
+def response_of(value: Any) -> ResponseInfo | None:
+    """Return the HTTP side of an answer, None for what is no answer."""
+    return value.response if isinstance(value, Answer) else None
+
+
+def restore_answer(value: Any, response: ResponseInfo | None) -> Any:
+    """Return `value` with its HTTP side, if it has one."""
+    if response is not None:
+        attach(value, response)
+    return value
+
+
+def _rebuild_answer(cls: type[Answer], values: dict[str, Any], response: ResponseInfo) -> Any:
+    return restore_answer(cls(**values), response)
+
+
+class _WithRaw(Answer, kw_only=True, frozen=True):
+    raw_json: msgspec.Raw = msgspec.field(name="raw", default=msgspec.Raw())
+    """The provider calls, not yet decoded."""
+
+    @property
+    def raw(self) -> list[RawResponse] | None:
+        """The provider calls behind this answer, decoded when asked for; None without `raw=True`."""
+        body = bytes(self.raw_json)
+        if not body:
+            return None
+        check_depth(body)
+        try:
+            return _raw_decoder.decode(body)
+        except FAILURES as error:
+            raise failure(error, body) from None
+
+
+class Result(_WithRaw, Generic[T], kw_only=True, frozen=True):
+    """One record."""
+
+    data: T
+    """The record."""
+
+
+class Page(_WithRaw, Generic[T], kw_only=True, frozen=True):
+    """One page of a list."""
+
+    data: list[T]
+    """The records; may be empty although more follow."""
+    next: str | None = None
+    """Cursor of the following page; None on the last."""
+    total: float | None = None
+    """How many records the whole list has, where the API tells (courses and content)."""
+    next_page: str | None = None
+    """Deprecated by the API: use `next`."""
+
+    @property
+    def errors(self) -> tuple[DecodeError, ...]:
+        """The records that did not decode, each with its bytes in `.body`; the others are in `data`."""
+        return cast("tuple[DecodeError, ...]", self.__dict__.get("_errors", ()))
+
+
+def record_errors(page: Page[Any], errors: Iterable[DecodeError]) -> None:
+    """Note the records of a page that did not decode."""
+    page.__dict__["_errors"] = tuple(errors)
+
+
+_DURATION = re.compile(
+    r"P(?:(?P<weeks>\d+(?:\.\d+)?)W)?(?:(?P<days>\d+(?:\.\d+)?)D)?"
+    r"(?:T(?:(?P<hours>\d+(?:\.\d+)?)H)?(?:(?P<minutes>\d+(?:\.\d+)?)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?",
+    re.ASCII,
+)
+
+
+def to_timedelta(duration: str | None) -> timedelta | None:
+    """Read an ISO 8601 duration such as `PT1H30M45S`.
+
+    Returns:
+        None for None, for what is no duration, and for one with years or months, whose length depends on
+        where it starts (`P3Y6M4DT12H30M5S`).
+    """
+    found = _DURATION.fullmatch(duration) if duration else None
+    if found is None or not any(found.groups()):
+        return None
+    try:
+        return timedelta(**{unit: float(n) for unit, n in found.groupdict().items() if n})
+    except OverflowError:
+        return None
+
+
+def to_duration(value: timedelta) -> str:
+    """Write a timedelta as an ISO 8601 duration, in days, hours, minutes and seconds.
+
+    Raises:
+        ValueError: It is negative.
+    """
+    if value < timedelta(0):
+        raise ValueError("a duration cannot be negative")
+    minutes, seconds = divmod(value.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    second = f"{seconds}.{value.microseconds:06d}".rstrip("0").rstrip(".") if value.microseconds else str(seconds)
+    date = f"{value.days}D" if value.days else ""
+    time = "".join(f"{n}{unit}" for n, unit in ((hours, "H"), (minutes, "M"), (second, "S")) if n not in (0, "0"))
+    return f"P{date}T{time}" if time else f"P{date or 'T0S'}"
+
+
+def to_wire(moment: datetime) -> str:
+    """Write an aware datetime as the API does: UTC, milliseconds, `Z`; microseconds are kept if there are any.
+
+    Raises:
+        ValueError: The datetime is naive.
+    """
+    if moment.utcoffset() is None:
+        raise ValueError("a datetime needs a time zone, e.g. datetime(2024, 1, 31, tzinfo=UTC)")
+    precision = "milliseconds" if moment.microsecond % 1000 == 0 else "microseconds"
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:  # an offset at the ends of the years 1 and 9999: it has no date in UTC
+        return moment.isoformat(timespec=precision)
+    return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return to_wire(value)
+    if isinstance(value, timedelta):
+        return to_duration(value)
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def to_builtins(value: Any) -> Any:
+    """Turn models into plain values of JSON, date-times and durations in the API's own form."""
+    return _plain(msgspec.to_builtins(value, builtin_types=(datetime, timedelta, msgspec.Raw), enc_hook=_unraw))
+
+
+def _unraw(value: Any) -> Any:
+    if isinstance(value, msgspec.Raw):
+        return parse(value)
+    raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+
+
+def encode(value: Any) -> bytes:
+    """Encode models as JSON with date-times in the API's own form, `YYYY-MM-DDTHH:MM:SS.sssZ`."""
+    return msgspec.json.encode(to_builtins(value))

@@ -1,0 +1,104 @@
+"""What a client can be told: time limits, retries, the rate limit; checked when made."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from .errors import ConfigurationError
+
+
+def _number(owner: str, name: str, value: Any, *, above: float, inclusive: bool = False) -> None:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or value < above or (value == above and not inclusive):
+        sign = "at least" if inclusive else "more than"
+        raise ConfigurationError(f"{owner}: {name} must be a finite number, {sign} {above:g}, not {value!r:.60}")
+
+
+class Timeout(msgspec.Struct, frozen=True):
+    """Time limits in seconds; None switches one off.
+
+    The API itself answers 408 after 60 seconds, so the default for reading lets that answer through.
+
+    Raises:
+        ConfigurationError: A limit is not a positive finite number.
+    """
+
+    connect: float | None = 5.0
+    """Making a connection, TLS handshake included."""
+    read: float | None = 65.0
+    """Waiting for the next byte of an answer."""
+    attempt: float | None = 75.0
+    """One request, from its start to the last byte of its answer."""
+    total: float | None = 300.0
+    """The whole call: waiting for a slot and the rate limit, all attempts, and the pauses between."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None:
+                _number("Timeout", name, value, above=0)
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """When and how often a failed request is sent again.
+
+    Retried are lost connections, timeouts, 408, 429, 500, 502, 503 and 504; for POST and PATCH only what was
+    surely not executed: failed connects and 429. Pauses are random between 0 and `base * 2**n` (full jitter).
+
+    Raises:
+        ConfigurationError: A value is out of range.
+    """
+
+    attempts: int = 3
+    """Requests for one call at most, the first included. 1: never retry."""
+    base: float = 0.1
+    """Seconds; the longest first pause."""
+    cap: float = 8.0
+    """Seconds; no pause is longer."""
+    throttle_base: float = 1.0
+    """Seconds; the longest first pause after a 429 or 503 without `Retry-After`."""
+    throttle_cap: float = 20.0
+    """Seconds; no pause after a 429 or 503 without `Retry-After` is longer."""
+    max_retry_after: float = 60.0
+    """Seconds; a longer `Retry-After` is not waited for: the error is raised at once and carries it."""
+    budget: int = 500
+    """Size of the token bucket that all retries of a client share: a retry takes 14 tokens (5 after a 429),
+    a success gives back what its retry took, or 1. Empty: failures are raised without a retry."""
+
+    def __post_init__(self) -> None:
+        for name in ("attempts", "budget"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < (name == "attempts"):
+                raise ConfigurationError(
+                    f"RetryPolicy: {name} must be a whole number, {int(name == 'attempts')} or more"
+                )
+        for name in ("base", "cap", "throttle_base", "throttle_cap", "max_retry_after"):
+            _number("RetryPolicy", name, getattr(self, name), above=0, inclusive=True)
+
+
+class RateLimit(msgspec.Struct, frozen=True):
+    """A client-side limit: never more than `requests` in any `per` seconds.
+
+    The API documents 1000 requests a minute for an API key, all its accounts together.
+
+    Raises:
+        ConfigurationError: A value is out of range.
+    """
+
+    requests: int
+    """Requests in any window of `per` seconds."""
+    per: float = 60.0
+    """Length of the window in seconds."""
+    burst: int | None = None
+    """How many may go at once after a quiet time; 2 % of `requests` (at least 1) if None. What the burst
+    takes is missing from the steady rate, which is `(requests - burst) / per`."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.requests, int) or isinstance(self.requests, bool) or self.requests < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError("RateLimit: requests must be a whole number, 1 or more")
+        _number("RateLimit", "per", self.per, above=0)
+        if self.burst is not None and not 1 <= self.burst <= self.requests:
+            raise ConfigurationError("RateLimit: burst must lie between 1 and requests")

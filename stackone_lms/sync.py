@@ -1,0 +1,201 @@
+"""`SyncClient`: the same calls, carried over to an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, Self, TypeVar
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+from .client import BaseClient, Scope
+from .endpoint import Blocking
+from .errors import ClientClosedError, ForkedError
+from .guard import mark_stack
+
+T = TypeVar("T")
+
+_STACK = 16 * 1024 * 1024
+_start_lock = threading.Lock()  # threading.stack_size is a setting of the whole process
+
+
+class PortalThread:
+    """An event loop in a daemon thread, reached through an anyio BlockingPortal.
+
+    `anyio.from_thread.start_blocking_portal` would hang the interpreter at exit when it is never left, so the
+    thread is our own: it ends with `stop`, which a finalizer calls while threads still work.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        ready: Future[BlockingPortal] = Future()
+        with _start_lock:
+            before = threading.stack_size(_STACK)
+            try:
+                self._thread = threading.Thread(target=_run_portal, args=(ready,), name="stackone_lms", daemon=True)
+                self._thread.start()
+            finally:
+                threading.stack_size(before)
+        self.portal = ready.result()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the calling thread is the portal's own."""
+        return threading.current_thread() is self._thread
+
+    def stop(self) -> None:
+        """End the loop and the thread; waits two seconds at most. Does nothing in a forked child."""
+        if self._pid != os.getpid() or not self._thread.is_alive():
+            return
+        try:
+            self.portal.start_task_soon(self.portal.stop, True)
+        except RuntimeError:
+            return
+        if not self.is_current:
+            self._thread.join(2.0)
+
+
+def _run_portal(ready: Future[BlockingPortal]) -> None:
+    mark_stack(_STACK)
+
+    async def main() -> None:
+        async with BlockingPortal() as portal:
+            ready.set_result(portal)
+            await portal.sleep_until_stopped()
+
+    try:
+        anyio.run(main)
+    except BaseException as error:  # noqa: BLE001 (the one who waits has to hear of it)
+        if not ready.done():
+            ready.set_exception(error)
+
+
+class _Shared:
+    """What all views of a blocking client share: the thread, made at the first call."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.thread: PortalThread | None = None
+        self.pid = os.getpid()
+        self.warned = False
+
+
+class Bridge(Blocking):
+    """Carries calls over to the loop in the other thread, and waits for them."""
+
+    def __init__(self, scope: Scope, shared: _Shared) -> None:
+        self.aio = self._scope = scope
+        self._shared = shared
+
+    def run(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any) -> T:
+        """Run a coroutine function on the other loop and wait; Ctrl-C cancels it there."""
+        thread = self._thread()
+        try:
+            future: Future[T] = thread.portal.start_task_soon(_contained, function, args)
+        except RuntimeError:
+            raise ClientClosedError("the client is closed") from None
+        try:
+            if sys.platform == "win32":
+                _wait_interruptibly(future)
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _thread(self) -> PortalThread:
+        shared = self._shared
+        if shared.pid != os.getpid():
+            raise ForkedError("this client was made before a fork; make a new one in the child process")
+        if self._scope.core.closed:
+            raise ClientClosedError("the client is closed")
+        thread = shared.thread
+        if thread is None:
+            with shared.lock:
+                thread = shared.thread
+                if thread is None:
+                    thread = shared.thread = PortalThread()
+                    weakref.finalize(shared, thread.stop)
+        if thread.is_current:
+            raise RuntimeError("a SyncClient cannot be called from its own event loop")
+        if asyncio._get_running_loop() is not None and not shared.warned:  # pyright: ignore[reportPrivateUsage]
+            shared.warned = True
+            _warn_of_blocking()
+        return thread
+
+    def close(self) -> None:
+        """Close the client behind and end the thread."""
+        shared = self._shared
+        if shared.pid != os.getpid():
+            return
+        with shared.lock:
+            thread, shared.thread = shared.thread, None
+        if thread is None:
+            self._scope.core.close_unused()
+            return
+        if thread.is_current:
+            raise RuntimeError("a SyncClient cannot be closed from its own event loop")
+        try:
+            future = thread.portal.start_task_soon(self._scope.core.aclose)
+            future.result(10.0)
+        finally:
+            thread.stop()
+
+
+async def _contained(function: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...]) -> T:
+    # SystemExit or KeyboardInterrupt in a portal's task would end the portal for everybody.
+    try:
+        return await function(*args)
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"{type(error).__name__} inside a call") from None
+
+
+def _wait_interruptibly(future: Future[Any]) -> None:
+    # Waiting without a timeout ignores Ctrl-C on Windows.
+    while not future.done():
+        try:
+            future.exception(0.2)
+        except TimeoutError:
+            continue
+        except BaseException:
+            if not future.done():
+                raise
+
+
+def _warn_of_blocking() -> None:
+    if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
+        return  # a notebook cell may block its loop
+    warnings.warn(
+        "SyncClient is called where an event loop runs and blocks it; use AsyncClient there",
+        RuntimeWarning,
+        stacklevel=6,
+    )
+
+
+class SyncClient(BaseClient[Blocking]):
+    """A client of the StackOne Unified LMS API, for code without asyncio.
+
+    The same calls as `AsyncClient`, run on an event loop in a thread of its own, which the first call starts. Threads
+    may share it. Use `with`, or call `close()`; left open, it ends with the interpreter.
+    """
+
+    def _carrier(self, scope: Scope) -> Blocking:
+        shared = self.__dict__.setdefault("_shared", _Shared())
+        self._bridge = Bridge(scope, shared)
+        return self._bridge
+
+    def close(self) -> None:
+        """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""
+        self._bridge.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,5 @@
+"""How requests reach the server."""
+
+from .base import ExchangeError, Reply, Request, Secret, Transport, Watch
+
+__all__ = ["ExchangeError", "Reply", "Request", "Secret", "Transport", "Watch"]

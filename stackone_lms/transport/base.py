@@ -1,0 +1,173 @@
+"""The seam to the network: one request in, one answer or one failure out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import Phase, StackOneError
+
+
+class Secret(str):
+    """A string that prints as `***` in tracebacks with locals, debuggers and logs of `repr`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class Watch:
+    """The time limits of one call: transports tell it when bytes go and come, and it ends what takes too long.
+
+    Attributes:
+        task: The task that performs the call, which is cancelled at `due`.
+        due: When, on the client's clock, the present wait has to be over.
+        phase: What is being waited for.
+        attempts: How many requests were begun.
+        error: What the last of them failed with.
+        fired: Whether it was this watch that cancelled the task.
+        closing: Whether that was because the client closes.
+        connect: Seconds that making a connection may take; None for no limit.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_end",
+        "_last",
+        "_read",
+        "attempts",
+        "cancelling",
+        "closing",
+        "connect",
+        "due",
+        "error",
+        "fired",
+        "phase",
+        "task",
+    )
+
+    def __init__(self, task: asyncio.Task[Any], clock: Callable[[], float], due: float) -> None:
+        self.task, self._clock, self.due = task, clock, due
+        self.cancelling = task.cancelling()
+        self.phase: Phase = "total"
+        self._last: Phase = "total"
+        self.attempts = 0
+        self.error: StackOneError | None = None
+        self.fired = self.closing = False
+        self.connect: float | None = None
+        self._read: float | None = None
+        self._end = due
+
+    def wait(self, phase: Phase, due: float) -> None:
+        """Begin to wait for something other than the network."""
+        self.phase, self.due = phase, due
+
+    def attempt(self, now: float, end: float, last: Phase, *, connect: float | None, read: float | None) -> None:
+        """Begin a request that has to be over at `end`, which is called `last`; first of all it connects."""
+        self.connect, self._read, self._end, self._last = connect, read, end, last
+        self._step("connect", None if connect is None else now + connect)
+
+    def progress(self) -> None:
+        """Note that the request was sent, or that bytes came: now the next ones are waited for."""
+        self._step("read", None if self._read is None else self._clock() + self._read)
+
+    def _step(self, phase: Phase, due: float | None) -> None:
+        if due is None or due >= self._end:
+            self.phase, self.due = self._last, self._end
+        else:
+            self.phase, self.due = phase, due
+
+    def uncancel(self) -> bool:
+        """Take back this watch's own cancellation; False if somebody else cancelled the task too."""
+        return self.task.uncancel() <= self.cancelling
+
+
+class Request:
+    """One HTTP request, ready to send.
+
+    Attributes:
+        method: HTTP method.
+        path: Percent-encoded path, from the root of the host.
+        query: Percent-encoded query string, without `?`; may be empty.
+        headers: All headers, the secret ones as `Secret`.
+        body: Bytes to send, or None.
+        max_body: Most bytes of a decompressed answer.
+        fresh: Whether it has to go over a new connection, after the last one failed.
+    """
+
+    __slots__ = ("body", "fresh", "headers", "max_body", "method", "path", "query")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        max_body: int,
+    ) -> None:
+        self.method, self.path, self.query, self.headers, self.body = method, path, query, headers, body
+        self.max_body = max_body
+        self.fresh = False
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.path}>"
+
+
+def _nothing() -> None:
+    pass
+
+
+class Reply:
+    """One HTTP answer, read to its end.
+
+    Attributes:
+        status: HTTP status code.
+        headers: Headers, found in any case.
+        body: The decompressed body; of an error answer at most its first 64 KiB.
+        discard: Closes the connection that it came on, so that nothing else is read from it.
+    """
+
+    __slots__ = ("body", "discard", "headers", "status")
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str], body: bytes, discard: Callable[[], None] = _nothing
+    ) -> None:
+        self.status, self.headers, self.body, self.discard = status, headers, body, discard
+
+    def __repr__(self) -> str:
+        return f"<Reply {self.status}, {len(self.body)} bytes>"
+
+
+class ExchangeError(Exception):
+    """A request that brought no answer. It carries no foreign exception: those hold headers.
+
+    Attributes:
+        error: What the caller gets when it is not retried.
+        sent: Whether the server may have executed the request.
+        most: How many retries it is worth at most; None for as many as the policy allows.
+    """
+
+    def __init__(self, error: StackOneError, *, sent: bool, most: int | None = None) -> None:
+        super().__init__(type(error).__name__)
+        self.error, self.sent, self.most = error, sent, most
+
+
+class Transport:
+    """Carries requests to the server. Subclass it to put something else in the place of the network."""
+
+    async def open(self) -> None:
+        """Get ready, on the running loop; called once before the first exchange."""
+
+    async def exchange(self, request: Request, watch: Watch) -> Reply:
+        """Send one request and read its answer.
+
+        Raises:
+            ExchangeError: There is no answer, or none that can be used.
+        """
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Give everything back; called once."""

@@ -1,0 +1,90 @@
+"""Every exception of aiohttp and the operating system, turned into ours; the one place where that happens.
+
+Foreign exceptions end here: those of aiohttp hold the request with its headers, and do not pickle.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
+
+from ..errors import (
+    APITimeoutError,
+    ClientClosedError,
+    ConnectError,
+    ConnectionLostError,
+    ProtocolError,
+    TLSError,
+    printable,
+)
+from .base import ExchangeError
+
+
+def translate(error: Exception) -> ExchangeError:
+    """Return what `error` means for the call during which it was raised."""
+    # An expired or wrong certificate is also an OSError and a ValueError, so TLS comes first.
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
+        return ExchangeError(TLSError(_tls(error)), sent=False, most=0)
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return ExchangeError(APITimeoutError("no connection was made in time", phase="connect"), sent=False)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return ExchangeError(ConnectError(f"the proxy refused the connection: {error.status}"), sent=False)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _connector(error)
+    if isinstance(error, aiohttp.ServerTimeoutError):
+        return ExchangeError(APITimeoutError("the answer stopped coming", phase="read"), sent=True)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return _payload(error)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return lost("the server closed the connection before it answered")
+    if isinstance(error, aiohttp.ClientResponseError):
+        # The parser's verdict on what the server sent; its status of 400 is aiohttp's, not the server's.
+        return ExchangeError(ProtocolError("the server's answer is not valid HTTP"), sent=True, most=0)
+    if isinstance(error, aiohttp.ClientConnectionError | OSError):
+        return lost(f"the connection was lost ({_reason(error)})")
+    if isinstance(error, RuntimeError):
+        return ExchangeError(ClientClosedError("the HTTP session is closed"), sent=False, most=0)
+    return ExchangeError(ProtocolError(f"the request failed: {type(error).__name__}"), sent=True, most=0)
+
+
+def lost(message: str) -> ExchangeError:
+    """Return the failure of a connection that ended after the request may have been executed."""
+    return ExchangeError(ConnectionLostError(message), sent=True)
+
+
+def _connector(error: aiohttp.ClientConnectorError) -> ExchangeError:
+    inner = error.os_error
+    if isinstance(inner, ssl.SSLError):
+        return ExchangeError(TLSError(_tls(error)), sent=False, most=0)
+    if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(inner, socket.gaierror):
+        final = getattr(inner, "errno", None) != socket.EAI_AGAIN
+        message = f"the name {printable(error.host, 80)} does not resolve"
+        return ExchangeError(ConnectError(message, retryable=not final), sent=False, most=0 if final else None)
+    where = "the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else printable(error.host, 80)
+    return ExchangeError(ConnectError(f"no connection to {where}: {_reason(inner)}"), sent=False)
+
+
+def _payload(error: aiohttp.ClientPayloadError) -> ExchangeError:
+    cause = error.__cause__
+    if isinstance(cause, ContentEncodingError) or "ContentEncodingError" in str(error):
+        # Compressed badly: perhaps in transit, so once more.
+        return ExchangeError(ProtocolError("the answer's compression is broken"), sent=True, most=1)
+    return lost("the connection ended inside the answer")
+
+
+def _reason(error: BaseException) -> str:
+    number = getattr(error, "errno", None)
+    if isinstance(number, int):
+        return printable(str(getattr(error, "strerror", None) or number), 80)
+    return type(error).__name__
+
+
+def _tls(error: BaseException) -> str:
+    inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    host = getattr(error, "host", None) or "the server"
+    reason = getattr(inner, "verify_message", None) or getattr(inner, "reason", None) or type(inner).__name__
+    hint = "; if it uses a private CA, pass ca_bundle=" if isinstance(inner, ssl.SSLCertVerificationError) else ""
+    return f"TLS with {printable(str(host), 80)} failed: {printable(str(reason), 120)}{hint}"
