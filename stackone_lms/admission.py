@@ -99,6 +99,6 @@ class Admission:
         except BaseException:
             if turn.done() and not turn.cancelled():
                 self.leave()  # it was handed over at the very moment of the cancellation
-            else:
+            elif turn in self._queue:  # `leave` throws out whom it finds cancelled
                 self._queue.remove(turn)
             raise

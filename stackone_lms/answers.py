@@ -159,7 +159,7 @@ def _refused(reply: Reply, scrub: Callable[[bytes], bytes], wall: Callable[[], f
     again = status in _RETRIED
     retry_after = parse_retry_after(reply.headers.get("Retry-After"), reply.headers.get("Date"), now=wall())
     error: APIStatusError = kind(
-        _text(fields.get("message")) or _reason(status),
+        _message(fields) or _reason(status),
         body=content,
         error_code=code,
         provider_errors=provider_errors,
@@ -181,6 +181,12 @@ def _refused(reply: Reply, scrub: Callable[[bytes], bytes], wall: Callable[[], f
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _message(fields: Mapping[str, Any]) -> str | None:
+    message, listed = _text(fields.get("message")), fields.get("errors")
+    details = [e for e in cast("list[Any]", listed) if isinstance(e, str)][:3] if isinstance(listed, list) else []
+    return ": ".join(filter(None, [message, "; ".join(details)])) or None
 
 
 def _reason(status: int) -> str:

@@ -15,7 +15,16 @@ from .endpoint import Aio, Args, C_co, Operation
 from .errors import ConfigurationError, InvalidArgumentError
 from .limiter import Clock, Sleep
 from .options import RateLimit, RetryPolicy, Timeout
-from .resources import Completions
+from .resources import (
+    Assignments,
+    Categories,
+    Collections,
+    Completions,
+    Contents,
+    Courses,
+    Skills,
+    Users,
+)
 from .transport.base import Transport
 
 if TYPE_CHECKING:
@@ -160,7 +169,14 @@ class BaseClient(Generic[C_co]):
     def _become(self, scope: Scope) -> None:
         self._scope = scope
         carrier = self._carrier(scope)
+        self.assignments = Assignments(carrier)
+        self.categories = Categories(carrier)
+        self.collections = Collections(carrier)
         self.completions = Completions(carrier)
+        self.content = Contents(carrier)
+        self.courses = Courses(carrier)
+        self.skills = Skills(carrier)
+        self.users = Users(carrier)
 
     def _carrier(self, scope: Scope) -> C_co:
         raise NotImplementedError
@@ -184,6 +200,7 @@ class BaseClient(Generic[C_co]):
             heartbeat=heartbeat,
             keep_unknown=keep_unknown,
             headers=headers,
+            body_headers={**headers, "Content-Type": "application/json"},
             scrub=scrub,
         )
 

@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat: bool
     keep_unknown: bool
     headers: Mapping[str, str]
+    body_headers: Mapping[str, str]
     scrub: Callable[[bytes], bytes]
 
     def __repr__(self) -> str:
@@ -220,7 +221,7 @@ class Core:
                 verdict = answers.Failure(outcome.error, sent=outcome.sent, most=outcome.most)
             error = watch.error = verdict.error
             error.attempts = attempt
-            delay = self._retry_in(settings, operation, verdict, attempt, end)
+            delay = self._retry_in(settings, verdict, attempt, end, repeatable=operation.repeatable and args.keyed)
             if delay is None:
                 raise error
             spent = self.budget.spend(throttled=verdict.throttled)
@@ -237,7 +238,8 @@ class Core:
         if args.ids:
             path %= tuple([encode_id(id) for id in args.ids])
         query = args.query if isinstance(args.query, str) else encode_query(args.query, operation.filters)
-        return Request(operation.method, self._prefix + path, query, settings.headers, args.body, self._max_body)
+        headers = settings.headers if args.body is None else settings.body_headers
+        return Request(operation.method, self._prefix + path, query, headers, args.body, self._max_body)
 
     async def _exchange(
         self, settings: Settings, request: Request, watch: Watch, end: float, attempt: int
@@ -270,12 +272,7 @@ class Core:
         return ExchangeError(late, sent=phase != "connect", most=0 if phase == "total" else None)
 
     def _retry_in(
-        self,
-        settings: Settings,
-        operation: Operation[Any],
-        verdict: answers.Failure,
-        attempt: int,
-        end: float,
+        self, settings: Settings, verdict: answers.Failure, attempt: int, end: float, *, repeatable: bool
     ) -> float | None:
         """Return the pause before the next attempt; None: there is none."""
         policy = settings.retry
@@ -284,7 +281,7 @@ class Core:
             self.admission.hold(settings.account_id, asked, everyone=verdict.key_wide)
         if attempt >= policy.attempts or (verdict.most is not None and attempt > verdict.most):
             return None
-        if verdict.sent and not operation.repeatable:
+        if verdict.sent and not repeatable:
             return None
         delay = backoff(policy, attempt, throttled=verdict.throttled, random=self._random)
         if asked is not None:

@@ -28,6 +28,8 @@ class Args(NamedTuple):
     ids: tuple[str, ...] = ()
     query: Mapping[str, Any] | str = ""
     body: bytes | None = None
+    keyed: bool = True
+    """Whether the body names its record, so that sending it twice has the effect of sending it once."""
 
 
 class Carrier:

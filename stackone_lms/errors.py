@@ -29,12 +29,14 @@ class StackOneError(Exception):
         attempts: How many requests were sent for the call (0: none).
         request_id: StackOne's id of the last answer (`x-request-id`), to look it up in the logs.
         status: HTTP status of the last answer, None if none was read.
+        accepted: Of a batch sent in several requests, the result of those before the one that failed.
     """
 
     retryable: bool = False
     attempts: int = 0
     request_id: str | None = None
     status: Any = None
+    accepted: Any = None
 
     def __init__(self, message: str = "", **details: Any) -> None:
         super().__init__(message)

@@ -125,9 +125,14 @@ class Answer(Model, frozen=True, dict=True, gc=True):
         return _rebuild_answer, (type(self), values, self.response)
 
 
+def vars_of(answer: Answer) -> dict[str, Any]:
+    """Return the attributes of an answer beside its fields; frozen structs keep those in a plain dict."""
+    return cast("dict[str, Any]", answer.__dict__)
+
+
 def attach(answer: Answer, response: ResponseInfo) -> None:
     """Give a decoded answer its HTTP side."""
-    answer.__dict__["_response"] = response
+    vars_of(answer)["_response"] = response
 
 
 def response_of(value: Any) -> ResponseInfo | None:
@@ -190,7 +195,7 @@ class Page(_WithRaw, Generic[T], kw_only=True, frozen=True):
 
 def record_errors(page: Page[Any], errors: Iterable[DecodeError]) -> None:
     """Note the records of a page that did not decode."""
-    page.__dict__["_errors"] = tuple(errors)
+    vars_of(page)["_errors"] = tuple(errors)
 
 
 _DURATION = re.compile(

@@ -1,0 +1,311 @@
+"""Request bodies: what is given is checked before anything is sent, and what is not given is not sent."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ..errors import InvalidArgumentError, printable
+from ..guard import MAX_DEPTH
+from .base import DateTime, to_duration, to_wire
+from .values import UnifiedValue
+
+T = TypeVar("T")
+
+Omittable: TypeAlias = T | UnsetType | None
+"""A key that may be left out (`UNSET`, the default: it is not sent) or emptied (`None`: null is sent)."""
+
+
+class Body(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, repr_omit_defaults=True):
+    """Base of what is sent. Constructing one checks no values; sending it does."""
+
+    SCHEMA: ClassVar[str] = ""
+    """Name of the schema in the API document, where the class is named otherwise."""
+
+
+def prepare(body: Body | Mapping[str, object], cls: type[Body]) -> bytes:
+    """Check a request body and encode it.
+
+    Args:
+        body: A `cls`, or a mapping with its keys. In a mapping, whatever is an object in JSON may be a
+            mapping too, and a date-time may be an RFC 3339 string with its zone.
+        cls: What the operation takes.
+
+    Returns:
+        JSON, with date-times in UTC, durations in ISO 8601, and a bare enum string as `{"value": ...}`.
+
+    Raises:
+        InvalidArgumentError: The body cannot be sent; the message has the JSON path and what is allowed.
+    """
+    return msgspec.json.encode(_convert((_record_kind(cls),), body, "$"))
+
+
+def prepare_batch(items: Iterable[Body | Mapping[str, object]], cls: type[Body], *, first: int = 0) -> bytes:
+    """Check the items of a batch, each as `prepare` does, and encode them as `{"items": [...]}`.
+
+    Args:
+        items: The items.
+        cls: What each of them is.
+        first: Number of the first one, for the path in messages.
+
+    Raises:
+        InvalidArgumentError: An item cannot be sent; the path in the message tells which.
+    """
+    kinds = (_record_kind(cls),)
+    checked = [_convert(kinds, item, f"$.items[{n}]") for n, item in enumerate(items, first)]
+    return msgspec.json.encode({"items": checked})
+
+
+class _Kind(NamedTuple):
+    """One kind of value that a field takes."""
+
+    expected: str
+    convert: Callable[[Any, str], Any]
+    """Gives a value's JSON form, or `_OTHER` if it is of another kind."""
+
+
+class _Field(NamedTuple):
+    attribute: str
+    default: Any
+    required: bool
+    kinds: tuple[_Kind, ...]
+
+
+_OTHER = object()
+
+_NUMBER = r"\d+(?:[.,]\d+(?=[YMWDHS]\Z))?"  # a fraction is for the last unit only (ISO 8601)
+_DURATION = re.compile(
+    rf"P(?=[\dT])(?:{_NUMBER}Y)?(?:{_NUMBER}M)?(?:{_NUMBER}W)?(?:{_NUMBER}D)?"
+    rf"(?:T(?=\d)(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?",
+    re.ASCII,
+)
+
+
+def _refused(path: str, why: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"the body cannot be sent: {printable(path)}: {why}")
+
+
+def _at(path: str, key: str) -> str:
+    return f"{path}.{key}" if key.isidentifier() else f"{path}[{key!r}]"
+
+
+def _convert(kinds: tuple[_Kind, ...], value: object, path: str) -> Any:
+    for kind in kinds:
+        converted = kind.convert(value, path)
+        if converted is not _OTHER:
+            return converted
+    raise _refused(path, f"expected {' or '.join(kind.expected for kind in kinds)}, not {type(value).__name__}")
+
+
+def _none(value: object, path: str) -> Any:
+    return None if value is None else _OTHER
+
+
+def _flag(value: object, path: str) -> Any:
+    return value if isinstance(value, bool) else _OTHER
+
+
+def _text(value: object, path: str) -> Any:
+    if not isinstance(value, str):
+        return _OTHER
+    text = str.__str__(value)  # of a subclass, such as a str enum, the plain string
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise _refused(path, "has half a surrogate pair, which UTF-8 cannot encode") from None
+    return text
+
+
+def _number(value: object, path: str) -> Any:
+    if isinstance(value, bool):
+        return _OTHER
+    if isinstance(value, int):
+        if value.bit_length() > 1024:
+            raise _refused(path, "is larger than any number that JSON readers take")
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _refused(path, "must be a finite number: JSON has neither NaN nor infinity")
+        return float(value)
+    return _OTHER
+
+
+def _moment(value: object, path: str) -> Any:
+    if isinstance(value, str):
+        try:
+            value = msgspec.convert(_text(value, path), DateTime)
+        except msgspec.ValidationError:
+            raise _refused(path, "must be a date-time with its zone, such as 2024-01-31T09:00:00Z") from None
+    if not isinstance(value, datetime):
+        return _OTHER
+    try:
+        return to_wire(value)
+    except ValueError as error:
+        raise _refused(path, str(error)) from None
+
+
+def _duration(value: object, path: str) -> Any:
+    if isinstance(value, timedelta):
+        try:
+            return to_duration(value)
+        except ValueError as error:
+            raise _refused(path, str(error)) from None
+    if isinstance(value, str) and _DURATION.fullmatch(value) is None:
+        raise _refused(path, "must be an ISO 8601 duration, such as PT1H30M45S, or a timedelta")
+    return _text(value, path)
+
+
+def _unified(cls: type[UnifiedValue[Any]], value: object, path: str) -> Any:
+    if not isinstance(value, str):
+        return _record(cls, value, path)
+    known = _known(cls)
+    if value not in known:
+        shown = known if len(known) <= 12 else difflib.get_close_matches(value[:40], known, 10, 0)
+        more = "" if len(shown) == len(known) else f" or another of {len(known)}"
+        raise _refused(
+            path,
+            f"'{printable(value, 40)}' is not one of {', '.join(shown)}{more}. "
+            f"To write a value of the provider, use {cls.__name__}(source_value=...)",
+        )
+    return {"value": _text(value, path)}
+
+
+@functools.cache
+def _known(cls: type[UnifiedValue[Any]]) -> tuple[str, ...]:
+    return cls.known()
+
+
+def _list(kinds: tuple[_Kind, ...], value: object, path: str) -> Any:
+    if not isinstance(value, list | tuple):
+        return _OTHER
+    items = cast("list[object]", value)
+    return [_convert(kinds, item, f"{path}[{n}]") for n, item in enumerate(items)]
+
+
+def _object(value: object, path: str) -> Any:
+    return _free(cast("object", value), path) if isinstance(value, Mapping) else _OTHER
+
+
+def _free(value: object, path: str, depth: int = 0) -> Any:
+    """Convert what the API takes as it is: any JSON, and date-times in it."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, int | float):
+        return _number(value, path)
+    if isinstance(value, datetime):
+        return _moment(value, path)
+    if depth == MAX_DEPTH:
+        raise _refused(path, f"nests deeper than {MAX_DEPTH} levels, or contains itself")
+    if isinstance(value, Mapping):
+        mapping = cast("Mapping[object, object]", value)
+        return {(name := _key(key, path)): _free(item, _at(path, name), depth + 1) for key, item in mapping.items()}
+    if isinstance(value, list | tuple):
+        items = cast("list[object]", value)
+        return [_free(item, f"{path}[{n}]", depth + 1) for n, item in enumerate(items)]
+    raise _refused(path, f"{type(value).__name__} has no JSON form; give plain values or a datetime")
+
+
+def _key(key: object, path: str) -> str:
+    if not isinstance(key, str):
+        raise _refused(path, f"keys must be strings, not {type(key).__name__}")
+    return cast("str", _text(key, path))
+
+
+def _record(cls: type[msgspec.Struct], value: object, path: str) -> Any:
+    fields = _fields(cls)
+    if isinstance(value, cls):
+        # What is left at its default was not given: UNSET in a body, None in a record of the read side.
+        attributes = ((name, getattr(value, f.attribute), f.default) for name, f in fields.items())
+        given = {name: item for name, item, default in attributes if item is not default}
+    elif isinstance(value, Mapping):
+        mapping = cast("Mapping[object, object]", value)
+        given = {_key(name, path): item for name, item in mapping.items() if item is not UNSET}
+    else:
+        return _OTHER
+    for name in given:
+        if name not in fields:
+            raise _refused(_at(path, name), f"is no key of {cls.__name__}, which has {', '.join(sorted(fields))}")
+    for name, field in fields.items():
+        if field.required and name not in given:
+            raise _refused(f"{path}.{name}", "is required")
+    record = {name: _convert(fields[name].kinds, item, f"{path}.{name}") for name, item in given.items()}
+    for name, item in record.items():
+        if fields[name].required and isinstance(item, str) and not item.strip():
+            raise _refused(f"{path}.{name}", "is required and must not be empty")
+    return record
+
+
+@functools.cache
+def _fields(cls: type[msgspec.Struct]) -> Mapping[str, _Field]:
+    """Return the fields of a class by their names in JSON."""
+    return {f.encode_name: _Field(f.name, f.default, f.required, _kinds(f.type)) for f in msgspec.structs.fields(cls)}
+
+
+def _kinds(hint: Any) -> tuple[_Kind, ...]:
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    types = [get_args(m)[0] if get_origin(m) is Annotated else m for m in members if m is not UnsetType]
+    # Durations and unified values read the strings beside them in the hint.
+    if any(m is timedelta or _is_unified(m) for m in types):
+        types = [m for m in types if not _is_string(m)]
+    return tuple(dict.fromkeys(_kind(m) for m in types))
+
+
+def _is_string(hint: Any) -> bool:
+    return hint is str or get_origin(hint) is Literal
+
+
+def _is_unified(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, UnifiedValue)
+
+
+def _kind(hint: Any) -> _Kind:
+    if _is_string(hint):
+        return _TEXT
+    origin = get_origin(hint) or hint
+    if origin in _KINDS:
+        return _KINDS[origin]
+    if origin is list:
+        return _Kind("a list", functools.partial(_list, _kinds(get_args(hint)[0])))
+    if _is_unified(hint):
+        return _Kind(f"{hint.__name__} or one of its values", functools.partial(_unified, hint))
+    return _record_kind(hint)
+
+
+def _record_kind(cls: type[msgspec.Struct]) -> _Kind:
+    return _Kind(f"{cls.__name__} or a mapping", functools.partial(_record, cls))
+
+
+_TEXT = _Kind("a string", _text)
+_KINDS: Mapping[Any, _Kind] = {
+    NoneType: _Kind("None", _none),
+    bool: _Kind("true or false", _flag),
+    float: _Kind("a number", _number),
+    datetime: _Kind("a datetime with a time zone", _moment),
+    timedelta: _Kind("a timedelta or an ISO 8601 duration", _duration),
+    dict: _Kind("a mapping", _object),
+    Any: _Kind("any JSON", _free),
+}
