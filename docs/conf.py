@@ -1,0 +1,25 @@
+"""Settings of the documentation: Sphinx with MyST pages and the API reference from the docstrings."""
+
+from stackone_lms import __version__
+
+project = "stackone-lms"
+author = "The stackone-lms authors"
+copyright = f"2026, {author}"  # noqa: A001 (Sphinx's own name)
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+suppress_warnings = ["myst.xref_missing"]
+
+html_theme = "furo"
+html_title = f"stackone-lms {version}"
+html_static_path = ["_static"]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_class_signature = "separated"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
