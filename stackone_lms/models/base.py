@@ -122,7 +122,11 @@ class Answer(Model, frozen=True, dict=True, gc=True):
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = {f: getattr(self, f) for f in self.__struct_fields__}
-        return _rebuild_answer, (type(self), values, self.response)
+        return _rebuild_answer, (type(self), values, vars_of(self).copy())
+
+    def __copy__(self) -> Any:
+        rebuild, arguments = self.__reduce__()
+        return rebuild(*arguments)
 
 
 def vars_of(answer: Answer) -> dict[str, Any]:
@@ -135,20 +139,20 @@ def attach(answer: Answer, response: ResponseInfo) -> None:
     vars_of(answer)["_response"] = response
 
 
-def response_of(value: Any) -> ResponseInfo | None:
-    """Return the HTTP side of an answer, None for what is no answer."""
-    return value.response if isinstance(value, Answer) else None
+def beside(value: Any) -> dict[str, Any]:
+    """Return a copy of the attributes of an answer beside its fields; empty for what is no answer."""
+    return vars_of(value).copy() if isinstance(value, Answer) else {}
 
 
-def restore_answer(value: Any, response: ResponseInfo | None) -> Any:
-    """Return `value` with its HTTP side, if it has one."""
-    if response is not None:
-        attach(value, response)
+def restore(value: Any, attributes: Mapping[str, Any]) -> Any:
+    """Return `value` with the attributes that it had beside its fields."""
+    if attributes:
+        vars_of(value).update(attributes)
     return value
 
 
-def _rebuild_answer(cls: type[Answer], values: dict[str, Any], response: ResponseInfo) -> Any:
-    return restore_answer(cls(**values), response)
+def _rebuild_answer(cls: type[Answer], values: dict[str, Any], attributes: Mapping[str, Any]) -> Any:
+    return restore(cls(**values), attributes)
 
 
 class _WithRaw(Answer, kw_only=True, frozen=True):
@@ -182,7 +186,7 @@ class Page(_WithRaw, Generic[T], kw_only=True, frozen=True):
     """The records; may be empty although more follow."""
     next: str | None = None
     """Cursor of the following page; None on the last."""
-    total: float | None = None
+    total: int | float | None = None
     """How many records the whole list has, where the API tells (courses and content)."""
     next_page: str | None = None
     """Deprecated by the API: use `next`."""
