@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import contextlib
 import inspect
 import os
 import re
@@ -12,7 +11,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +18,9 @@ import pytest
 
 from stackone_lms import SyncClient
 from stackone_lms.operations import operations
-from stackone_lms.pager import SyncPager
 from stackone_lms.sandbox import Sandbox
+
+from .table import ROWS, call_each_line
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -119,10 +118,6 @@ def test_commands_run(command: tuple[Path, str, int], sandbox: Sandbox, tmp_path
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 
-ROW = re.compile(r"^\| `(?P<id>lms_\w+)`(?P<removed> †)? \| `(?P<code>[^`]+)` \|$", re.MULTILINE)
-ROWS = [(m["id"], bool(m["removed"]), m["code"]) for m in ROW.finditer((ROOT / "README.md").read_text())]
-
-
 def test_the_table_of_operations_is_complete() -> None:
     """Every operation has a line, and those that left the API carry the mark."""
     assert {(id, removed) for id, removed, _ in ROWS} == {(o.id, o.removed is not None) for _, _, o in operations()}
@@ -132,39 +127,4 @@ def test_the_table_of_operations_is_complete() -> None:
 def test_each_line_of_the_table_does_its_operation(sandbox: Sandbox) -> None:
     """The code of each line runs, and it is the operation of that line that the server gets."""
     with SyncClient() as client:
-        completion = next(iter(client.completions.list(filter={})))
-        assignment = next(iter(client.assignments.list()))
-        with pytest.warns(DeprecationWarning):
-            collection = client.collections.create(title="Old")
-        assert collection.data
-        names = {
-            "client": client,
-            "yesterday": datetime.now(UTC) - timedelta(days=1),
-            "reference": next(iter(client.courses.list())).external_reference,
-            "collection_id": collection.data.id,
-            **{f"{n}_id": sandbox.ids(r)[0] for n, r in RESOURCES.items()},
-        }
-        methods = {o.id: (o.method, re.sub(r"{\w+}", "[^/]+", o.path)) for _, _, o in operations()}
-        for id, removed, code in ROWS:
-            owner = {"lms_get_user_assignment": assignment, "lms_get_user_completion": completion}.get(id)
-            if id == "lms_delete_user_completion":
-                owner = completion
-            if owner is not None:
-                names |= {"user_id": owner.user_id, "assignment_id": assignment.id, "completion_id": completion.id}
-            with pytest.warns(DeprecationWarning) if removed else contextlib.nullcontext():
-                answer = eval(code, dict(names))
-                if isinstance(answer, SyncPager):
-                    answer.first_page()
-            last = sandbox.requests[-1]
-            assert (last.method, bool(re.fullmatch(methods[id][1], last.path))) == (methods[id][0], True), code
-
-
-RESOURCES = {
-    "assignment": "assignments",
-    "category": "categories",
-    "completion": "completions",
-    "content": "content",
-    "course": "courses",
-    "skill": "skills",
-    "user": "users",
-}
+        assert len(call_each_line(client, sandbox)) == 28

@@ -1,0 +1,129 @@
+"""The socket side: the only module of the sandbox that needs aiohttp."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from aiohttp import web
+
+from .app import App, wants_heartbeat
+from .problems import Problem
+from .recording import Answer, Received
+
+_LARGEST_BODY = 32 * 1024 * 1024
+_LONGEST_LINE = 64 * 1024
+_GRACE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast answers are.
+
+    Attributes:
+        latency: Seconds before each answer: the bounds to draw from.
+        heartbeat_interval: Seconds between the newlines that are sent meanwhile, if the request wants them.
+        heartbeat_status: Status of an answer whose newlines have begun; None for the true one.
+    """
+
+    latency: tuple[float, float]
+    heartbeat_interval: float
+    heartbeat_status: int | None
+
+
+class Listener:
+    """Serves an app on a TCP port of the running loop."""
+
+    def __init__(
+        self,
+        app: Callable[[], App],
+        pace: Pace,
+        rng: Random,
+        record: Callable[[Received], None],
+        count: Callable[[int], None],
+    ) -> None:
+        self._app = app
+        self._pace = pace
+        self._rng = rng
+        self._record = record
+        self._count = count
+        self._in_flight = 0
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; return the port."""
+        server = web.Server(
+            self._handle,
+            request_factory=_make_request,
+            handler_cancellation=True,
+            access_log=None,
+            lingering_time=_GRACE,
+            max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_LINE,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=_GRACE)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port, backlog=1024).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        bound: int = runner.addresses[0][1]
+        return bound
+
+    async def stop(self) -> None:
+        """Stop listening; requests under way get half a second."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._in_flight += 1
+        try:
+            received, answer = await self._answer(request, self._app())
+            low, high = self._pace.latency
+            if high:
+                wait = low + (high - low) * self._rng.random()
+                if answer.body and wants_heartbeat(received):
+                    return await self._send_with_heartbeats(request, answer, wait)
+                await asyncio.sleep(wait)
+            return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        finally:
+            self._in_flight -= 1
+
+    async def _answer(self, request: web.BaseRequest, app: App) -> tuple[Received, Answer]:
+        path, _, query = request.raw_path.partition("?")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        received = Received(request.method, path, query, headers, b"")
+        self._record(received)
+        try:
+            if request.body_exists:
+                received.body = await request.read()
+            answer = app.answer(received, self._in_flight)
+        except web.HTTPRequestEntityTooLarge:
+            answer = app.answer(received, self._in_flight, Problem(413))
+        received.status = answer.status
+        self._count(answer.status)
+        return received, answer
+
+    async def _send_with_heartbeats(self, request: web.BaseRequest, answer: Answer, wait: float) -> web.StreamResponse:
+        interval = self._pace.heartbeat_interval
+        if wait < interval:
+            await asyncio.sleep(wait)
+            return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        response = web.StreamResponse(status=self._pace.heartbeat_status or answer.status, headers=answer.headers)
+        await asyncio.sleep(interval)
+        await response.prepare(request)
+        while wait >= interval:
+            await response.write(b"\n")
+            wait -= interval
+            await asyncio.sleep(min(wait, interval))
+        await response.write_eof(answer.body)
+        return response
+
+
+def _make_request(*parts: Any) -> web.BaseRequest:
+    options: dict[str, Any] = {"loop": asyncio.get_running_loop(), "client_max_size": _LARGEST_BODY}
+    return web.BaseRequest(*parts, **options)
