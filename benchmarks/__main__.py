@@ -122,15 +122,15 @@ def main() -> None:
     results: dict[str, Any] = {"machine": machine()}
     if "decode" in parts:
         results["decode"] = decoding.run(quick=asked.quick)
-    if {"requests", "scale"} & set(parts):
-        cpu = 1 if (os.cpu_count() or 1) > 1 else None
+    cpu = 1 if (os.cpu_count() or 1) > 1 else None
+    if "requests" in parts:
         with server.running(cpu=cpu, plain=asked.plain_server) as (url, name):
             print(f"\nserver: {name} on loopback, client on processor 0", flush=True)
             results["server"] = name
-            if "requests" in parts:
-                results["requests"] = requests(url, 0.25 if asked.quick else 1.0, 1 if asked.quick else 5)
-            if "scale" in parts:
-                results["scale"] = scale.run(url, quick=asked.quick)
+            results["requests"] = requests(url, 0.25 if asked.quick else 1.0, 1 if asked.quick else 5)
+    if "scale" in parts:
+        with server.running(cpu=cpu, plain=True) as (url, _):  # it answers with the id that was asked for
+            results["scale"] = scale.run(url, quick=asked.quick)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "results.json").write_text(json.dumps(results, indent=1))
     print(f"\nwritten: {RESULTS / 'results.json'}; charts: python -m benchmarks.charts")

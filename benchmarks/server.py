@@ -91,7 +91,7 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 class _Static(asyncio.Protocol):
-    """Answers each request head with a prepared answer."""
+    """Answers each request head with the prepared page, or with the prepared record under the id asked for."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -105,15 +105,17 @@ class _Static(asyncio.Protocol):
         self._buffer += received
         while b"\r\n\r\n" in self._buffer:
             head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
-            is_list = head.startswith((f"GET {data.LIST}?".encode(), f"GET {data.LIST} ".encode()))
-            self._transport.write(_PAGE if is_list else _ONE)
+            id = head[len(_PREFIX) : head.index(b" ", 4)].partition(b"?")[0]
+            self._transport.write(_answer(_BEFORE + id + _AFTER) if id else _PAGE)
 
 
 def _answer(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-_ONE, _PAGE = _answer(data.one()), _answer(data.page())
+_PREFIX = f"GET {data.LIST}/".encode()
+_BEFORE, _, _AFTER = data.one().partition(data.ID.encode())
+_PAGE = _answer(data.page())
 
 
 async def _serve(port: int) -> None:

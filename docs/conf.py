@@ -4,7 +4,7 @@ from stackone_lms import __version__
 
 project = "stackone-lms"
 author = "The stackone-lms authors"
-copyright = f"2026, {author}"  # noqa: A001 (Sphinx's own name)
+copyright = f"2026, {author}"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]

@@ -1,0 +1,80 @@
+"""`python -m benchmarks.charts`: draws docs/_static/*.svg from benchmarks/results/results.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("svg")
+from matplotlib import pyplot as plt
+
+HERE = Path(__file__).parent
+PICTURES = HERE.parent / "docs" / "_static"
+OURS, THEIRS, INK = "#3d6cc9", "#a9b4c4", "#5b6470"
+
+mpl.rcParams.update({"svg.hashsalt": "stackone-lms", "font.size": 10, "text.color": INK, "axes.labelcolor": INK})
+mpl.rcParams.update({"xtick.color": INK, "ytick.color": INK, "axes.edgecolor": THEIRS, "svg.fonttype": "none"})
+
+
+def bars(title: str, values: dict[str, float], unit: str, name: str) -> None:
+    """Draw horizontal bars, cheapest on top, ours in colour, on a logarithmic scale."""
+    ordered = sorted(values.items(), key=lambda item: -item[1])
+    figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(ordered) + 1.1))
+    colours = [OURS if label.startswith("stackone-lms") else THEIRS for label, _ in ordered]
+    drawn = axes.barh([label for label, _ in ordered], [value for _, value in ordered], color=colours, height=0.62)
+    axes.bar_label(drawn, [f" {value:,.0f}" for _, value in ordered], color=INK)
+    axes.set_xscale("log")
+    axes.set_xlim(right=max(values.values()) * 2.2)
+    axes.set_xlabel(unit)
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, name)
+
+
+def growth(rows: dict[str, dict[str, float]]) -> None:
+    """Draw cost and memory against the number of ids."""
+    sizes = [int(size) for size in rows]
+    figure, (cost, memory) = plt.subplots(1, 2, figsize=(7.2, 2.6))
+    cost.plot(sizes, [row["cpu_us"] for row in rows.values()], marker="o", color=OURS)
+    cost.set(xscale="log", xlabel="ids", ylabel="CPU microseconds an id", ylim=(0, None))
+    memory.plot(sizes, [row["grown_mb"] for row in rows.values()], marker="o", color=OURS)
+    memory.set(xscale="log", xlabel="ids", ylabel="peak RSS above idle, MB", ylim=(0, 40))
+    for axes in (cost, memory):
+        axes.spines[["top", "right"]].set_visible(False)
+    save(figure, "scale")
+
+
+def save(figure: Any, name: str) -> None:
+    """Write a picture, with nothing in it that changes from run to run but the figures."""
+    figure.tight_layout()
+    figure.savefig(PICTURES / f"{name}.svg", transparent=True, metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    print(PICTURES / f"{name}.svg")
+
+
+def main() -> None:
+    """Draw whatever the results hold."""
+    results = json.loads((HERE / "results" / "results.json").read_text())
+    PICTURES.mkdir(exist_ok=True)
+    titles = {
+        "get, concurrency 64": "get-64",
+        "page of 100, concurrency 1": "page-1",
+        "blocking get, one thread": "blocking",
+    }
+    for title, name in titles.items():
+        if title in results.get("requests", {}):
+            rows = results["requests"][title]
+            figures = {label: row["cpu_us"] for label, row in rows.items()}
+            bars(f"CPU of one call: {title}", figures, "microseconds, logarithmic", name)
+    if "decode" in results:
+        pages = {label: row["page_us"] for label, row in results["decode"]["decoders"].items()}
+        bars("Decoding a page of 100 completions", pages, "microseconds, logarithmic", "decoding")
+    if "scale" in results:
+        growth(results["scale"]["get_many"])
+
+
+if __name__ == "__main__":
+    main()

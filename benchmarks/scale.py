@@ -1,0 +1,105 @@
+"""How cost and memory grow with the number of ids, and what a second process brings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from . import data
+
+
+def run(url: str, *, quick: bool) -> dict[str, Any]:
+    """Measure `get_many` over more and more ids, each run in a process of its own, and print a table."""
+    sizes = [1_000, 10_000, 50_000] if quick else [1_000, 10_000, 100_000, 1_000_000]
+    rows: dict[int, dict[str, float]] = {}
+    print("\nget_many over N ids (results dropped as they come)\n")
+    print("| ids | CPU us an id | per second | peak RSS above idle MB |")
+    print("| --- | --- | --- | --- |", flush=True)
+    for size in sizes:
+        rows[size] = figures = _child(url, size, 0)
+        row = f"{figures['cpu_us']:.1f} | {figures['per_s']:,.0f} | {figures['grown_mb']:.1f}"
+        print(f"| {size:,} | {row} |", flush=True)
+    found: dict[str, Any] = {"get_many": rows}
+    if (os.cpu_count() or 1) > 1:
+        found["processes"] = _two_processes(url, 10_000 if quick else 40_000)
+    return found
+
+
+def _command(url: str, size: int, cpu: int) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.scale", json.dumps({"url": url, "size": size, "pin": cpu})]
+
+
+def _child(url: str, size: int, cpu: int) -> dict[str, float]:
+    root = Path(__file__).parents[1]
+    done = subprocess.run(_command(url, size, cpu), capture_output=True, text=True, check=True, cwd=root)
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def _two_processes(url: str, size: int) -> dict[str, float]:
+    """Compare one process with two on two processors, each with half the ids.
+
+    The server shares the processors here, so the ratio is taken of ids per second of the clients' own CPU time.
+    """
+    root = Path(__file__).parents[1]
+    alone = _child(url, size, 0)
+    commands = [_command(url, size // 2, cpu) for cpu in (0, 1)]
+    halves = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) for command in commands]
+    results = [json.loads(half.communicate()[0]) for half in halves]
+    together = sum(1e6 / half["cpu_us"] for half in results)
+    ratio = together / (1e6 / alone["cpu_us"])
+    print(f"\ntwo processes on two processors do {ratio:.2f}x of one, per second of client CPU", flush=True)
+    return {"ratio": ratio}
+
+
+async def _measure(url: str, size: int) -> dict[str, float]:
+    from stackone_lms import AsyncClient
+
+    process = psutil.Process()
+    async with AsyncClient(data.KEY, data.ACCOUNT, base_url=url, rate_limit=None) as client:
+        await client.completions.get("warm-up")
+        async for _ in client.completions.get_many((f"warm-{n}" for n in range(200)), concurrency=64):
+            pass
+        idle = process.memory_info().rss
+        peak, stop = idle, threading.Event()
+
+        def sample() -> None:
+            nonlocal peak
+            while not stop.wait(0.02):
+                peak = max(peak, process.memory_info().rss)
+
+        watcher = threading.Thread(target=sample, daemon=True)
+        watcher.start()
+        used, began, good = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter(), 0
+        async for outcome in client.completions.get_many((f"id-{n}" for n in range(size)), concurrency=64):
+            good += outcome.error is None
+        wall = time.perf_counter() - began
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        stop.set()
+        watcher.join()
+    if good != size:
+        raise RuntimeError(f"{size - good} of {size} failed")
+    cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    return {"cpu_us": cpu / size * 1e6, "per_s": size / wall, "grown_mb": max(0, peak - idle) / 2**20}
+
+
+def main() -> None:
+    """Measure one size in this process; prints JSON."""
+    task = json.loads(sys.argv[1])
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {task["pin"]})
+    print(json.dumps(asyncio.run(_measure(task["url"], task["size"]))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""Webhooks: check that StackOne sent them, and read what they tell.
+
+The web framework does not matter: hand over the raw body and the headers. With aiohttp:
+
+    async def stackone(request: web.Request) -> web.Response:
+        try:
+            event = webhooks.unwrap(await request.read(), request.headers, secret)
+        except SignatureError:
+            raise web.HTTPUnauthorized from None
+        if isinstance(event, webhooks.CompletionEvent):
+            queue.put_nowait((event.action, event.record_id))
+        return web.Response()
+
+With FastAPI it is `await request.body()`, with Flask `request.get_data()`, with Django `request.body`. Answer 200.
+
+Sources: StackOne's webhook guide for the signature, the names of the events and the fields. The signature holds no
+time, so that a recorded webhook stays valid; `sent_at` is inside the signed body, and `record_id` with `event_date`
+tells repetitions apart.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+
+import msgspec
+
+from . import guard
+from .configuration import from_environment
+from .decode import Decoder
+from .errors import ConfigurationError, SignatureError
+from .models import Assignment, Completion, Content, Course, DateTime, Model, User, encode
+
+R = TypeVar("R")
+
+HEADER = "x-stackone-signature"
+"""Name of the header that carries the signature."""
+
+# fmt: off
+EventName = Literal[
+    "lms_assignments.created", "lms_assignments.updated", "lms_assignments.deleted",
+    "lms_completions.created", "lms_completions.updated", "lms_completions.deleted",
+    "lms_content.created", "lms_content.updated", "lms_content.deleted",
+    "lms_courses.created", "lms_courses.updated", "lms_courses.deleted",
+    "lms_users.created", "lms_users.updated", "lms_users.deleted",
+    "account.created", "account.updated", "account.deleted",
+]
+# fmt: on
+"""The events that StackOne documents for the LMS API."""
+
+
+class Event(Model, kw_only=True, frozen=True, dict=True, gc=True):
+    """Something that happened. An event of a name that is not known here comes as this class itself.
+
+    The account id is not shown by `repr`.
+    """
+
+    event: EventName | str
+    """What happened, such as `lms_completions.created`."""
+    project_id: str | None = None
+    """The StackOne project."""
+    account_id: str | None = None
+    """The linked account."""
+    event_date: DateTime | None = None
+    """When it happened, or was noticed: where a provider has no webhooks, StackOne looks from time to time."""
+    record_type: str | None = None
+    """Kind of the record."""
+    record_id: str | int | float | None = None
+    """Id of the record; some providers have numbers."""
+    record_remote_id: str | None = None
+    """The provider's id of the record."""
+    sent_at: DateTime | None = None
+    """When StackOne sent the webhook."""
+    raw_event: Any = None
+    """The provider's own webhook, where it has some."""
+    event_data_json: msgspec.Raw = msgspec.field(name="event_data", default=msgspec.Raw())
+    """The record, not yet decoded; empty where the provider has no webhooks."""
+
+    @property
+    def action(self) -> str:
+        """What was done: `created`, `updated` or `deleted`."""
+        return self.event.rpartition(".")[2]
+
+    @property
+    def event_data(self) -> Any:
+        """The record, decoded when asked for; None if it was not sent.
+
+        Raises:
+            DecodeError: It is not of the form that such records have. `event_data_json` has its bytes.
+        """
+        return guard.parse(self.event_data_json) if bytes(self.event_data_json) else None
+
+    @property
+    def body(self) -> bytes:
+        """The payload as received; its JSON, if the event was not decoded but made."""
+        received: bytes | None = self.__dict__.get("_body")
+        return encode(self) if received is None else received
+
+    def json(self) -> Any:
+        """Return the payload decoded to plain dicts and lists, with every field that was sent."""
+        return guard.parse(self.body)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return parse, (self.body,)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("event", self.event), ("record_id", self.record_id), ("event_date", self.event_date)]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({shown})"
+
+
+class AccountEvent(Event, kw_only=True, frozen=True):
+    """`account.*`: an account was linked, changed or removed."""
+
+
+class RecordEvent(Event, Generic[R], kw_only=True, frozen=True):
+    """Base of the events about records of the LMS API."""
+
+    RECORD: ClassVar[type[Model]]
+    """Class of the record."""
+
+    @property
+    def event_data(self) -> R | None:
+        """The record, decoded when asked for; None if it was not sent.
+
+        Raises:
+            DecodeError: It is not of the form that such records have. `event_data_json` has its bytes.
+        """
+        body = bytes(self.event_data_json)
+        return None if body in {b"", b"null"} else _decoder(self.RECORD)(body)
+
+
+class AssignmentEvent(RecordEvent[Assignment], kw_only=True, frozen=True):
+    """`lms_assignments.*`."""
+
+    RECORD = Assignment
+
+
+class CompletionEvent(RecordEvent[Completion], kw_only=True, frozen=True):
+    """`lms_completions.*`."""
+
+    RECORD = Completion
+
+
+class ContentEvent(RecordEvent[Content], kw_only=True, frozen=True):
+    """`lms_content.*`."""
+
+    RECORD = Content
+
+
+class CourseEvent(RecordEvent[Course], kw_only=True, frozen=True):
+    """`lms_courses.*`."""
+
+    RECORD = Course
+
+
+class UserEvent(RecordEvent[User], kw_only=True, frozen=True):
+    """`lms_users.*`."""
+
+    RECORD = User
+
+
+_CLASSES: Mapping[str, type[Event]] = {
+    "lms_assignments": AssignmentEvent,
+    "lms_completions": CompletionEvent,
+    "lms_content": ContentEvent,
+    "lms_courses": CourseEvent,
+    "lms_users": UserEvent,
+    "account": AccountEvent,
+}
+
+
+@functools.cache
+def _decoder(kind: type[Model]) -> Decoder[Any]:
+    return Decoder(kind)
+
+
+def unwrap(
+    payload: bytes | bytearray,
+    signature: str | Mapping[str, str] | None,
+    secret: str | bytes | Iterable[str | bytes] | None = None,
+) -> Event:
+    """Check the signature of a webhook and decode it.
+
+    Args:
+        payload: The body exactly as received.
+        signature: The header `x-stackone-signature`, or all headers; their names are found in any case.
+        secret: As for `verify`.
+
+    Returns:
+        An event of the class for its name: `CompletionEvent`, `CourseEvent` and so on; `Event` for an unknown name.
+
+    Raises:
+        SignatureError: It is not signed with the secret.
+        ConfigurationError: There is no secret, or an empty one.
+        DecodeError: It is signed, and no event.
+        TypeError: The payload is not bytes.
+    """
+    if isinstance(signature, Mapping):
+        found = [value for name, value in signature.items() if name.lower() == HEADER]
+        if len(found) > 1:
+            raise SignatureError(f"the webhook has more than one {HEADER} header")
+        signature = found[0] if found else None
+    verify(payload, signature, secret)
+    return parse(payload)
+
+
+def verify(
+    payload: bytes | bytearray, signature: str | None, secret: str | bytes | Iterable[str | bytes] | None = None
+) -> None:
+    """Check the signature of a webhook, in constant time. Returns if it is good.
+
+    Args:
+        payload: The body exactly as received: JSON that was decoded and encoded again has another signature.
+        signature: The header `x-stackone-signature`; padding does not matter.
+        secret: The signing secret, or several while it is being changed: one of them has to match. Default:
+            STACKONE_WEBHOOK_SECRET, then STACKONE_WEBHOOK_SIGNATURE.
+
+    Raises:
+        SignatureError: It is not signed with the secret.
+        ConfigurationError: There is no secret, or an empty one.
+        TypeError: The payload is not bytes.
+    """
+    keys = _keys(secret)
+    body = _bytes(payload)
+    if not signature:
+        raise SignatureError(f"the webhook has no {HEADER} header")
+    given = signature.strip().rstrip("=").encode("utf-8", "replace")
+    if not any(hmac.compare_digest(sign(body, key).encode("ascii"), given) for key in keys):
+        raise SignatureError("the webhook is not signed with this secret")
+
+
+def sign(payload: bytes | bytearray, secret: str | bytes) -> str:
+    """Return the signature of a payload, to test your own endpoint with.
+
+    Args:
+        payload: The body.
+        secret: The signing secret.
+    """
+    (key,) = _keys([secret])
+    digest = hmac.new(key, _bytes(payload), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def parse(payload: bytes | bytearray) -> Event:
+    """Decode a webhook whose signature was checked before, such as one from a queue of your own.
+
+    Raises:
+        DecodeError: It is no event.
+        TypeError: The payload is not bytes.
+    """
+    body = _bytes(payload)
+    value = guard.parse(body)
+    name = cast("dict[str, Any]", value).get("event") if isinstance(value, dict) else None
+    kind = _CLASSES.get(name.partition(".")[0], Event) if isinstance(name, str) else Event
+    event: Event = _decoder(kind)(body)
+    vars(event)["_body"] = body
+    return event
+
+
+def _bytes(payload: Any) -> bytes:
+    if not isinstance(payload, bytes | bytearray):
+        raise TypeError(f"payload must be the raw body as bytes, not {type(payload).__name__}")
+    return bytes(payload)
+
+
+def _keys(secret: str | bytes | Iterable[str | bytes] | None) -> list[bytes]:
+    if secret is None:
+        secret = from_environment(None, "STACKONE_WEBHOOK_SECRET") or from_environment(
+            None, "STACKONE_WEBHOOK_SIGNATURE"
+        )
+        if secret is None:
+            raise ConfigurationError("no webhook secret: pass secret= or set STACKONE_WEBHOOK_SECRET")
+    secrets = [secret] if isinstance(secret, str | bytes) else list(secret)
+    keys = [one.encode() if isinstance(one, str) else bytes(one) for one in secrets]
+    if not all(keys) or not keys:
+        raise ConfigurationError("the webhook secret is empty")
+    return keys
