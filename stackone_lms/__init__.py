@@ -1,25 +1,173 @@
-"""Client of the StackOne Unified LMS API: `AsyncClient`, and `SyncClient` for code without asyncio."""
+"""Client of the StackOne Unified LMS API: `AsyncClient`, and `SyncClient` for code without asyncio.
 
+Everything is imported when it is first asked for: `import stackone_lms` itself takes about a millisecond.
+"""
+
+from typing import TYPE_CHECKING
+
+from ._lazy import attributes
 from ._version import __version__
-from .client import AsyncClient
-from .errors import (
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    StackOneError,
-)
-from .options import RateLimit, RetryPolicy, Timeout
-from .sync import SyncClient
+
+if TYPE_CHECKING:
+    from . import errors, models, webhooks
+    from .client import AsyncClient
+    from .errors import (
+        APIConnectionError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadGatewayError,
+        BadRequestError,
+        ClientClosedError,
+        ConfigurationError,
+        ConflictError,
+        ConnectError,
+        ConnectionLostError,
+        DecodeError,
+        ExportError,
+        ForkedError,
+        IdMismatchError,
+        InternalServerError,
+        InvalidArgumentError,
+        NotFoundError,
+        NotSupportedError,
+        PaginationError,
+        PermissionDeniedError,
+        PreconditionFailedError,
+        ProtocolError,
+        ProviderCredentialsError,
+        RateLimitError,
+        RedirectError,
+        RequestTimeoutError,
+        ResponseTooLargeError,
+        SignatureError,
+        StackOneError,
+        TLSError,
+        UnexpectedResponseError,
+        UnprocessableEntityError,
+        WrongLoopError,
+    )
+    from .limiter import Quota
+    from .models import (
+        Assignment,
+        AssignmentResult,
+        BatchResult,
+        Category,
+        CategoryResult,
+        Completion,
+        CompletionResult,
+        Content,
+        ContentResult,
+        Course,
+        CourseResult,
+        CreateAssignment,
+        CreateCollection,
+        CreateCompletion,
+        CreateResult,
+        DeleteResult,
+        Page,
+        RawResponse,
+        Skill,
+        SkillResult,
+        UpdateContent,
+        UpdateResult,
+        UpsertContent,
+        UpsertCourse,
+        UpsertResult,
+        User,
+        UserResult,
+    )
+    from .options import RateLimit, RetryPolicy, Timeout
+    from .outcomes import AccountOutcome, Outcome
+    from .pager import AsyncPager, SyncPager
+    from .progress import Progress
+    from .stats import Stats
+    from .sync import SyncClient
 
 __all__ = [
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
+    "AccountOutcome",
+    "Assignment",
+    "AssignmentResult",
     "AsyncClient",
+    "AsyncPager",
+    "AuthenticationError",
+    "BadGatewayError",
+    "BadRequestError",
+    "BatchResult",
+    "Category",
+    "CategoryResult",
+    "ClientClosedError",
+    "Completion",
+    "CompletionResult",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectError",
+    "ConnectionLostError",
+    "Content",
+    "ContentResult",
+    "Course",
+    "CourseResult",
+    "CreateAssignment",
+    "CreateCollection",
+    "CreateCompletion",
+    "CreateResult",
+    "DecodeError",
+    "DeleteResult",
+    "ExportError",
+    "ForkedError",
+    "IdMismatchError",
+    "InternalServerError",
+    "InvalidArgumentError",
+    "NotFoundError",
+    "NotSupportedError",
+    "Outcome",
+    "Page",
+    "PaginationError",
+    "PermissionDeniedError",
+    "PreconditionFailedError",
+    "Progress",
+    "ProtocolError",
+    "ProviderCredentialsError",
+    "Quota",
     "RateLimit",
+    "RateLimitError",
+    "RawResponse",
+    "RedirectError",
+    "RequestTimeoutError",
+    "ResponseTooLargeError",
     "RetryPolicy",
+    "SignatureError",
+    "Skill",
+    "SkillResult",
     "StackOneError",
+    "Stats",
     "SyncClient",
+    "SyncPager",
+    "TLSError",
     "Timeout",
+    "UnexpectedResponseError",
+    "UnprocessableEntityError",
+    "UpdateContent",
+    "UpdateResult",
+    "UpsertContent",
+    "UpsertCourse",
+    "UpsertResult",
+    "User",
+    "UserResult",
+    "WrongLoopError",
     "__version__",
+    "errors",
+    "models",
+    "webhooks",
 ]
+
+if not TYPE_CHECKING:  # pragma: no branch (type checkers would take any name for one that exists)
+    __getattr__, __dir__ = attributes(
+        __name__,
+        __all__,
+        homes=("errors", "options", "models", "outcomes", "limiter", "progress", "stats", "pager", "client", "sync"),
+        submodules=("errors", "models", "webhooks"),
+    )

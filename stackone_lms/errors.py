@@ -30,6 +30,7 @@ class StackOneError(Exception):
         request_id: StackOne's id of the last answer (`x-request-id`), to look it up in the logs.
         status: HTTP status of the last answer, None if none was read.
         accepted: Of a batch sent in several requests, the result of those before the one that failed.
+        pending: Of a `get_many` that stopped early, the ids that it had read and that have no outcome.
     """
 
     retryable: bool = False
@@ -37,6 +38,7 @@ class StackOneError(Exception):
     request_id: str | None = None
     status: Any = None
     accepted: Any = None
+    pending: list[Any] = []  # noqa: RUF012 (a default that is never mutated)
 
     def __init__(self, message: str = "", **details: Any) -> None:
         super().__init__(message)
@@ -70,6 +72,10 @@ class ClientClosedError(StackOneError, RuntimeError):
 
 class WrongLoopError(StackOneError, RuntimeError):
     """The client belongs to another event loop than the one that is running."""
+
+
+class SignatureError(StackOneError, ValueError):
+    """A webhook is not signed with the secret: forged, changed on its way, or signed with another one."""
 
 
 class ForkedError(StackOneError, RuntimeError):
