@@ -1,18 +1,148 @@
-"""Who may send a request now: pauses of an account, free slots, the rate limit of the key."""
+"""Who may send a request now: pauses of an account, free slots, the rate limit of the key.
+
+Each account has a lane. How many requests a lane may have under way is found out by the lane itself: it grows while
+all is well and shrinks when the server asks for less (AIMD, on 429, 503 and timeouts only: the latency of a shared
+service says more about its other users than about us).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import Phase
 from .limiter import Clock, Limiter, Sleep
 from .transport.base import Watch
 
+if TYPE_CHECKING:
+    from .stats import Choice
+
+FIRST = 16
+"""Requests under way with which a lane begins."""
+_LONGEST_PROBE = 64
+_KEPT_LANES = 4096
+
+
+class Lane:
+    """The requests of one account: how many are under way, how many may be, and until when none.
+
+    Args:
+        most: Requests under way at most, whatever happens.
+
+    Attributes:
+        limit: Requests that may be under way, as found so far.
+        gate: What is enforced: `most` until the server has asked for less the first time, then `limit`.
+        taken: Slots in use: requests under way, or waiting for the rate limit.
+        sending: Requests under way.
+        pausing: Calls that sleep before their next attempt.
+        throttled: How often the server asked for less.
+        paused_until: When, on the clock, a pause that the server asked for is over.
+        users: How many bulk fetches watch this lane.
+    """
+
+    __slots__ = (
+        "_calm",
+        "_ceiling",
+        "_patience",
+        "_run",
+        "epoch",
+        "gate",
+        "limit",
+        "most",
+        "paused_until",
+        "pausing",
+        "queue",
+        "sending",
+        "taken",
+        "throttled",
+        "users",
+    )
+
+    def __init__(self, most: int) -> None:
+        self.most = self.gate = most
+        self.limit = min(FIRST, most)
+        self.taken = self.sending = self.pausing = self.throttled = self.users = 0
+        self.paused_until = 0.0
+        self.epoch: int = 0
+        self.queue: deque[tuple[asyncio.Future[None], bool]] = deque()
+        self._calm = 0  # successes since the limit was last cut
+        self._run = 0  # of those, in full use since the limit last changed
+        self._ceiling: int = 0  # the limit at which the server last asked for less; 0: unknown
+        self._patience = 1  # windows to wait before the ceiling is tried again
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody would miss it."""
+        return not (self.taken or self.queue or self.users or self.pausing)
+
+    def succeed(self) -> bool:
+        """Note a success; True if the limit grew.
+
+        It grows by one after as many successes as it is large, and only while at least half of it is in use. Where
+        the server has said no before, that takes up to 64 times as many.
+        """
+        self._calm += 1
+        limit = self.limit
+        if limit >= self.most or (self.sending + 1) * 2 < limit:
+            return False
+        self._run += 1
+        if self._run < limit * (self._patience if limit + 1 == self._ceiling else 1):
+            return False
+        self._run = 0
+        if limit >= self._ceiling:
+            self._ceiling, self._patience = 0, 1
+        self.limit = limit + 1
+        if self.gate != self.most:
+            self.gate = self.limit
+        return True
+
+    def cut(self, epoch: int) -> None:
+        """Note that the server asked for less: in answer to a request that left in `epoch`.
+
+        The limit shrinks once a round trip: what left before the last cut says nothing new. By a tenth (one at least)
+        if the limit had held for a while, by three tenths if not.
+        """
+        self.throttled += 1
+        if epoch != self.epoch:
+            return
+        self.epoch += 1
+        # Before the first cut nothing holds callers back, so more than the limit may be under way.
+        limit = max(self.limit, self.sending + 1) if self.gate == self.most else self.limit
+        if self._calm >= limit - 1:
+            self._patience = min(self._patience * 2, _LONGEST_PROBE) if limit == self._ceiling else 1
+            self._ceiling = limit
+            self.limit = max(1, min(limit - 1, int(limit * 0.9)))
+        else:
+            self.limit = max(1, int(limit * 0.7))
+        self.limit = min(self.limit, self.most)
+        self.gate = self.limit
+        self._calm = self._run = 0
+
+
+class Pace(NamedTuple):
+    """What a bulk fetch has to know of its account and client."""
+
+    lane: Lane
+    """The account's requests."""
+    limiter: Limiter
+    """The rate limit of the key."""
+    max_concurrency: int
+    """Requests under way at once, over all accounts."""
+    clock: Clock
+    """Monotonic seconds."""
+    sleep: Sleep
+    """Suspends for so many seconds."""
+    choices: deque[Choice]
+    """Where to note which strategy was chosen."""
+
 
 class Admission:
-    """Lets requests pass, in the order they came, when their account, the client and the key allow it.
+    """Lets requests pass when their account, the client and the key allow it.
+
+    In the order they came within an account. Among accounts, a slot that becomes free goes to one that has less than
+    its share of them, so that a slow account cannot take them all.
 
     Args:
         limiter: The rate limit of the API key, which all accounts share.
@@ -34,71 +164,132 @@ class Admission:
         self.limiter = limiter
         self.max_concurrency = max_concurrency
         self.in_flight = 0
-        self._queue: deque[asyncio.Future[None]] = deque()
-        self._paused: dict[str | None, float] = {}
+        self.lanes: dict[str | None, Lane] = {}
+        self._queued: deque[Lane] = deque()
         self._heed, self._clock, self._sleep = heed, clock, sleep
+
+    @property
+    def sending(self) -> int:
+        """How many requests are under way."""
+        return sum(lane.sending for lane in list(self.lanes.values()))
 
     @property
     def waiting(self) -> int:
         """How many calls wait for a slot or for the rate limit."""
-        return len(self._queue) + self.limiter.waiting
+        return sum(len(lane.queue) for lane in list(self._queued)) + self.limiter.waiting
+
+    def lane(self, account: str | None) -> Lane:
+        """Return the lane of an account."""
+        found = self.lanes.get(account)
+        if found is None:
+            if len(self.lanes) >= _KEPT_LANES:
+                now = self._clock()
+                for name in [name for name, lane in self.lanes.items() if lane.idle and lane.paused_until <= now]:
+                    del self.lanes[name]
+            found = self.lanes[account] = Lane(self.max_concurrency)
+        return found
 
     def hold(self, account: str | None, seconds: float, *, everyone: bool) -> None:
         """Let nobody of an account pass for so many seconds, or nobody at all, as a `Retry-After` asked."""
         if everyone:
             self.limiter.pause(seconds)
-        self._paused[account] = max(self._paused.get(account, 0.0), self._clock() + seconds)
+        lane = self.lane(account)
+        lane.paused_until = max(lane.paused_until, self._clock() + seconds)
 
-    async def enter(self, account: str | None, watch: Watch, end: float) -> None:
+    async def enter(self, account: str | None, watch: Watch, end: float, *, paced: bool = True) -> Lane:
         """Wait until a request may go; each success needs a `leave` when the request is over.
 
         Args:
             account: The account it is for.
             watch: The time limits of the call; it cancels the wait at `end`.
             end: When, on the clock, the call has to be over.
+            paced: Whether it waits for the account's own limit, too.
         """
+        lane = self.lane(account)
         while True:
-            if self._paused:
-                while (delay := self._paused.get(account, 0.0) - self._clock()) > 0:
-                    await self._wait(watch, "rate_limit", end, self._sleep(delay))
-                self._paused.pop(account, None)
-            if self.in_flight < self.max_concurrency and not self._queue:
+            while lane.paused_until and (delay := lane.paused_until - self._clock()) > 0:
+                await self._wait(watch, "rate_limit", end, self._sleep(delay))
+            lane.paused_until = 0.0
+            if self.in_flight < self.max_concurrency and not lane.queue and (lane.taken < lane.gate or not paced):
                 self.in_flight += 1
+                lane.taken += 1
             else:
-                await self._wait(watch, "pool", end, self._slot())
-                if account in self._paused:
-                    self.leave()
-                    continue
-            if not self.limiter.try_acquire():
+                await self._wait(watch, "pool", end, self._slot(lane, paced=paced))
+            if not lane.paused_until and not self.limiter.try_acquire():
                 try:
                     await self._wait(watch, "rate_limit", end, self.limiter.acquire())
                 except BaseException:
-                    self.leave()
+                    self._free(lane)
                     raise
-            return
+                if lane.paused_until:
+                    self.limiter.give_back()
+            if lane.paused_until:  # since it got its slot
+                self._free(lane)
+                continue
+            lane.sending += 1
+            return lane
 
-    def leave(self) -> None:
-        """Give the slot back; it goes to who waits longest, without becoming free in between."""
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+    def leave(self, lane: Lane) -> None:
+        """Give the slot back; it goes to somebody who waits."""
+        lane.sending -= 1
+        self._free(lane)
+
+    def succeed(self, lane: Lane) -> None:
+        """Note that a request succeeded, after `leave`."""
+        if lane.succeed() and lane.queue:
+            self._hand_on()
+
+    def _free(self, lane: Lane) -> None:
+        lane.taken -= 1
         self.in_flight -= 1
+        if self._queued:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        while self._queued and self.in_flight < self.max_concurrency:
+            lane = self._next_lane()
+            if lane is None:
+                return
+            turn, _ = lane.queue.popleft()
+            if lane.queue:
+                self._queued.append(lane)
+            if not turn.done():
+                self.in_flight += 1
+                lane.taken += 1
+                turn.set_result(None)
+
+    def _next_lane(self) -> Lane | None:
+        """Take a lane that may have a slot out of the rotation: the first below its share, else the first."""
+        share = self.max_concurrency / len(self._queued)
+        chosen: Lane | None = None
+        for lane in self._queued:
+            if lane.taken < lane.gate or not lane.queue[0][1]:
+                if lane.taken < share:
+                    chosen = lane
+                    break
+                chosen = chosen or lane
+        if chosen is not None:
+            self._queued.remove(chosen)
+        return chosen
 
     async def _wait(self, watch: Watch, phase: Phase, end: float, something: Awaitable[object]) -> None:
         watch.wait(phase, end)
         self._heed(watch)
         await something
 
-    async def _slot(self) -> None:
+    async def _slot(self, lane: Lane, *, paced: bool) -> None:
         turn = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
+        entry = (turn, paced)
+        if not lane.queue:
+            self._queued.append(lane)
+        lane.queue.append(entry)
         try:
             await turn
         except BaseException:
             if turn.done() and not turn.cancelled():
-                self.leave()  # it was handed over at the very moment of the cancellation
-            elif turn in self._queue:  # `leave` throws out whom it finds cancelled
-                self._queue.remove(turn)
+                self._free(lane)  # it was handed over at the very moment of the cancellation
+            elif entry in lane.queue:  # `_hand_on` throws out whom it finds cancelled
+                lane.queue.remove(entry)
+                if not lane.queue:
+                    self._queued.remove(lane)
             raise

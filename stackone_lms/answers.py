@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from .decode import unfinished
+from .decode import is_error, unfinished
 from .endpoint import Args, Operation
 from .errors import (
     APIStatusError,
@@ -27,6 +27,9 @@ from .transport.base import Reply
 
 R = TypeVar("R")
 
+Scrub = Callable[[bytes], bytes]
+"""Blots secrets out of what a server echoed."""
+
 
 class Failure:
     """Why a request did not succeed.
@@ -35,10 +38,10 @@ class Failure:
         error: What the caller gets, unless a retry helps.
         sent: Whether the server may have executed the request.
         most: How many retries it is worth; None for as many as the policy allows.
-        throttled: Whether the server asks for less.
+        throttled: Whether the server asks for less, or this machine cannot do more.
         key_wide: Whether it asks that of the whole API key, not only of the account.
         retry_after: Seconds that it asks to wait.
-        fresh: Whether the connection is out of step and must not be used again.
+        fresh: Whether the connection may be out of step and must not be used again: what came is no answer of the API.
     """
 
     __slots__ = ("error", "fresh", "key_wide", "most", "retry_after", "sent", "throttled")
@@ -52,10 +55,10 @@ class Failure:
         throttled: bool = False,
         key_wide: bool = False,
         retry_after: float | None = None,
-        fresh: bool = False,
     ) -> None:
         self.error, self.sent, self.most, self.throttled = error, sent, most, throttled
-        self.key_wide, self.retry_after, self.fresh = key_wide, retry_after, fresh
+        self.key_wide, self.retry_after = key_wide, retry_after
+        self.fresh = isinstance(error, UnexpectedResponseError)
 
 
 def judge(
@@ -63,68 +66,83 @@ def judge(
     args: Args,
     reply: Reply,
     keep_unknown: bool,
-    scrub: Callable[[bytes], bytes],
+    scrub: Scrub,
     wall: Callable[[], float],
 ) -> R | Failure:
     """Decode the answer, or say what is wrong with it."""
     status = reply.status
     if not 200 <= status < 300:
-        return _refused(reply, scrub, wall) if status >= 400 else _odd_status(reply)
+        return _refused(reply, scrub, wall) if status >= 400 else _odd_status(reply, scrub)
     body = reply.body
     if not body or body.isspace():
         if operation.method == "DELETE":
             return operation.decoder(b'{"statusCode":%d}' % status)
-        error = UnexpectedResponseError(f"the answer is empty ({status})", **_about(reply), body=body)
+        error = UnexpectedResponseError(f"the answer is empty ({status})", **_about(reply, scrub), body=body)
         return Failure(error, most=0 if status == 204 else 1)
     if status == 204:
-        # A body where there can be none; nothing on this connection can be trusted.
-        error = UnexpectedResponseError("a 204 answer came with a body", **_about(reply), body=scrub(body))
-        return Failure(error, most=0, fresh=True)
+        error = UnexpectedResponseError("a 204 answer came with a body", **_about(reply, scrub), body=scrub(body))
+        return Failure(error, most=0)
     try:
         answer = operation.decoder(body, keep_unknown=keep_unknown)
     except DecodeError as problem:
         failed = problem
     else:
-        wrong = _wrong_id(operation, args, reply, answer) if operation.checks_id else None
-        return answer if wrong is None else wrong
-    return _undecodable(reply, failed, scrub, wall)
+        wrong = _wrong(operation, args, reply, answer, scrub)
+        if wrong is None and not (operation.checks_id and cast("Any", answer).data.id is None):
+            return answer
+        # An error object may pass for an answer: nearly every field of the models may be missing.
+        return _error_inside(reply, scrub, wall) or wrong or answer
+    return _error_inside(reply, scrub, wall) or _undecodable(reply, failed, scrub)
 
 
-def _about(reply: Reply) -> dict[str, Any]:
-    return {"status": reply.status, "request_id": reply.headers.get("x-request-id")}
+def _about(reply: Reply, scrub: Scrub) -> dict[str, Any]:
+    return {"status": reply.status, "request_id": _header(reply, "x-request-id", scrub)}
 
 
-def _undecodable(
-    reply: Reply, problem: DecodeError, scrub: Callable[[bytes], bytes], wall: Callable[[], float]
-) -> Failure:
+def _header(reply: Reply, name: str, scrub: Scrub) -> str | None:
+    value = reply.headers.get(name)
+    return None if value is None else scrub(value.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+
+def _error_inside(reply: Reply, scrub: Scrub, wall: Callable[[], float]) -> Failure | None:
     body = scrub(reply.body)
     try:
-        value: Any = parse(body)
+        value = parse(body)
+    except DecodeError:
+        return None
+    if not is_error(value):
+        return None
+    if reply.headers.get("Preference-Applied", "") == "heartbeat" or reply.body[:1].isspace():
+        # With heartbeats the status line is sent before the result is known.
+        return _refused(Reply(value["statusCode"], reply.headers, reply.body), scrub, wall)
+    message = f"an error ({value['statusCode']}) came as a success: {printable(str(value['message']))}"
+    return Failure(UnexpectedResponseError(message, body=body, **_about(reply, scrub)), most=0)
+
+
+def _undecodable(reply: Reply, problem: DecodeError, scrub: Scrub) -> Failure:
+    body = scrub(reply.body)
+    try:
+        parse(body)
     except DecodeError:
         # A cut answer may come whole the next time; one that is something else (a login page) will not.
         text = printable(body[:800].decode("utf-8", "replace"))
-        error = DecodeError(f"{problem.message}; it begins: {text}", path=problem.path, body=body, **_about(reply))
+        error = DecodeError(
+            f"{problem.message}; it begins: {text}", path=problem.path, body=body, **_about(reply, scrub)
+        )
         return Failure(error, most=1 if unfinished(body) else 0)
-    if isinstance(value, dict) and "data" not in value:
-        fields = cast("dict[str, Any]", value)
-        code = fields.get("statusCode")
-        if isinstance(code, int) and code >= 400 and "message" in fields:
-            if reply.headers.get("Preference-Applied", "") == "heartbeat" or reply.body[:1].isspace():
-                # With heartbeats the status line is sent before the result is known.
-                return _refused(Reply(code, reply.headers, reply.body), scrub, wall)
-            message = f"an error ({code}) came as a success: {printable(str(fields['message']))}"
-            return Failure(UnexpectedResponseError(message, body=body, **_about(reply)), most=0)
-    return Failure(DecodeError(problem.message, path=problem.path, body=body, **_about(reply)), most=0)
+    return Failure(DecodeError(problem.message, path=problem.path, body=body, **_about(reply, scrub)), most=0)
 
 
-def _odd_status(reply: Reply) -> Failure:
-    status, location = reply.status, reply.headers.get("Location")
+def _odd_status(reply: Reply, scrub: Scrub) -> Failure:
+    status, location = reply.status, _header(reply, "Location", scrub)
     if 300 <= status < 400 and status != 304:
         shown = _plain_location(location)
         message = f"the server redirects ({status}) to {shown}" if shown else f"the server redirects ({status})"
-        error: StackOneError = RedirectError(f"{message}; redirects are not followed", location=shown, **_about(reply))
+        error: StackOneError = RedirectError(
+            f"{message}; redirects are not followed", location=shown, **_about(reply, scrub)
+        )
     else:
-        error = UnexpectedResponseError(f"unexpected status {status}", **_about(reply))
+        error = UnexpectedResponseError(f"unexpected status {status}", **_about(reply, scrub))
     return Failure(error, most=0)
 
 
@@ -142,7 +160,7 @@ def _plain_location(location: str | None) -> str | None:
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 
 
-def _refused(reply: Reply, scrub: Callable[[bytes], bytes], wall: Callable[[], float]) -> Failure:
+def _refused(reply: Reply, scrub: Scrub, wall: Callable[[], float]) -> Failure:
     status, body = reply.status, scrub(reply.body)
     content: Any
     try:
@@ -166,7 +184,7 @@ def _refused(reply: Reply, scrub: Callable[[bytes], bytes], wall: Callable[[], f
         timestamp=_text(fields.get("timestamp")),
         retry_after=retry_after,
         retryable=again,
-        **_about(reply),
+        **_about(reply, scrub),
     )
     return Failure(
         error,
@@ -196,21 +214,29 @@ def _reason(status: int) -> str:
         return f"status {status}"
 
 
-def _wrong_id(operation: Operation[Any], args: Args, reply: Reply, answer: Any) -> Failure | None:
+def _wrong(operation: Operation[Any], args: Args, reply: Reply, answer: Any, scrub: Scrub) -> Failure | None:
+    if not operation.checks_id:
+        code = getattr(answer, "status_code", None) or 0
+        return (
+            Failure(UnexpectedResponseError(f"the answer says {code}", **_about(reply, scrub)), most=0)
+            if code >= 400
+            else None
+        )
     asked = args.ids[-1]
     data = answer.data
     if data.id == asked:
         return None
-    narrowed = isinstance(args.query, Mapping) and bool(args.query.get("fields"))
+    query = args.query
+    narrowed = bool(query.get("fields")) if isinstance(query, Mapping) else "&fields=" in f"&{query}"
     if is_same_record(asked, data.id, data.remote_id, narrowed=narrowed):
         return None
     error = IdMismatchError(
         f"{operation.name} asked for {asked!r:.100} and got {data.id!r:.100}",
         expected=asked,
         received=data.id,
-        **_about(reply),
+        **_about(reply, scrub),
     )
-    return Failure(error, most=1, fresh=True)
+    return Failure(error, most=1)
 
 
 _STACKONE_ID = "c28xIQ"  # base64url("so1!"), with which every id of StackOne's own begins

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from os import PathLike
 from random import random as random_number
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, TypeVar, Unpack
+
+import msgspec
 
 from . import configuration as conf
+from .accounts import Accounts, AioAccounts
+from .admission import Pace
 from .core import Core, Settings
-from .endpoint import Aio, Args, C_co, Operation
+from .endpoint import Aio, AioFan, Args, C_co, Operation
 from .errors import ConfigurationError, InvalidArgumentError
-from .limiter import Clock, Sleep
+from .limiter import Clock, Quota, Sleep
 from .options import RateLimit, RetryPolicy, Timeout
-from .resources import (
-    Assignments,
-    Categories,
-    Collections,
-    Completions,
-    Contents,
-    Courses,
-    Skills,
-    Users,
-)
-from .transport.base import Transport
+from .resources import Api
+from .stats import Stats
+from .transport.base import Secret, Transport
 
 if TYPE_CHECKING:
-    import ssl
-
     import aiohttp
 
 R = TypeVar("R")
@@ -63,8 +58,16 @@ class Scope(Aio):
         """Perform one call."""
         return self.core.call(self.settings, operation, args)
 
+    def pace(self) -> Pace:
+        """Return what a bulk fetch has to know of the account and the client."""
+        return self.core.pace(self.settings.account_id)
 
-class BaseClient(Generic[C_co]):
+    def unpaced(self) -> Scope:
+        """Return the same carrier, whose calls do not wait for the limit that the account has found for itself."""
+        return Scope(self.core, msgspec.structs.replace(self.settings, paced=False))
+
+
+class BaseClient(Api[C_co]):
     """What both clients share: the constructor, the resources, the views."""
 
     def __init__(
@@ -75,7 +78,7 @@ class BaseClient(Generic[C_co]):
         base_url: str | None = None,
         timeout: Timeout = Timeout(),  # noqa: B008 (frozen)
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 (frozen)
-        rate_limit: RateLimit | None = RateLimit(1000, per=60.0),  # noqa: B008 (frozen)
+        rate_limit: RateLimit | Quota | None = RateLimit(1000, per=60.0),  # noqa: B008 (frozen)
         max_concurrency: int = MAX_CONCURRENCY,
         max_body: int = MAX_BODY,
         heartbeat: bool = False,
@@ -101,7 +104,8 @@ class BaseClient(Generic[C_co]):
             timeout: Time limits.
             retry: Retry rules.
             rate_limit: Client-side limit of the API key, over all accounts; None switches it off. The documented
-                limit of the API is 1000 requests a minute.
+                limit of the API is 1000 requests a minute. Processes that share a key can share a limit:
+                `stackone_lms.shared_limit.SharedLimit`.
             max_concurrency: Requests under way at once.
             max_body: Most bytes of a decompressed answer.
             heartbeat: Ask for newlines while a call is slow (`Prefer: heartbeat`).
@@ -133,7 +137,7 @@ class BaseClient(Generic[C_co]):
         for name, value in {"max_concurrency": max_concurrency, "max_body": max_body}.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ConfigurationError(f"{name} must be a whole number, 1 or more")
-        if rate_limit is not None and not isinstance(rate_limit, RateLimit):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if rate_limit is not None and not isinstance(rate_limit, RateLimit | Quota):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("rate_limit must be a RateLimit or None")
         if transport is not None and not isinstance(transport, Transport):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("transport must be a Transport")
@@ -168,15 +172,7 @@ class BaseClient(Generic[C_co]):
 
     def _become(self, scope: Scope) -> None:
         self._scope = scope
-        carrier = self._carrier(scope)
-        self.assignments = Assignments(carrier)
-        self.categories = Categories(carrier)
-        self.collections = Collections(carrier)
-        self.completions = Completions(carrier)
-        self.content = Contents(carrier)
-        self.courses = Courses(carrier)
-        self.skills = Skills(carrier)
-        self.users = Users(carrier)
+        super().__init__(self._carrier(scope))
 
     def _carrier(self, scope: Scope) -> C_co:
         raise NotImplementedError
@@ -185,11 +181,11 @@ class BaseClient(Generic[C_co]):
         account_id, timeout, retry = options.get("account_id"), options.get("timeout"), options.get("retry")
         heartbeat, keep_unknown = options.get("heartbeat"), options.get("keep_unknown")
         if account_id is not None:
-            conf.check_token(account_id, "the account id", kind)
+            account_id = Secret(conf.check_token(account_id, "the account id", kind))
         if not isinstance(timeout, Timeout):
-            raise kind(f"timeout must be a Timeout, not {type(timeout).__name__}")
+            raise kind(f"timeout must be a Timeout, such as Timeout(total=30), not {type(timeout).__name__}")
         if not isinstance(retry, RetryPolicy):
-            raise kind(f"retry must be a RetryPolicy, not {type(retry).__name__}")
+            raise kind(f"retry must be a RetryPolicy, such as RetryPolicy(attempts=5), not {type(retry).__name__}")
         if not isinstance(heartbeat, bool) or not isinstance(keep_unknown, bool):
             raise kind("heartbeat and keep_unknown must be True or False")
         headers, scrub = self._headers_and_scrubber(account_id, heartbeat)
@@ -236,6 +232,18 @@ class BaseClient(Generic[C_co]):
         view._become(Scope(self._scope.core, self._make_settings(merged, InvalidArgumentError)))
         return view
 
+    def _scopes(self, account_ids: Iterable[str]) -> dict[str, Scope]:
+        if isinstance(account_ids, str):
+            raise InvalidArgumentError("account_ids must be several account ids, such as a list")
+        scopes = {id: self.with_options(account_id=id)._scope for id in account_ids}
+        if not scopes:
+            raise InvalidArgumentError("there are no account ids")
+        return scopes
+
+    def stats(self) -> Stats:
+        """Return a snapshot of what this client and all its views are doing: limits, queues, counters, accounts."""
+        return self._scope.core.stats()
+
     @property
     def closed(self) -> bool:
         """Whether the client was closed."""
@@ -254,6 +262,8 @@ def _ssl_maker(ca_bundle: Any, client_cert: Any, ssl_context: Any) -> Callable[[
     if ssl_context is not None:
         if bundle is not None or pair is not None:
             raise ConfigurationError("ssl_context excludes ca_bundle and client_cert: load them into the context")
+        if not isinstance(ssl_context, ssl.SSLContext):
+            raise ConfigurationError(f"ssl_context must be an ssl.SSLContext, not {type(ssl_context).__name__}")
         return lambda: ssl_context
     if bundle is None and pair is None:
         return None
@@ -261,7 +271,11 @@ def _ssl_maker(ca_bundle: Any, client_cert: Any, ssl_context: Any) -> Callable[[
     def make() -> ssl.SSLContext:
         from .transport.aiohttp import make_ssl_context  # noqa: PLC0415 (aiohttp is imported at the first use)
 
-        return make_ssl_context(bundle, pair)
+        try:
+            return make_ssl_context(bundle, pair)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or type(error).__name__
+        raise ConfigurationError(f"ca_bundle or client_cert cannot be loaded: {reason}")
 
     return make
 
@@ -275,6 +289,18 @@ class AsyncClient(BaseClient[Aio]):
 
     def _carrier(self, scope: Scope) -> Aio:
         return scope
+
+    def for_accounts(self, account_ids: Iterable[str]) -> Accounts[AioFan]:
+        """Return the resources of several accounts at once: every read is performed in each of them.
+
+        Args:
+            account_ids: The linked accounts.
+
+        Raises:
+            InvalidArgumentError: There are none, or one of them cannot be an account id.
+        """
+        scopes = self._scopes(account_ids)
+        return Accounts(AioAccounts(scopes), len(scopes))
 
     async def aclose(self) -> None:
         """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""

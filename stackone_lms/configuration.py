@@ -8,17 +8,16 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 from urllib import request as urllib_request
 from urllib.parse import SplitResult, urlsplit
 
 from ._version import __version__
+from .answers import Scrub
 from .errors import ConfigurationError, InvalidArgumentError, printable
 from .transport.base import Secret
-
-Scrub = Callable[[bytes], bytes]
-"""Blots secrets out of what a server echoed."""
 
 DEFAULT_BASE_URL = "https://api.stackone.com"
 
@@ -135,6 +134,8 @@ def choose_proxy(proxy: str | None, url: SplitResult) -> str | None:
             proxy = environment.get("https") or environment.get("all")
     if proxy is None:
         return None
+    if not isinstance(proxy, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"proxy must be a string, not {type(proxy).__name__}")
     try:
         parts = urlsplit(proxy)
         _ = parts.port
@@ -169,7 +170,9 @@ def check_file(value: Any, what: str) -> str | None:
     """Return the path of a file that has to exist, None for None."""
     if value is None:
         return None
-    path = Path(value)
+    if not isinstance(value, str | PathLike):
+        raise ConfigurationError(f"{what} must be a path, not {type(value).__name__}")
+    path = Path(cast("str | PathLike[str]", value))
     if not path.is_file():
         raise ConfigurationError(f"{what}: there is no file {str(path)!r:.200}")
     return str(path)

@@ -13,20 +13,24 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from . import answers
-from .admission import Admission
+from .admission import Admission, Lane, Pace
 from .endpoint import Args, Operation
 from .errors import (
     APITimeoutError,
     ClientClosedError,
+    ConfigurationError,
     ConnectionLostError,
     ForkedError,
+    RequestTimeoutError,
+    StackOneError,
     WrongLoopError,
 )
-from .limiter import Clock, Limiter, Sleep
+from .limiter import Clock, Limiter, Quota, Sleep
 from .models.base import Answer, ResponseInfo, attach
 from .options import RateLimit, RetryPolicy, Timeout
 from .query import encode_id, encode_query
 from .retry import Budget, backoff
+from .stats import Counts, Stats
 from .transport.base import ExchangeError, Reply, Request, Transport, Watch
 from .watchdog import Watchdog
 
@@ -48,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
     body_headers: Mapping[str, str]
     scrub: Callable[[bytes], bytes]
+    paced: bool = True
+    """Whether requests wait for the limit that their account has found for itself."""
 
     def __repr__(self) -> str:
         return f"Settings(timeout={self.timeout}, retry={self.retry}, heartbeat={self.heartbeat})"
@@ -59,7 +65,7 @@ class Core:
     Args:
         transport: Makes the transport, when it is first needed.
         prefix: Path of the base URL, without a slash at its end.
-        rate_limit: Client-side limit, or None.
+        rate_limit: Client-side limit, one shared with other processes, or None.
         max_concurrency: Requests under way at once.
         max_body: Most bytes of an answer.
         budget: Size of the retry budget.
@@ -74,7 +80,7 @@ class Core:
         transport: Callable[[], Transport],
         *,
         prefix: str,
-        rate_limit: RateLimit | None,
+        rate_limit: RateLimit | Quota | None,
         max_concurrency: int,
         max_body: int,
         budget: int,
@@ -87,8 +93,13 @@ class Core:
         self._clock, self._sleep, self._random, self._wall = clock, sleep, random, wall
         self.budget = Budget(budget)
         self._watchdog = Watchdog(clock)
+        self.counts = Counts()
+        if isinstance(rate_limit, Quota):
+            limiter = rate_limit.limiter(clock=clock, sleep=sleep)
+        else:
+            limiter = Limiter(rate_limit, clock=clock, sleep=sleep)
         self.admission = Admission(
-            Limiter(rate_limit, clock=clock, sleep=sleep),
+            limiter,
             max_concurrency=max_concurrency,
             heed=self._watchdog.heed,
             clock=clock,
@@ -162,14 +173,35 @@ class Core:
             if self._transport is not None:
                 await self._transport.close()
         finally:
+            self.admission.limiter.close()
             self._watchdog.stop()
             self._drained.set_result(None)
+
+    def pace(self, account: str | None) -> Pace:
+        """Return what a bulk fetch has to know of an account and the client."""
+        admission = self.admission
+        return Pace(
+            lane=admission.lane(account),
+            limiter=admission.limiter,
+            max_concurrency=admission.max_concurrency,
+            clock=self._clock,
+            sleep=self._sleep,
+            choices=self.counts.choices,
+        )
+
+    def stats(self) -> Stats:
+        """Return a snapshot; any thread may ask."""
+        return self.counts.snapshot(self.admission, self.budget, self._clock())
 
     # One call
 
     async def call(self, settings: Settings, operation: Operation[R], args: Args) -> R:
         """Perform one operation and return its decoded answer."""
         request = self._request(settings, operation, args)
+        if settings.account_id is None:
+            raise ConfigurationError(
+                "no account id: pass account_id=, set STACKONE_ACCOUNT_ID, or use with_options(account_id=...)"
+            )
         self._admit()
         started = self._clock()
         timeout = settings.timeout
@@ -178,6 +210,9 @@ class Core:
         self._watchdog.add(watch)
         try:
             return await self._attempts(settings, operation, args, request, watch, started, end)
+        except StackOneError as error:
+            self.counts.failures[type(error).__name__] += 1
+            raise
         except asyncio.CancelledError:
             if not watch.fired or not watch.uncancel():
                 raise
@@ -185,6 +220,7 @@ class Core:
         finally:
             self._watchdog.discard(watch)
         # Reached when the watch fired outside of an exchange: while waiting, or because the client closes.
+        self.counts.failures[(ClientClosedError if closing else APITimeoutError).__name__] += 1
         if closing:
             raise ClientClosedError("the client was closed during the call", attempts=watch.attempts)
         raise APITimeoutError(_WAITED[watch.phase], phase=watch.phase, attempts=watch.attempts) from watch.error
@@ -202,25 +238,33 @@ class Core:
         attempt = spent = 0
         while True:
             attempt += 1
-            await self.admission.enter(settings.account_id, watch, end)
+            lane = await self.admission.enter(settings.account_id, watch, end, paced=settings.paced)
+            epoch = lane.epoch
             watch.attempts = attempt
+            self.counts.requests += 1
+            if attempt > 1:
+                self.counts.retries += 1
             try:
                 outcome = await self._exchange(settings, request, watch, end, attempt)
             finally:
-                self.admission.leave()
+                self.admission.leave(lane)
             if isinstance(outcome, Reply):
                 verdict = answers.judge(operation, args, outcome, settings.keep_unknown, settings.scrub, self._wall)
                 if not isinstance(verdict, answers.Failure):
                     self.budget.succeed(spent)
+                    self.admission.succeed(lane)
                     if isinstance(verdict, Answer):
                         attach(verdict, _info(outcome, attempt, self._clock() - started))
                     return verdict
                 if verdict.fresh:
                     outcome.discard()
             else:
-                verdict = answers.Failure(outcome.error, sent=outcome.sent, most=outcome.most)
+                verdict = answers.Failure(
+                    outcome.error, sent=outcome.sent, most=outcome.most, throttled=outcome.exhausted
+                )
             error = watch.error = verdict.error
             error.attempts = attempt
+            self._note(verdict, lane, epoch)
             delay = self._retry_in(settings, verdict, attempt, end, repeatable=operation.repeatable and args.keyed)
             if delay is None:
                 raise error
@@ -231,7 +275,20 @@ class Core:
             request.fresh = verdict.fresh or isinstance(error, ConnectionLostError)
             watch.wait("total", end)
             self._watchdog.heed(watch)
-            await self._sleep(delay)
+            lane.pausing += 1
+            try:
+                await self._sleep(delay)
+            finally:
+                lane.pausing -= 1
+
+    def _note(self, verdict: answers.Failure, lane: Lane, epoch: int) -> None:
+        status = verdict.error.status
+        if status == 429:
+            self.counts.throttled += 1
+        if verdict.throttled or isinstance(verdict.error, APITimeoutError | RequestTimeoutError):
+            lane.cut(epoch)
+        elif status is not None and status < 500:
+            self.admission.succeed(lane)  # it was worked on, if in vain
 
     def _request(self, settings: Settings, operation: Operation[Any], args: Args) -> Request:
         path = operation.template
@@ -251,7 +308,8 @@ class Core:
             watch.attempt(now, attempt_end, "attempt", connect=timeout.connect, read=timeout.read)
         else:
             watch.attempt(now, end, "total", connect=timeout.connect, read=timeout.read)
-        self._watchdog.heed(watch)
+        # Once connected, the wait for bytes may have to end sooner than that for the connection.
+        self._watchdog.wake_by(watch.due if timeout.read is None else min(watch.due, now + timeout.read))
         try:
             transport = self._transport or await self._open()
             reply = await transport.exchange(request, watch)
@@ -261,7 +319,6 @@ class Core:
         except asyncio.CancelledError:
             if not watch.fired or watch.closing or not watch.uncancel():
                 raise
-            watch.fired = False
             phase = watch.phase
         else:
             if log.isEnabledFor(logging.DEBUG):

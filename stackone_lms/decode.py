@@ -19,7 +19,7 @@ from typing import Any, Generic, Literal, TypeVar, Union, cast
 import msgspec
 
 from .errors import DecodeError
-from .guard import FAILURES, check_depth, failure, parse
+from .guard import FAILURES, MAX_DEPTH, brackets, check_depth, failure, parse
 from .models.base import Page, record_errors
 from .unknown import KeepUnknown
 
@@ -36,7 +36,7 @@ class Decoder(Generic[R]):
     def __init__(self, answer: type[R]) -> None:
         self.answer = answer
         self._strict: Callable[[bytes], R] = msgspec.json.Decoder(answer).decode
-        self._is_page = typing.get_origin(answer) is Page
+        self._item = Decoder[Any](typing.get_args(answer)[0]) if typing.get_origin(answer) is Page else None
         self._open: KeepUnknown[R] | None = None
 
     def __call__(self, body: bytes, *, keep_unknown: bool = False) -> R:
@@ -54,40 +54,58 @@ class Decoder(Generic[R]):
             return self._keeper()(body) if keep_unknown else self._strict(body)
         except FAILURES as error:
             first = failure(error, body)
-            syntactic = not isinstance(error, msgspec.ValidationError)
-        if syntactic:
+            # A ValidationError is about types, not about syntax (or not yet): look again, patiently.
+            patience = isinstance(error, msgspec.ValidationError)
+            of_an_item = patience or isinstance(error, UnicodeDecodeError)
+        if self._item is not None and of_an_item:
+            return self._item_by_item(body, self._item, keep_unknown=keep_unknown)
+        if not patience:
             raise first
-        # A ValidationError is about types, not about syntax (or not yet): look again, patiently.
-        return self._patiently(body, parse(body), keep_unknown=keep_unknown)
+        try:
+            value = parse(body)
+        except DecodeError as error:
+            # Only numbers out of range are a matter of types here, and the types know the better path.
+            second = error if error.path == "$" else first
+        else:
+            return self._whole(value, body, keep_unknown=keep_unknown)
+        raise second
 
     def _keeper(self) -> KeepUnknown[R]:
         if self._open is None:
             self._open = KeepUnknown(self.answer)
         return self._open
 
-    def _patiently(self, body: bytes, value: Any, *, keep_unknown: bool) -> R:
-        if not self._is_page or not isinstance(value, dict):
-            return cast("R", _convert(value, self.answer, body, keep_unknown=keep_unknown))
-        fields = cast("dict[str, Any]", value)
-        items = fields.get("data")
-        if items is None and "data" in fields:
-            items = []
-        if not isinstance(items, list):
-            return cast("R", _convert(fields, self.answer, body, keep_unknown=keep_unknown))
-        item_type = typing.get_args(self.answer)[0]
+    def _whole(self, value: Any, body: bytes, *, keep_unknown: bool) -> R:
+        if is_error(value):
+            raise DecodeError("an error came where an answer was expected", body=body)
+        return cast("R", _convert(value, self.answer, body, keep_unknown=keep_unknown))
+
+    def _item_by_item(self, body: bytes, decode_item: Decoder[Any], *, keep_unknown: bool) -> R:
+        try:
+            texts = _texts(body)
+            items: list[msgspec.Raw] = _items(texts.pop("data")) or []
+        except (KeyError, msgspec.ValidationError):
+            return self._whole(parse(body), body, keep_unknown=keep_unknown)
+        except FAILURES as error:
+            raise failure(error, body) from None
         good: list[Any] = []
         errors: list[DecodeError] = []
-        for index, item in enumerate(items):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        for index, item in enumerate(items):
+            text = bytes(item)
             try:
-                good.append(_convert(item, item_type, b"", keep_unknown=keep_unknown))
+                good.append(decode_item(text, keep_unknown=keep_unknown))
             except DecodeError as error:
                 where = f"$.data[{index}]{error.path[1:]}"
-                text = msgspec.json.encode(item)
                 errors.append(DecodeError(error.message, path=where, body=text))
-        envelope = _convert({**fields, "data": []}, self.answer, body, keep_unknown=keep_unknown)
-        cast("Page[Any]", envelope).data.extend(good)
-        record_errors(cast("Page[Any]", envelope), errors)
-        return cast("R", envelope)
+        around = {name: parse(text) for name, text in texts.items()}
+        page = self._whole({**around, "data": []}, body, keep_unknown=keep_unknown)
+        cast("Page[Any]", page).data.extend(good)
+        record_errors(cast("Page[Any]", page), errors)
+        return page
+
+
+_texts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_items = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
 
 
 def _convert(value: Any, kind: Any, body: bytes, *, keep_unknown: bool) -> Any:
@@ -206,11 +224,16 @@ _SCALARS: dict[Any, Callable[[Any], Any]] = {
 }
 
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+def is_error(value: Any) -> bool:
+    """Tell whether a JSON value is the API's error object."""
+    if not isinstance(value, dict):
+        return False
+    fields = cast("dict[str, Any]", value)
+    code = fields.get("statusCode")
+    return isinstance(code, int) and code >= 400 and "message" in fields
 
 
 def unfinished(body: bytes) -> bool:
-    """Tell whether `body` looks like JSON that was cut off: more brackets or quotes open than close."""
-    rest = _STRING.sub(b"", body)
-    opened = rest.count(b"{") + rest.count(b"[")
-    return opened > rest.count(b"}") + rest.count(b"]") or (opened > 0 and b'"' in rest)
+    """Tell whether `body` looks like JSON that was cut off: brackets are left open, no more than an answer can have."""
+    left = brackets(body)
+    return 0 < left.count(b"[") - left.count(b"]") <= MAX_DEPTH

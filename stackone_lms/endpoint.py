@@ -11,11 +11,17 @@ import inspect
 import sys
 import typing
 import warnings
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Generic, NamedTuple, ParamSpec, Self, TypeVar, overload
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, ParamSpec, Self, TypeVar, overload
 
 from .decode import Decoder
 from .query import filters, keywords
+
+if TYPE_CHECKING:
+    from .admission import Pace
+    from .bulk import Bulk
+    from .outcomes import AccountOutcome
+    from .pager import AsyncPager
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,6 +53,14 @@ class Aio(Carrier):
         """Perform one call."""
         raise NotImplementedError
 
+    def pace(self) -> Pace:
+        """Return what a bulk fetch has to know of the account and the client."""
+        raise NotImplementedError
+
+    def unpaced(self) -> Aio:
+        """Return the same carrier, whose calls do not wait for the limit that the account has found for itself."""
+        raise NotImplementedError
+
 
 class Blocking(Carrier):
     """A carrier whose answers are returned.
@@ -65,6 +79,34 @@ class Blocking(Carrier):
     def run(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any) -> T:
         """Run a coroutine function on the loop of the carrier behind, and wait for what it returns."""
         raise NotImplementedError
+
+
+class Fan(Carrier):
+    """A carrier that performs each read in several accounts."""
+
+    def carry_one(self, operation: Operation[Any], args: Args, /) -> Any:
+        """Perform one call in every account, and return an iterator of the outcomes."""
+        raise NotImplementedError
+
+    def carry_list(self, pager: Callable[[Aio], AsyncPager[Any]], /) -> Any:
+        """Walk a list of every account, and return an iterator of the items."""
+        raise NotImplementedError
+
+    def carry_many(self, bulk: Bulk, ids: Any, /) -> Any:
+        """Fetch many records of every account, and return an iterator of the outcomes."""
+        raise NotImplementedError
+
+    def carry(self, operation: Operation[Any], args: Args, /) -> NoReturn:
+        """Refuse: what changes something goes to one account."""
+        raise TypeError(f"{operation.name}() is not for several accounts at once; use with_options(account_id=...)")
+
+
+class AioFan(Fan):
+    """One whose outcomes come from an asynchronous iterator."""
+
+
+class BlockingFan(Fan):
+    """One whose outcomes come from an iterator."""
 
 
 C_co = TypeVar("C_co", bound=Carrier, covariant=True)
@@ -89,7 +131,6 @@ class Operation(Generic[R]):
         method: HTTP method.
         path: Path template, as spelled in the document.
         answer: Type of the decoded answer.
-        query: The TypedDict of the keywords that it takes; None for writes.
         body: The Struct of its body; None if it takes none.
         repeatable: Whether sending it twice has the effect of sending it once.
         removed: When it left the newest API version; None if it is current.
@@ -103,30 +144,39 @@ class Operation(Generic[R]):
         path: str,
         answer: type[R],
         *,
-        query: type | None = None,
+        shape: Callable[..., Any] | None = None,
         body: type[Any] | None = None,
         repeatable: bool | None = None,
         removed: str | None = None,
     ) -> None:
-        self.id, self.method, self.path, self.answer, self.query, self.body = (
-            id,
-            method,
-            path,
-            answer,
-            query,
-            body,
-        )
+        self.id, self.method, self.path, self.answer, self.body = id, method, path, answer, body
         self.repeatable = method in {"GET", "PUT", "DELETE"} if repeatable is None else repeatable
         self.removed = removed
         self.name = id
         self.arity = path.count("{")
         self.template = "%s".join(part.rpartition("}")[2] for part in path.split("{"))
         self.checks_id = method == "GET" and path.endswith("}")
-        self.keywords = keywords(query) if query else frozenset[str]()
-        self.filters = filters(query) if query else frozenset[str]()
+        self._shape = shape
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.method} {self.path}>"
+
+    # What needs the type hints of a shape is worked out at the first use: that takes a tenth of a millisecond each.
+
+    @functools.cached_property
+    def query(self) -> type | None:
+        """The TypedDict of the keywords that it takes; None if it takes none."""
+        return query_of(self._shape) if self._shape else None
+
+    @functools.cached_property
+    def keywords(self) -> frozenset[str]:
+        """The keywords that it takes."""
+        return keywords(self.query) if self.query else frozenset()
+
+    @functools.cached_property
+    def filters(self) -> frozenset[str]:
+        """Those of them that go into `filter[...]`."""
+        return filters(self.query) if self.query else frozenset()
 
     @functools.cached_property
     def decoder(self) -> Decoder[R]:
@@ -211,7 +261,7 @@ class Endpoint(Generic[P, R]):
     """
 
     def __init__(self, id: str, path: str, answer: type[R], shape: Callable[P, object], /, method: str = "GET") -> None:
-        self.operation: Operation[R] = Operation(method, id, path, answer, query=query_of(shape))
+        self.operation: Operation[R] = Operation(method, id, path, answer, shape=shape)
         self._shape = shape
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -225,10 +275,19 @@ class Endpoint(Generic[P, R]):
     def __get__(self, obj: Resource[Aio], owner: type, /) -> Callable[P, Coroutine[Any, Any, R]]: ...
     @overload
     def __get__(self, obj: Resource[Blocking], owner: type, /) -> Callable[P, R]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[AioFan], owner: type, /
+    ) -> Callable[P, AsyncGenerator[AccountOutcome[R], None]]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[BlockingFan], owner: type, /
+    ) -> Callable[P, Generator[AccountOutcome[R], None, None]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         if obj is None:
             return self
-        operation, carry = self.operation, obj._carrier.carry  # pyright: ignore[reportPrivateUsage]
+        operation, carrier = self.operation, obj._carrier  # pyright: ignore[reportPrivateUsage]
+        carry = carrier.carry_one if isinstance(carrier, Fan) and operation.method == "GET" else carrier.carry
 
         def call(*ids: Any, **query: Any) -> Any:
             operation.check(ids, query)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -14,8 +14,10 @@ from .errors import DecodeError, printable
 MAX_DEPTH = 128
 """Nesting allowed in an answer where the stack may be small. The API's own documents need about 10."""
 
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
+_UP_AND_DOWN = bytes.maketrans(b"[]", b"\x01\xff")
+_NEITHER_BRACKETS_NOR_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
+_CHUNK = 256 * 1024
 _ENOUGH_STACK = 4 * 1024 * 1024
 _roomy = threading.local()
 
@@ -47,21 +49,28 @@ def _main_stack() -> int:
 
 
 def too_deep(body: bytes) -> bool:
-    """Tell whether `body` nests deeper than `MAX_DEPTH`; about 0.35 ms per MB."""
-    # Brackets inside strings matter only where the quick look, which counts them too, says yes.
-    return _brackets_nest(body) and _brackets_nest(_STRING.sub(b"", body))
+    """Tell whether `body` nests deeper than `MAX_DEPTH`; about 5 ms per MB."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return False
+    # After a closing bracket too many the decoder stops, so what is below zero from there does not matter.
+    steps = memoryview(brackets(body).translate(_UP_AND_DOWN)).cast("b")
+    return max(accumulate(steps), default=0) > MAX_DEPTH
 
 
-def _brackets_nest(body: bytes) -> bool:
-    left = body.translate(None, _NOT_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        if len(left) <= MAX_DEPTH:
-            return False
-        shorter = left.replace(b"[]", b"").replace(b"{}", b"")
-        if len(shorter) == len(left):
-            break
-        left = shorter
-    return True
+def brackets(body: bytes) -> bytes:
+    """Return the brackets of a JSON text that stand outside of strings, all as square ones.
+
+    In linear time and little memory, whatever the body holds; it may be cut off anywhere.
+    """
+    left = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_AS_SQUARE, _NEITHER_BRACKETS_NOR_QUOTES)
+    left = left.replace(b'""', b"")
+    outside: list[bytes] = []
+    in_string = False
+    for start in range(0, len(left), _CHUNK):
+        parts = left[start : start + _CHUNK].split(b'"')
+        outside.append(b"".join(parts[in_string::2]))
+        in_string ^= len(parts) % 2 == 0
+    return b"".join(outside)
 
 
 def check_depth(body: bytes) -> None:
@@ -78,9 +87,9 @@ def failure(error: BaseException, body: bytes) -> DecodeError:
         return DecodeError("the body is not valid UTF-8", body=body)
     text = str(error)
     # msgspec ends its messages with " - at `$.data[0].x`"; the rest names types, never values.
-    _, _, path = text.rpartition(" - at `")
+    _, found, path = text.rpartition(" - at `")
     return DecodeError(
-        f"the body does not decode: {printable(text)}", path=path.rstrip("`") if path else "$", body=body
+        f"the body does not decode: {printable(text)}", path=path.rstrip("`") if found else "$", body=body
     )
 
 

@@ -12,6 +12,22 @@ Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[object]]
 
 
+class Quota:
+    """Stands in the place of a `RateLimit`: makes the limiter of a client. See `stackone_lms.shared_limit`.
+
+    Attributes:
+        requests: Requests in any window of `per` seconds.
+        per: Length of the window in seconds.
+    """
+
+    requests: int
+    per: float
+
+    def limiter(self, *, clock: Clock, sleep: Sleep) -> Limiter:
+        """Return a new limiter for one client."""
+        raise NotImplementedError
+
+
 class Limiter:
     """Lets at most `limit.requests` pass in any `limit.per` seconds, first come, first served.
 
@@ -26,6 +42,8 @@ class Limiter:
 
     def __init__(self, limit: RateLimit | None, *, clock: Clock, sleep: Sleep) -> None:
         self.limit = limit
+        self.requests: int | None = None if limit is None else limit.requests
+        self.per: float | None = None if limit is None else limit.per
         self._clock, self._sleep = clock, sleep
         self._queue: deque[asyncio.Future[None]] = deque()
         self._paused_until = float("-inf")
@@ -46,6 +64,18 @@ class Limiter:
         return len(self._queue)
 
     @property
+    def tokens(self) -> float | None:
+        """How many could pass at once now; None without a limit."""
+        if self.limit is None:
+            return None
+        return min(self._burst, self._tokens + max(0.0, self._clock() - self._filled_at) * self._rate)
+
+    @property
+    def rate(self) -> float | None:
+        """Requests a second that the limit allows for long; None without a limit."""
+        return None if self.limit is None else self._rate
+
+    @property
     def paused_for(self) -> float:
         """Seconds until the pause that a server asked for is over; 0 if there is none."""
         return max(0.0, self._paused_until - self._clock())
@@ -58,6 +88,10 @@ class Limiter:
         """Pass without waiting if there is room and nobody is ahead."""
         return not self._queue and self._delay() <= 0 and self._take()
 
+    def give_back(self) -> None:
+        """Return the token of somebody who passed and then sent nothing."""
+        self._tokens = min(self._burst, self._tokens + 1.0)
+
     async def acquire(self) -> None:
         """Wait for one's turn and pass."""
         if self.try_acquire():
@@ -67,14 +101,20 @@ class Limiter:
         try:
             if self._queue[0] is not turn:
                 await turn
-            while (delay := self._delay()) > 0:
-                await self._sleep(delay)
-            self._take()
+            await self._admit()
         finally:
             first = self._queue[0] is turn
             self._queue.remove(turn)
             if first:
                 self._wake()
+
+    def close(self) -> None:
+        """Give back what the limiter holds open."""
+
+    async def _admit(self) -> None:
+        while (delay := self._delay()) > 0:
+            await self._sleep(delay)
+        self._take()
 
     def _wake(self) -> None:
         if self._queue and not self._queue[0].done():

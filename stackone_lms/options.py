@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from .errors import ConfigurationError
 
 
 def _number(owner: str, name: str, value: Any, *, above: float, inclusive: bool = False) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if not good or value < above or (value == above and not inclusive):
         sign = "at least" if inclusive else "more than"
         raise ConfigurationError(f"{owner}: {name} must be a finite number, {sign} {above:g}, not {value!r:.60}")
@@ -100,5 +100,7 @@ class RateLimit(msgspec.Struct, frozen=True):
         if not isinstance(self.requests, int) or isinstance(self.requests, bool) or self.requests < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("RateLimit: requests must be a whole number, 1 or more")
         _number("RateLimit", "per", self.per, above=0)
-        if self.burst is not None and not 1 <= self.burst <= self.requests:
-            raise ConfigurationError("RateLimit: burst must lie between 1 and requests")
+        if self.burst is None:
+            return
+        if not isinstance(self.burst, int) or isinstance(self.burst, bool) or not 1 <= self.burst <= self.requests:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError("RateLimit: burst must be a whole number between 1 and requests")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
 
-from .endpoint import Aio, Args, Blocking, Operation, Resource, query_of
-from .errors import DecodeError, InvalidArgumentError, PaginationError
+from .endpoint import Aio, AioFan, Args, Blocking, BlockingFan, Fan, Operation, Resource
+from .errors import DecodeError, InvalidArgumentError, PaginationError, StackOneError
 from .models.base import Page
+from .outcomes import AccountOutcome
 from .query import encode_id, encode_query
 
 P = ParamSpec("P")
@@ -23,26 +24,30 @@ MOST_EMPTY = 100
 class _Walk(Generic[T]):
     """Fetches the pages of one list in order; shared by both pagers."""
 
-    def __init__(self, carrier: Aio, operation: Operation[Page[T]], args: Args) -> None:
-        query = dict(cast("Mapping[str, Any]", args.query or {}))
-        self.max_items = _limit("max_items", query.pop("max_items", None))
-        self.prefetch = _limit("prefetch", query.pop("prefetch", None)) or 0
-        if self.prefetch > 1:
-            raise InvalidArgumentError("prefetch must be 0 or 1")
-        self.cursor: str | None = query.pop("next", None) or None
-        if self.cursor is not None and not isinstance(self.cursor, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidArgumentError(f"next must be a string, not {type(self.cursor).__name__}")
+    def __init__(
+        self,
+        carrier: Aio,
+        operation: Operation[Page[T]],
+        ids: tuple[str, ...],
+        query: str,
+        *,
+        start: str | None,
+        max_items: int | None,
+        prefetch: int,
+    ) -> None:
+        self.cursor, self.prefetch = start, prefetch
         self.ended = False
         self.errors: list[DecodeError] = []
-        self._carrier, self._operation, self._ids = carrier, operation, args.ids
-        for id in args.ids:
-            encode_id(id)
-        # Encoded once: every page is asked for with the same filters, whatever the caller does to his meanwhile.
-        self._query = encode_query(query, operation.filters)
-        self._seen: set[str] = {self.cursor} if self.cursor else set()
+        self._carrier, self._operation, self._ids, self._query = carrier, operation, ids, query
+        self._seen: set[str] = {start} if start else set()
         self._empty = 0
-        self._left = self.max_items
+        self._left = max_items
         self._ahead: asyncio.Task[Page[T]] | None = None
+
+    def stop_after(self, items: int | None) -> None:
+        """Deliver no more than so many items; None changes nothing."""
+        if items is not None:
+            self._left = items if self._left is None else min(items, self._left)
 
     async def fetch(self) -> Page[T] | None:
         """Return the page at `cursor` and move on; None after the last."""
@@ -51,8 +56,8 @@ class _Walk(Generic[T]):
             return None
         asked = self.cursor
         page = await self._take(asked)
-        following = page.next or None
-        self._empty = 0 if page.data else self._empty + 1
+        following = page.next if page.next and not page.next.isspace() else None
+        self._empty = 0 if page.data or page.errors else self._empty + 1
         if following is not None:
             if following in self._seen:
                 raise PaginationError(f"the server repeated a cursor in {self._operation.name}", cursor=asked)
@@ -62,10 +67,13 @@ class _Walk(Generic[T]):
         self.errors.extend(page.errors)
         self.cursor, self.ended = following, following is None
         if self._left is not None:
-            del page.data[self._left :]
+            if len(page.data) > self._left:
+                del page.data[self._left :]
+                self.cursor = asked  # to resume there: the rest of this page was not delivered
             self._left -= len(page.data)
         if self.prefetch and not self.ended and self._left != 0:
             self._ahead = asyncio.create_task(self._request(following))
+            self._ahead.add_done_callback(_heard)
         return page
 
     async def _take(self, cursor: str | None) -> Page[T]:
@@ -91,6 +99,32 @@ class _Walk(Generic[T]):
         if ahead is not None:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    # Whoever takes the page gets its error; if nobody does, it is of no interest.
+    if not task.cancelled():
+        task.exception()
+
+
+def _plan(carrier: Aio, operation: Operation[Page[T]], args: Args) -> Callable[[], _Walk[T]]:
+    """Check the keywords of a list, and return what begins a walk with them."""
+    query = dict(cast("Mapping[str, Any]", args.query or {}))
+    max_items = _limit("max_items", query.pop("max_items", None))
+    prefetch = _limit("prefetch", query.pop("prefetch", None)) or 0
+    if prefetch > 1:
+        raise InvalidArgumentError("prefetch must be 0 or 1")
+    start: Any = query.pop("next", None)
+    encode_query({"next": start})
+    for id in args.ids:
+        encode_id(id)
+    # Encoded once: every page is asked for with the same filters, whatever the caller does to his meanwhile.
+    encoded = encode_query(query, operation.filters)
+
+    def begin() -> _Walk[T]:
+        return _Walk(carrier, operation, args.ids, encoded, start=start or None, max_items=max_items, prefetch=prefetch)
+
+    return begin
 
 
 def _limit(name: str, value: Any) -> int | None:
@@ -125,9 +159,10 @@ class _Pager(Generic[T]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._name}>"
 
-    def _begin(self) -> _Walk[T]:
+    def _begin(self, most: int | None = None) -> _Walk[T]:
         # Iterating again begins again, as with a list.
         self._walk = self._start()
+        self._walk.stop_after(most)
         self._cursor = self._walk.cursor
         return self._walk
 
@@ -161,22 +196,22 @@ class AsyncPager(_Pager[T]):
 
     async def first_page(self) -> Page[T]:
         """Return the first page: one request."""
-        async with aclosing(self.pages()) as pages:
-            async for page in pages:
-                return page
-        return Page[T](data=[])
+        walk = self._begin()
+        walk.prefetch = 0
+        page = await walk.fetch()
+        self._cursor = walk.cursor
+        return page or Page[T](data=[])
 
     async def collect(self, max_items: int | None = None) -> list[T]:
         """Return all items, or the first `max_items`, as a list."""
-        most = _limit("max_items", max_items)
+        walk = self._begin(_limit("max_items", max_items))
         items: list[T] = []
-        if most == 0:
-            return items
-        async with aclosing(self.pages()) as pages:
-            async for page in pages:
-                items += page.data if most is None else page.data[: most - len(items)]
-                if most is not None and len(items) >= most:
-                    break
+        try:
+            while (page := await walk.fetch()) is not None:
+                items += page.data
+                self._cursor = walk.cursor
+        finally:
+            await walk.close()
         return items
 
 
@@ -212,22 +247,27 @@ class SyncPager(_Pager[T]):
 
     def _close(self, walk: _Walk[T]) -> None:
         if walk.prefetch:
-            self._carrier.run(walk.close)
+            with suppress(StackOneError):  # the client may be closed already
+                self._carrier.run(walk.close)
 
     def first_page(self) -> Page[T]:
         """Return the first page: one request."""
-        return next(iter(self.pages()), None) or Page[T](data=[])
+        walk = self._begin()
+        walk.prefetch = 0
+        page = self._carrier.run(walk.fetch)
+        self._cursor = walk.cursor
+        return page or Page[T](data=[])
 
     def collect(self, max_items: int | None = None) -> list[T]:
         """Return all items, or the first `max_items`, as a list."""
-        most = _limit("max_items", max_items)
+        walk = self._begin(_limit("max_items", max_items))
         items: list[T] = []
-        if most == 0:
-            return items
-        for page in self.pages():
-            items += page.data if most is None else page.data[: most - len(items)]
-            if most is not None and len(items) >= most:
-                break
+        try:
+            while (page := self._carrier.run(walk.fetch)) is not None:
+                items += page.data
+                self._cursor = walk.cursor
+        finally:
+            self._close(walk)
         return items
 
 
@@ -243,7 +283,7 @@ class Listing(Generic[P, T]):
 
     def __init__(self, id: str, path: str, item: type[T], shape: Callable[P, object], /) -> None:
         answer: type[Page[T]] = Page[item]  # type: ignore[valid-type]
-        self.operation: Operation[Page[T]] = Operation("GET", id, path, answer, query=query_of(shape))
+        self.operation: Operation[Page[T]] = Operation("GET", id, path, answer, shape=shape)
         self._item, self._shape = item, shape
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -251,23 +291,37 @@ class Listing(Generic[P, T]):
         self.operation.name = f"{owner.__name__}.{name}"
         self.__doc__ = inspect.getdoc(self._shape)
 
+    def pager(self, carrier: Aio, ids: tuple[str, ...], query: Mapping[str, Any]) -> AsyncPager[T]:
+        """Return the pager of one list."""
+        self.operation.check(ids, query)
+        return AsyncPager[T](_plan(carrier, self.operation, Args(ids, query)), self.operation.name)
+
     @overload
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
     def __get__(self, obj: Resource[Aio], owner: type, /) -> Callable[P, AsyncPager[T]]: ...
     @overload
     def __get__(self, obj: Resource[Blocking], owner: type, /) -> Callable[P, SyncPager[T]]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[AioFan], owner: type, /
+    ) -> Callable[P, AsyncGenerator[AccountOutcome[T], None]]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[BlockingFan], owner: type, /
+    ) -> Callable[P, Generator[AccountOutcome[T], None, None]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         if obj is None:
             return self
         operation, carrier = self.operation, obj._carrier  # pyright: ignore[reportPrivateUsage]
 
         def call(*ids: Any, **query: Any) -> Any:
-            operation.check(ids, query)
-            args = Args(ids, query)
+            if isinstance(carrier, Fan):
+                return carrier.carry_list(lambda one: self.pager(one, ids, query))
             if isinstance(carrier, Blocking):
-                return SyncPager[T](carrier, lambda: _Walk(carrier.aio, operation, args), operation.name)
-            return AsyncPager[T](lambda: _Walk(carrier, operation, args), operation.name)
+                operation.check(ids, query)
+                return SyncPager[T](carrier, _plan(carrier.aio, operation, Args(ids, query)), operation.name)
+            return self.pager(carrier, ids, query)
 
         pager: Any = SyncPager if isinstance(carrier, Blocking) else AsyncPager
         operation.present(call, owner, self._name, self._shape, pager[self._item])

@@ -7,8 +7,10 @@ write them and as the document itself declares for most.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, TypedDict, cast, get_type_hints
 from urllib.parse import quote
 
@@ -118,6 +120,7 @@ def encode_query(query: Mapping[str, Any], allowed_filters: frozenset[str] = fro
     """
     pairs: list[str] = []
     filtered: dict[str, Any] = {}
+    _check_filters(query.get("filter"), allowed_filters)
     for key, value in query.items():
         if value is None or key in CLIENT:
             continue
@@ -126,17 +129,19 @@ def encode_query(query: Mapping[str, Any], allowed_filters: frozenset[str] = fro
         else:
             filtered[key] = value
     if filtered:
+        _check_filters(filtered, allowed_filters)
         twice = filtered.keys() & set(query.get("filter") or ())
         if twice:
             raise InvalidArgumentError(f"{min(twice)} is given both in filter= and as a keyword")
         _filter("filter", filtered, pairs)
-    given = query.get("filter")
-    names: set[Any] = {*filtered, *(cast("Mapping[Any, Any]", given) if isinstance(given, Mapping) else ())}
-    unknown = names - allowed_filters
-    if unknown:
-        known = ", ".join(sorted(allowed_filters)) or "none"
-        raise InvalidArgumentError(f"filter {min(map(str, unknown))!r:.60} is unknown here; allowed: {known}")
     return "&".join(pairs)
+
+
+def _check_filters(given: Any, allowed: frozenset[str]) -> None:
+    unknown = set(cast("Mapping[Any, Any]", given)) - allowed if isinstance(given, Mapping) else None
+    if unknown:
+        known = ", ".join(sorted(allowed)) or "none"
+        raise InvalidArgumentError(f"filter {min(map(str, unknown))!r:.60} is unknown here; allowed: {known}")
 
 
 def _raw(key: str, value: Any, pairs: list[str]) -> None:
@@ -230,6 +235,7 @@ _PLAIN_ENCODERS = {
 }
 
 _DEEPEST = 32
+_MOST_BITS = 4096  # Python writes ints of up to 4300 digits
 
 
 def _deep(prefix: str, value: Any, pairs: list[str], depth: int) -> None:
@@ -255,6 +261,8 @@ def _single(value: Any, where: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
+        if value.bit_length() > _MOST_BITS:
+            raise InvalidArgumentError(f"{where} is too large a number")
         return str(value)
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -272,12 +280,19 @@ def _single(value: Any, where: str) -> str:
 
 def _percent(text: str, where: str) -> str:
     try:
-        return quote(text, safe="")
+        # Field names, proxy keys and flags come again with every call; cursors and the like do not.
+        return _quote_short(text) if len(text) <= 64 else quote(text, safe="")
     except UnicodeEncodeError:
         raise InvalidArgumentError(f"{where[:60]!r} holds half of a surrogate pair") from None
 
 
+@lru_cache(maxsize=1024)
+def _quote_short(text: str) -> str:
+    return quote(text, safe="")
+
+
 MAX_ID = 1024
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}", re.ASCII)
 
 
 def encode_id(id: str) -> str:
@@ -291,7 +306,7 @@ def encode_id(id: str) -> str:
     """
     if not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidArgumentError(f"an id must be a string, not {type(id).__name__}")
-    if id.isalnum() and id.isascii() and len(id) <= MAX_ID:
+    if _PLAIN_ID.fullmatch(id):
         return id
     if not id or id in {".", ".."}:
         raise InvalidArgumentError(f"{id!r} cannot be an id")

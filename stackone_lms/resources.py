@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Generic, Unpack
 
+from .bulk import Many, ManyOf
 from .endpoint import C_co, Endpoint, Resource
 from .models import (
     Assignment,
@@ -122,16 +123,19 @@ def many_assignments(**query: Unpack[AssignmentQuery]) -> None:  # noqa: D103 (s
     ...
 
 
-def assignments_of_user(user_id: str, /, **query: Unpack[AssignmentQuery]) -> None:  # noqa: D103 (set below)
+def assignments_of_user(id: str, /, **query: Unpack[AssignmentQuery]) -> None:  # noqa: D103 (set below)
     ...
 
 
-def many_of_user(user_id: str, /, **query: Unpack[ListQuery]) -> None:  # noqa: D103 (set below)
+def many_of_user(id: str, /, **query: Unpack[ListQuery]) -> None:  # noqa: D103 (set below)
     ...
 
 
 for _shape in (many_courses, many_contents, many_users, many_assignments, assignments_of_user, many_of_user):
     _shape.__doc__ = many.__doc__
+for _shape in (assignments_of_user, many_of_user):
+    _user = "Args:\n        id: StackOne's id of the user, or the provider's.\n"
+    _shape.__doc__ = (many.__doc__ or "").replace("Args:\n", _user)
 
 _SUMMER_2025 = "2025-07-08"
 
@@ -143,6 +147,8 @@ class Assignments(Resource[C_co]):
     """Get one assignment."""
     list = Listing("lms_list_assignments", "/unified/lms/assignments", Assignment, many_assignments)
     """List assignments."""
+    get_many = Many(get, list)
+    """Fetch many assignments by their ids."""
 
 
 class Categories(Resource[C_co]):
@@ -152,6 +158,8 @@ class Categories(Resource[C_co]):
     """Get one category."""
     list = Listing("lms_list_categories", "/unified/lms/categories", Category, many)
     """List categories."""
+    get_many = Many(get, list)
+    """Fetch many categories by their ids."""
 
 
 class Collections(Resource[C_co]):
@@ -186,6 +194,8 @@ class Completions(Resource[C_co]):
     """Get one completion."""
     list = Listing("lms_list_completions", "/unified/lms/completions", Completion, many)
     """List completions."""
+    get_many = Many(get, list)
+    """Fetch many completions by their ids."""
 
 
 class Contents(Resource[C_co]):
@@ -195,6 +205,8 @@ class Contents(Resource[C_co]):
     """Get one content."""
     list = Listing("lms_list_content", "/unified/lms/content", Content, many_contents)
     """List content."""
+    get_many = Many(get, list)
+    """Fetch many content by their ids."""
     upsert = Write(
         "PUT",
         "lms_upsert_content",
@@ -225,6 +237,8 @@ class Courses(Resource[C_co]):
     """Get one course."""
     list = Listing("lms_list_courses", "/unified/lms/courses", Course, many_courses)
     """List courses."""
+    get_many = Many(get, list)
+    """Fetch many courses by their ids."""
     upsert = Write(
         "PUT",
         "lms_upsert_course",
@@ -246,6 +260,8 @@ class Skills(Resource[C_co]):
     """Get one skill."""
     list = Listing("lms_list_skills", "/unified/lms/skills", Skill, many)
     """List skills."""
+    get_many = Many(get, list)
+    """Fetch many skills by their ids."""
 
 
 class UserAssignments(Resource[C_co]):
@@ -260,6 +276,8 @@ class UserAssignments(Resource[C_co]):
     """Get one assignment of a user."""
     list = Listing("lms_list_user_assignments", "/unified/lms/users/{id}/assignments", Assignment, assignments_of_user)
     """List the assignments of a user."""
+    get_many = ManyOf(get, list)
+    """Fetch many assignments of a user by their ids."""
     create = WriteTo(
         "POST",
         "lms_create_user_assignment",
@@ -283,6 +301,8 @@ class UserCompletions(Resource[C_co]):
     """Get one completion of a user."""
     list = Listing("lms_list_user_completions", "/unified/lms/users/{id}/completions", Completion, many_of_user)
     """List the completions of a user."""
+    get_many = ManyOf(get, list)
+    """Fetch many completions of a user by their ids."""
     create = WriteTo(
         "POST",
         "lms_create_user_completion",
@@ -309,8 +329,24 @@ class Users(Resource[C_co]):
     """Get one user."""
     list = Listing("lms_list_users", "/unified/lms/users", User, many_users)
     """List users."""
+    get_many = Many(get, list)
+    """Fetch many users by their ids."""
 
     def __init__(self, carrier: C_co) -> None:
         super().__init__(carrier)
         self.assignments = UserAssignments(carrier)
         self.completions = UserCompletions(carrier)
+
+
+class Api(Generic[C_co]):
+    """All resources of the API, bound to a carrier."""
+
+    def __init__(self, carrier: C_co) -> None:
+        self.assignments = Assignments(carrier)
+        self.categories = Categories(carrier)
+        self.collections = Collections(carrier)
+        self.completions = Completions(carrier)
+        self.content = Contents(carrier)
+        self.courses = Courses(carrier)
+        self.skills = Skills(carrier)
+        self.users = Users(carrier)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from .accounts import Accounts, BlockingAccounts
 from .client import BaseClient, Scope
-from .endpoint import Blocking
+from .core import Core
+from .endpoint import Blocking, BlockingFan
 from .errors import ClientClosedError, ForkedError
 from .guard import mark_stack
 
@@ -46,13 +49,18 @@ class PortalThread:
         self.portal = ready.result()
 
     @property
+    def usable(self) -> bool:
+        """Whether the thread runs, in this process."""
+        return self._pid == os.getpid() and self._thread.is_alive()
+
+    @property
     def is_current(self) -> bool:
         """Whether the calling thread is the portal's own."""
         return threading.current_thread() is self._thread
 
     def stop(self) -> None:
         """End the loop and the thread; waits two seconds at most. Does nothing in a forked child."""
-        if self._pid != os.getpid() or not self._thread.is_alive():
+        if not self.usable:
             return
         try:
             self.portal.start_task_soon(self.portal.stop, True)
@@ -121,7 +129,7 @@ class Bridge(Blocking):
                 thread = shared.thread
                 if thread is None:
                     thread = shared.thread = PortalThread()
-                    weakref.finalize(shared, thread.stop)
+                    weakref.finalize(shared, _finish, thread, self._scope.core)
         if thread.is_current:
             raise RuntimeError("a SyncClient cannot be called from its own event loop")
         if asyncio._get_running_loop() is not None and not shared.warned:  # pyright: ignore[reportPrivateUsage]
@@ -141,11 +149,15 @@ class Bridge(Blocking):
             return
         if thread.is_current:
             raise RuntimeError("a SyncClient cannot be closed from its own event loop")
-        try:
-            future = thread.portal.start_task_soon(self._scope.core.aclose)
-            future.result(10.0)
-        finally:
-            thread.stop()
+        _finish(thread, self._scope.core)
+
+
+def _finish(thread: PortalThread, core: Core) -> None:
+    """Close the client on its loop, then end the loop; bounded in time, and nothing in a forked child."""
+    if thread.usable:
+        with contextlib.suppress(RuntimeError, TimeoutError):
+            thread.portal.start_task_soon(core.aclose).result(5.0)
+    thread.stop()
 
 
 async def _contained(function: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...]) -> T:
@@ -189,6 +201,18 @@ class SyncClient(BaseClient[Blocking]):
         shared = self.__dict__.setdefault("_shared", _Shared())
         self._bridge = Bridge(scope, shared)
         return self._bridge
+
+    def for_accounts(self, account_ids: Iterable[str]) -> Accounts[BlockingFan]:
+        """Return the resources of several accounts at once: every read is performed in each of them.
+
+        Args:
+            account_ids: The linked accounts.
+
+        Raises:
+            InvalidArgumentError: There are none, or one of them cannot be an account id.
+        """
+        scopes = self._scopes(account_ids)
+        return Accounts(BlockingAccounts(scopes, self._bridge), len(scopes))
 
     def close(self) -> None:
         """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""

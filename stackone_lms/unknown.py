@@ -4,10 +4,14 @@ msgspec drops undeclared fields. So each model gets a twin, a subclass that refu
 up, its name is learned and the twin is made anew with a field for it. From then on such bodies decode at full speed,
 `.extra` shows the learned fields, and any msgspec encoder writes them back. A twin also tells null from missing
 when it encodes, and reads both as None.
+
+Names that msgspec cannot write, those with quotes, backslashes or control characters, stay out of `.extra`; the
+answer's `.json()` has them.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 import types
 import typing
@@ -17,13 +21,16 @@ from typing import Any, Generic, TypeVar, Union, cast
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from .errors import DecodeError
 from .guard import parse
-from .models.base import Model, response_of, restore_answer
+from .models.base import Model, beside, restore
 
 R = TypeVar("R")
 
 MOST = 256
 """Undeclared names remembered for one model; a body with more is decoded by twins of its own."""
+
+_WRITABLE = re.compile(r'[^"\\\x00-\x1f]*')
 
 
 class _Registry:
@@ -42,11 +49,11 @@ class _Registry:
             if struct is None:
                 return False
             known = self.names.setdefault(struct, {})
-            hints = {f.encode_name: f.type for f in msgspec.structs.fields(struct)}
+            hints = _hints(struct)
             for name, item in cast("dict[str, Any]", value).items():
                 if name in hints:
                     news |= self.learn(item, hints[name])
-                elif name not in known:
+                elif name not in known and _WRITABLE.fullmatch(name):
                     known[name] = f"extra_{len(known)}"
                     news = True
         elif isinstance(value, list):
@@ -99,6 +106,8 @@ class _Registry:
             namespace={
                 "extra": _extra(dict(learned)),
                 "__reduce__": _reduce,
+                "__eq__": _equal,
+                "__hash__": _hash,
                 "__doc__": struct.__doc__,
                 "_declared": kind,
             },
@@ -127,12 +136,27 @@ def _extra(learned: Mapping[str, str]) -> property:
     return property(extra, doc="The fields that were sent and are not declared.")
 
 
+def _canonical(twin: Any) -> bytes:
+    return msgspec.json.encode(twin, order="sorted")
+
+
+def _equal(self: Any, other: Any) -> Any:
+    # Twins of one model are of different types when names were learned in between.
+    if getattr(other, "_declared", None) != self._declared:
+        return NotImplemented
+    return _canonical(self) == _canonical(other)
+
+
+def _hash(self: Any) -> int:
+    return hash(_canonical(self))
+
+
 def _reduce(self: Any) -> tuple[Any, ...]:
-    return _restore, (self._declared, msgspec.json.encode(self), response_of(self))
+    return _restore, (self._declared, msgspec.json.encode(self), beside(self))
 
 
-def _restore(kind: Any, body: bytes, response: Any) -> Any:
-    return restore_answer(KeepUnknown(kind)(body), response)
+def _restore(kind: Any, body: bytes, attributes: Mapping[str, Any]) -> Any:
+    return restore(KeepUnknown(kind)(body), attributes)
 
 
 def _struct(kind: Any) -> Any:
@@ -148,6 +172,28 @@ def _list_item(kind: Any) -> Any:
         if typing.get_origin(member) is list:
             return typing.get_args(member)[0]
     return None
+
+
+def _hints(struct: Any) -> dict[str, Any]:
+    return {f.encode_name: f.type for f in msgspec.structs.fields(struct)}
+
+
+def _writable(value: Any, kind: Any) -> Any:
+    """Return `value` without the undeclared fields whose names cannot be written."""
+    if isinstance(value, dict):
+        struct = _struct(kind)
+        if struct is not None:
+            hints = _hints(struct)
+            return {
+                name: _writable(item, hints[name]) if name in hints else item
+                for name, item in cast("dict[str, Any]", value).items()
+                if name in hints or _WRITABLE.fullmatch(name)
+            }
+    elif isinstance(value, list):
+        inner = _list_item(kind)
+        if inner is not None:
+            return [_writable(item, inner) for item in cast("list[Any]", value)]
+    return cast("Any", value)
 
 
 _shared = _Registry()
@@ -169,7 +215,10 @@ class KeepUnknown(Generic[R]):
         try:
             return self._decode(body)
         except msgspec.ValidationError:
-            registry = _taught(parse(body), self._answer)
+            try:
+                registry = _taught(parse(body), self._answer)
+            except DecodeError:
+                registry = None
             if registry is None:
                 raise
         if registry is not _shared:
@@ -179,6 +228,7 @@ class KeepUnknown(Generic[R]):
 
     def convert(self, value: Any) -> R:
         """Convert plain values of JSON, or raise what msgspec raises."""
+        value = _writable(value, self._answer)
         registry = _taught(value, self._answer) or _shared
         with _lock:
             twin = registry.twin(self._answer)
@@ -186,8 +236,8 @@ class KeepUnknown(Generic[R]):
 
     def _refresh(self) -> None:
         with _lock:
-            self._version = _shared.version
             self._decode = msgspec.json.Decoder(_shared.twin(self._answer)).decode
+            self._version = _shared.version  # last: other threads look at it without the lock
 
 
 def _taught(value: Any, kind: Any) -> _Registry | None:

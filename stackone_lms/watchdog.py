@@ -37,8 +37,12 @@ class Watchdog:
 
     def heed(self, watch: Watch) -> None:
         """Take note that `watch.due` has changed."""
-        if watch.due < self._next:
-            self._set(watch.due)
+        self.wake_by(watch.due)
+
+    def wake_by(self, due: float) -> None:
+        """Look at all watches at `due` at the latest."""
+        if due < self._next:
+            self._set(due)
 
     def _set(self, due: float) -> None:
         if self._timer is not None:

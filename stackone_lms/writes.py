@@ -105,7 +105,11 @@ def _has_reference(body: object) -> bool:
 
 def _shape(body: type[Body], arity: int, doc: str) -> Callable[..., None]:
     """Return a function with the signature and the docstring of a write."""
-    keywords = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(body).parameters.values()]
+    # The annotations as they are written: evaluated, a language alone would be 410 codes long.
+    hints: dict[str, Any] = {}
+    for base in reversed(body.__mro__):
+        hints |= inspect.get_annotations(base)
+    keywords = [p.replace(annotation=hints[p.name]) for p in inspect.signature(body).parameters.values()]
     ids = [inspect.Parameter("id", inspect.Parameter.POSITIONAL_ONLY, annotation=str)] if arity else []
 
     def shape() -> None: ...

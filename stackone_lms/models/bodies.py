@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 import re
@@ -182,7 +181,7 @@ def _unified(cls: type[UnifiedValue[Any]], value: object, path: str) -> Any:
         return _record(cls, value, path)
     known = _known(cls)
     if value not in known:
-        shown = known if len(known) <= 12 else difflib.get_close_matches(value[:40], known, 10, 0)
+        shown = known if len(known) <= 12 else _nearest(value, known)
         more = "" if len(shown) == len(known) else f" or another of {len(known)}"
         raise _refused(
             path,
@@ -190,6 +189,12 @@ def _unified(cls: type[UnifiedValue[Any]], value: object, path: str) -> Any:
             f"To write a value of the provider, use {cls.__name__}(source_value=...)",
         )
     return {"value": _text(value, path)}
+
+
+def _nearest(value: str, known: tuple[str, ...]) -> list[str]:
+    import difflib  # noqa: PLC0415 (slow to import, and for a message only)
+
+    return difflib.get_close_matches(value[:40], known, 10, 0)
 
 
 @functools.cache

@@ -112,5 +112,6 @@ def join_batches(parts: list[tuple[list[Any], BatchResult]]) -> BatchResult:
     joined = msgspec.structs.replace(first, errors=errors) if len(parts) > 1 else first
     attach(joined, parts[-1][1].response)
     vars_of(joined)["_sent"] = [item for items, _ in parts for item in items]
-    vars_of(joined)["_parts"] = tuple(part for _, part in parts)
+    if len(parts) > 1:
+        vars_of(joined)["_parts"] = tuple(part for _, part in parts)
     return joined

@@ -7,29 +7,19 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from ..errors import ProtocolError, ResponseTooLargeError
 from .base import ExchangeError, Reply, Request, Transport, Watch
-from .foreign import lost, translate
-
-MAX_ERROR_BODY = 64 * 1024
-"""Bytes of an error answer that are read; the rest is not worth the wait."""
+from .foreign import translate
+from .wire import KEEP_ALIVE, READ_BUFFER, read_now, read_on, readable
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-_READ_BUFFER = 256 * 1024
-_DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
-_KEEP_ALIVE = 10.0  # seconds; shorter than servers' usual 15 and more, so that few connections die in our hands
-
 
 _watch: ContextVar[Watch] = ContextVar("_watch")
-
-
-class _StaleAnswerError(Exception):
-    """Bytes stood on the connection before the request was sent: an answer to something else."""
 
 
 class _DroppedError(Exception):
@@ -41,18 +31,41 @@ class _DroppedError(Exception):
 
 
 class _Response(aiohttp.ClientResponse):
-    """A response that knows its connection after releasing it, and refuses one that is out of step."""
+    """A response that keeps its connection until it is released.
 
-    wire: asyncio.Transport | None = None
+    aiohttp gives a connection to the next request as soon as the last byte is in. Here the bytes behind it, and the
+    answer itself, are looked at before.
+    """
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         _watch.get().progress()
-        protocol = connection.protocol
-        self.wire = protocol.transport
-        # Nothing can have come in yet for a request without a body: no turn of the loop since it was written.
-        if protocol.should_close and self.method == "GET":
-            raise _StaleAnswerError
         return await super().start(connection)
+
+    def _response_eof(self) -> None:
+        pass
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A pool that hands out only connections on which nothing has happened since they came back to it.
+
+    What the server sent meanwhile is an answer to something else, or a hang-up: found here, it costs no request.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._known: WeakKeyDictionary[Any, Callable[[], bool]] = WeakKeyDictionary()
+
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol: Any = connection.protocol
+            has_more = self._known.get(protocol)
+            if has_more is None:
+                self._known[protocol] = readable(protocol.transport)
+                return connection
+            if not protocol.should_close and not has_more():
+                return connection
+            connection.close()
 
 
 async def _no_hidden_retry(
@@ -117,13 +130,13 @@ class AiohttpTransport(Transport):
             self._middlewares += tuple(getattr(self._session, "_middlewares", ()))
 
     def _make_session(self, *, force_close: bool) -> aiohttp.ClientSession:
-        keep_alive: dict[str, Any] = {"force_close": True} if force_close else {"keepalive_timeout": _KEEP_ALIVE}
+        keep_alive: dict[str, Any] = {"force_close": True} if force_close else {"keepalive_timeout": KEEP_ALIVE}
         return aiohttp.ClientSession(
             # No limit here: whatever waits inside aiohttp gets CancelledError when the session closes.
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl, **keep_alive),
+            connector=_Connector(limit=0, ssl=self._ssl, **keep_alive),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_NO_TIMEOUT,
-            read_bufsize=_READ_BUFFER,
+            read_bufsize=READ_BUFFER,
             response_class=_Response,
             trust_env=False,
         )
@@ -142,8 +155,6 @@ class AiohttpTransport(Transport):
             return await _read(response, request.max_body, watch)
         except ExchangeError as error:
             failed = error
-        except _StaleAnswerError:
-            failed = lost("an answer to something else stood on the connection")
         except _DroppedError as error:
             failed = translate(error.original)
         except (TimeoutError, aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
@@ -211,46 +222,13 @@ class AiohttpTransport(Transport):
 
 async def _read(response: aiohttp.ClientResponse, most: int, watch: Watch) -> Reply:
     status, headers, content = response.status, response.headers, response.content
-    failing = status >= 400
-    if failing:
-        most = MAX_ERROR_BODY
-    elif status == 101:
-        raise ExchangeError(ProtocolError("the server switched protocols unasked"), sent=True, most=0)
-    encoding = headers.get("Content-Encoding")
-    if encoding is not None and encoding.strip().lower() not in _DECODED and not failing:
-        raise ExchangeError(ProtocolError("the answer's Content-Encoding was not asked for"), sent=True, most=0)
-    body = content.read_nowait(-1) if content.is_eof() and content.exception() is None else None
+    body, whole = read_now(status, headers, content, most), True
     if body is None:
-        declared = headers.get("Content-Length", "")
-        if not failing and declared.isdecimal() and len(declared) < 20 and int(declared) > most:
-            raise too_large(most)
-        body = await _stream(content, most, watch, cut=failing)
-        if failing and not content.at_eof():
-            response.close()
-    elif len(body) > most:
-        if not failing:
-            raise too_large(most)
-        body = body[:most]
-    wire = getattr(response, "wire", None)
-    response.release()
-    return Reply(status, headers, body, wire.abort) if wire is not None else Reply(status, headers, body)
-
-
-async def _stream(content: aiohttp.StreamReader, most: int, watch: Watch, *, cut: bool) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in content.iter_any():
-        watch.progress()
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > most:
-            if not cut:
-                raise too_large(most)
-            break
-    return b"".join(chunks)[:most]
-
-
-def too_large(most: int) -> ExchangeError:
-    """Return the failure of an answer that is larger than allowed."""
-    error = ResponseTooLargeError(f"the answer is larger than {most} bytes (max_body)")
-    return ExchangeError(error, sent=True, most=0)
+        body, whole = await read_on(status, content, most, watch)
+    connection = response.connection
+    wire = None if connection is None else connection.transport
+    if whole:
+        response.release()
+    else:
+        response.close()
+    return Reply(status, headers, body, *(() if wire is None else (wire.abort,)))

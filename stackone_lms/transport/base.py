@@ -81,6 +81,7 @@ class Watch:
 
     def uncancel(self) -> bool:
         """Take back this watch's own cancellation; False if somebody else cancelled the task too."""
+        self.fired = False
         return self.task.uncancel() <= self.cancelling
 
 
@@ -148,11 +149,12 @@ class ExchangeError(Exception):
         error: What the caller gets when it is not retried.
         sent: Whether the server may have executed the request.
         most: How many retries it is worth at most; None for as many as the policy allows.
+        exhausted: Whether this machine has run out of something that every request needs, such as descriptors.
     """
 
-    def __init__(self, error: StackOneError, *, sent: bool, most: int | None = None) -> None:
+    def __init__(self, error: StackOneError, *, sent: bool, most: int | None = None, exhausted: bool = False) -> None:
         super().__init__(type(error).__name__)
-        self.error, self.sent, self.most = error, sent, most
+        self.error, self.sent, self.most, self.exhausted = error, sent, most, exhausted
 
 
 class Transport:

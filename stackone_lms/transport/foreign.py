@@ -5,6 +5,7 @@ Foreign exceptions end here: those of aiohttp hold the request with its headers,
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 
@@ -22,6 +23,9 @@ from ..errors import (
 )
 from .base import ExchangeError
 
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
+"""What the system says when it has no more sockets, ports or memory to give."""
+
 
 def translate(error: Exception) -> ExchangeError:
     """Return what `error` means for the call during which it was raised."""
@@ -34,7 +38,7 @@ def translate(error: Exception) -> ExchangeError:
         return ExchangeError(ConnectError(f"the proxy refused the connection: {error.status}"), sent=False)
     if isinstance(error, aiohttp.ClientConnectorError):
         return _connector(error)
-    if isinstance(error, aiohttp.ServerTimeoutError):
+    if isinstance(error, aiohttp.ServerTimeoutError) or (isinstance(error, TimeoutError) and error.errno is None):
         return ExchangeError(APITimeoutError("the answer stopped coming", phase="read"), sent=True)
     if isinstance(error, aiohttp.ClientPayloadError):
         return _payload(error)
@@ -61,10 +65,11 @@ def _connector(error: aiohttp.ClientConnectorError) -> ExchangeError:
         return ExchangeError(TLSError(_tls(error)), sent=False, most=0)
     if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(inner, socket.gaierror):
         final = getattr(inner, "errno", None) != socket.EAI_AGAIN
-        message = f"the name {printable(error.host, 80)} does not resolve"
+        message = f"the name {_host(error)} does not resolve"
         return ExchangeError(ConnectError(message, retryable=not final), sent=False, most=0 if final else None)
-    where = "the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else printable(error.host, 80)
-    return ExchangeError(ConnectError(f"no connection to {where}: {_reason(inner)}"), sent=False)
+    where = "the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else _host(error)
+    message = f"no connection to {where}: {_reason(inner)}"
+    return ExchangeError(ConnectError(message), sent=False, exhausted=getattr(inner, "errno", None) in EXHAUSTED)
 
 
 def _payload(error: aiohttp.ClientPayloadError) -> ExchangeError:
@@ -82,9 +87,13 @@ def _reason(error: BaseException) -> str:
     return type(error).__name__
 
 
+def _host(error: BaseException) -> str:
+    # One made by a test may have no connection key.
+    return printable(str(getattr(error, "host", None) or "the server"), 80)
+
+
 def _tls(error: BaseException) -> str:
     inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    host = getattr(error, "host", None) or "the server"
     reason = getattr(inner, "verify_message", None) or getattr(inner, "reason", None) or type(inner).__name__
     hint = "; if it uses a private CA, pass ca_bundle=" if isinstance(inner, ssl.SSLCertVerificationError) else ""
-    return f"TLS with {printable(str(host), 80)} failed: {printable(str(reason), 120)}{hint}"
+    return f"TLS with {_host(error)} failed: {printable(str(reason), 120)}{hint}"

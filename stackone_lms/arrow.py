@@ -1,0 +1,166 @@
+"""Records as Apache Arrow tables, and through them as data frames of Polars, pandas, DuckDB; extra `arrow`.
+
+    table = to_arrow(client.completions.list())
+    frame = polars.from_arrow(table)
+    frame = table.to_pandas()
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
+
+from .errors import ExportError, InvalidArgumentError, StackOneError
+from .export.columns import EXTRA, Column, Kind, Rows, columns_of, spread
+from .models.base import Model, Result
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ACCOUNT = "account_id"
+BATCH = 8192
+"""Records that are made columns at once."""
+
+Errors = Literal["raise", "skip"]
+"""What to do with an outcome that is an error."""
+
+
+def import_pyarrow() -> Any:
+    """Return the module `pyarrow`.
+
+    Raises:
+        ExportError: It is not installed; the message names the extra.
+    """
+    try:
+        import pyarrow  # noqa: PLC0415 (an extra)
+    except ImportError:
+        raise ExportError("this needs pyarrow: pip install 'stackone-lms[arrow]'") from None
+    return pyarrow
+
+
+def schema_of(columns: Sequence[Column]) -> pa.Schema:
+    """Return the Arrow schema of some columns."""
+    pa = import_pyarrow()
+    kinds: Mapping[Kind, Any] = {
+        "string": pa.string(),
+        "text": pa.string(),
+        "json": pa.string(),
+        "strings": pa.list_(pa.string()),
+        "bool": pa.bool_(),
+        "float": pa.float64(),
+        "timestamp": pa.timestamp("us", tz="UTC"),
+    }
+    return cast("pa.Schema", pa.schema([pa.field(name, kinds[kind]) for name, kind in columns]))
+
+
+def batch_of(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.RecordBatch:
+    """Return values by column as a record batch."""
+    pa = import_pyarrow()
+    arrays = [pa.array(columns[field.name], type=field.type) for field in schema]
+    return cast("pa.RecordBatch", pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+
+@overload
+def to_arrow(source: Iterable[Any], model: type[Model] | None = None, *, errors: Errors = "raise") -> pa.Table: ...
+@overload
+def to_arrow(
+    source: AsyncIterable[Any], model: type[Model] | None = None, *, errors: Errors = "raise"
+) -> Awaitable[pa.Table]: ...
+def to_arrow(
+    source: Iterable[Any] | AsyncIterable[Any], model: type[Model] | None = None, *, errors: Errors = "raise"
+) -> Any:
+    """Return records as an Arrow table, with typed columns.
+
+    Date-times become timestamps, an enum two columns (`result_value`, `result_source_value`), a nested record one
+    column a field (`score_percentage`), lists of records and custom fields JSON. Fields that the model does not
+    declare stand in `extra` as JSON, if the client keeps them (`keep_unknown=True`).
+
+    Args:
+        source: A pager, what `get_many` returns, or any iterable of records, answers or outcomes. What comes from
+            several accounts gets a column `account_id`.
+        model: What the records are; needed only if there might be none.
+        errors: What to do with an outcome that is an error: `raise` it, or `skip` it.
+
+    Returns:
+        The table; for an asynchronous source something to await that gives it.
+
+    Raises:
+        ExportError: pyarrow is not installed.
+        InvalidArgumentError: There are no records, and no model was given.
+        StackOneError: What the source raises.
+    """
+    tables = _Tables(model, errors)
+    if isinstance(source, AsyncIterable):
+        return _collect(source, tables)
+    items = iter(source)
+    while some := list(islice(items, BATCH)):
+        tables.add(some)
+    return tables.result()
+
+
+async def _collect(source: AsyncIterable[Any], tables: _Tables) -> pa.Table:
+    some: list[Any] = []
+    async for item in source:
+        some.append(item)
+        if len(some) == BATCH:
+            tables.add(some)
+            some = []
+    tables.add(some)
+    return tables.result()
+
+
+class _Tables:
+    """Collects record batches."""
+
+    def __init__(self, model: type[Model] | None, errors: Errors) -> None:
+        import_pyarrow()
+        self._model, self._skip = model, errors == "skip"
+        self._schema: pa.Schema | None = None
+        self._batches: list[pa.RecordBatch] = []
+
+    def add(self, items: Iterable[Any]) -> None:
+        accounts: list[str | None] = []
+        records: list[Model] = []
+        for record, account in self._records(items):
+            records.append(record)
+            accounts.append(account)
+        if not records:
+            return
+        model = self._model or _declared(type(records[0]))
+        self._model = model
+        columns: dict[str, Sequence[Any]] = {ACCOUNT: accounts, **spread(model, Rows(records, {}, {}))}
+        self._batches.append(batch_of(self._declare(with_account=accounts[0] is not None), columns))
+
+    def _declare(self, *, with_account: bool) -> pa.Schema:
+        if self._schema is None:
+            if self._model is None:
+                raise InvalidArgumentError("there are no records; pass model= to get an empty table")
+            account = [Column(ACCOUNT, "string")] if with_account else []
+            self._schema = schema_of([*account, *columns_of(self._model), Column(EXTRA, "text")])
+        return self._schema
+
+    def _records(self, items: Iterable[Any]) -> Iterator[tuple[Model, str | None]]:
+        for item in items:
+            value, account = item, getattr(item, "account_id", None)
+            error = getattr(value, "error", None)
+            if isinstance(error, StackOneError):
+                if self._skip:
+                    continue
+                raise error
+            if not isinstance(value, Model):
+                value = getattr(value, "result", value)
+            if isinstance(value, Result):
+                value = cast("Result[Any]", value).data
+            if not isinstance(value, Model):
+                raise InvalidArgumentError(f"a record is expected, not {type(value).__name__}")
+            yield value, account if isinstance(account, str) else None
+
+    def result(self) -> pa.Table:
+        pa = import_pyarrow()
+        return cast("pa.Table", pa.Table.from_batches(self._batches, schema=self._declare(with_account=False)))
+
+
+def _declared(kind: type[Model]) -> type[Model]:
+    """Return the model behind a twin that keeps unknown fields."""
+    return cast("type[Model]", getattr(kind, "_declared", kind))

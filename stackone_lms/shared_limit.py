@@ -1,0 +1,178 @@
+"""One rate limit for several processes that share an API key, kept in a SQLite file or in Redis.
+
+It is an adapter over [pyrate-limiter](https://pypi.org/project/pyrate-limiter/), which the extra `shared-limit`
+installs: `pip install "stackone-lms[shared-limit]"`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, cast
+
+from .errors import ConfigurationError
+from .limiter import Clock, Limiter, Quota, Sleep
+from .options import RateLimit
+
+if TYPE_CHECKING:
+    from pyrate_limiter import Rate
+    from pyrate_limiter.abstracts import AbstractBucket
+
+_SWEEP = 256
+_SHORTEST = 0.005
+
+
+class SharedLimit(Quota):
+    """A rate limit that several processes keep together; pass it as `rate_limit=`.
+
+    What it guarantees: of all clients that use the same file (or the same Redis key) with the same numbers, no more
+    than `requests` requests are let go in any `per` seconds. They are counted one by one, when they are let go, in
+    a log that outlives the processes. Within one process they go first come, first served; among processes there is
+    no order.
+
+    What it does not: the clock of the machine is trusted (with Redis: the clocks of all machines, which have to
+    agree); set forward, it lets the log be forgotten early. A whole window may go in one burst. A request may reach the
+    server later than it was let go, so a server that counts to the millisecond can see one window hold a few more than
+    `requests`: leave it a percent. A call that is cancelled while it asks may cost its turn. A pause that a server
+    asks for (`Retry-After`) holds up only the process that was asked. If the file or Redis cannot be used, the call
+    raises what they raise.
+
+    Each request costs a short trip to the file or to Redis, in a thread: below a millisecond when nobody else is at
+    it, some milliseconds when many are.
+
+    Args:
+        bucket: Makes a bucket of pyrate-limiter's, not an asynchronous one, from its rates. `SharedLimit.sqlite` and
+            `SharedLimit.redis` do it for you.
+        requests: Requests in any window of `per` seconds, over all processes. The API documents 1000 a minute.
+        per: Length of the window in seconds; milliseconds count.
+
+    Raises:
+        ConfigurationError: A value is out of range, or pyrate-limiter is missing.
+    """
+
+    def __init__(self, bucket: Callable[[list[Rate]], AbstractBucket], *, requests: int = 1000, per: float = 60.0):
+        RateLimit(requests, per=per)  # checks both
+        self.requests, self.per = requests, per
+        self._make = bucket
+        self._import()
+
+    @classmethod
+    def sqlite(cls, path: str | PathLike[str], *, requests: int = 1000, per: float = 60.0) -> SharedLimit:
+        """Keep the limit in a SQLite file, for the processes of one machine.
+
+        Args:
+            path: The file; made if it is missing, with a lock file beside it. Not on a network file system.
+            requests: Requests in any window of `per` seconds, over all processes.
+            per: Length of the window in seconds.
+
+        Raises:
+            ConfigurationError: A value is out of range, or pyrate-limiter is missing.
+        """
+        file = fspath(path)
+
+        def bucket(rates: list[Rate]) -> AbstractBucket:
+            from pyrate_limiter import SQLiteBucket  # noqa: PLC0415 (an extra)
+
+            return SQLiteBucket.init_from_file(rates, table="stackone_lms", db_path=file, use_file_lock=True)
+
+        return cls(bucket, requests=requests, per=per)
+
+    @classmethod
+    def redis(
+        cls, connection: Any, *, key: str = "stackone_lms", requests: int = 1000, per: float = 60.0
+    ) -> SharedLimit:
+        """Keep the limit in Redis, for processes of several machines whose clocks agree.
+
+        Args:
+            connection: A `redis.Redis` (not the asynchronous one); it stays yours to close.
+            key: The key in Redis: one for each API key.
+            requests: Requests in any window of `per` seconds, over all processes.
+            per: Length of the window in seconds.
+
+        Raises:
+            ConfigurationError: A value is out of range, or pyrate-limiter is missing.
+        """
+
+        def bucket(rates: list[Rate]) -> AbstractBucket:
+            from pyrate_limiter import RedisBucket  # noqa: PLC0415 (an extra)
+
+            return cast("AbstractBucket", RedisBucket.init(rates, connection, key))
+
+        return cls(bucket, requests=requests, per=per)
+
+    def limiter(self, *, clock: Clock, sleep: Sleep) -> Limiter:
+        """Return the limiter of one client."""
+        pyrate = self._import()
+        milliseconds = max(1, round(self.per * 1000))
+        rates = [pyrate.Rate(self.requests, milliseconds)]
+        return _SharedLimiter(lambda: self._make(rates), pyrate.RateItem, self, clock=clock, sleep=sleep)
+
+    def __repr__(self) -> str:
+        return f"SharedLimit(requests={self.requests}, per={self.per})"
+
+    @staticmethod
+    def _import() -> Any:
+        try:
+            import filelock  # noqa: F401, PLC0415 (an extra)
+            import pyrate_limiter  # noqa: PLC0415 (an extra)
+        except ImportError:
+            raise ConfigurationError('SharedLimit needs: pip install "stackone-lms[shared-limit]"') from None
+        return pyrate_limiter
+
+
+class _SharedLimiter(Limiter):
+    """Passes who gets a place in the bucket; the one whose turn it is asks for all who wait."""
+
+    def __init__(
+        self, bucket: Callable[[], AbstractBucket], item: Callable[..., Any], quota: Quota, *, clock: Clock, sleep: Sleep
+    ) -> None:
+        super().__init__(None, clock=clock, sleep=sleep)
+        self.requests, self.per = quota.requests, quota.per
+        self._open_bucket, self._item = bucket, item
+        self._bucket: AbstractBucket | None = None
+        self._passed = 0
+
+    @property
+    def rate(self) -> float | None:
+        """Requests a second that the limit allows to all processes together."""
+        return self.requests / self.per if self.requests and self.per else None
+
+    def try_acquire(self) -> bool:
+        """Never pass without asking."""
+        return False
+
+    def give_back(self) -> None:
+        """Do nothing: a place in the bucket cannot be returned."""
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._bucket is not None:
+            self._bucket.close()
+
+    async def _admit(self) -> None:
+        while True:
+            if (delay := self.paused_for) > 0:
+                await self._sleep(delay)
+            elif (delay := await asyncio.to_thread(self._ask)) > 0:
+                await self._sleep(max(delay, _SHORTEST))
+            else:
+                return
+
+    def _ask(self) -> float:
+        """Take a place in the bucket and return 0, or return the seconds until it is worth asking again."""
+        bucket = self._bucket
+        if bucket is None:
+            bucket = self._bucket = self._open_bucket()
+        # Stamped under the lock: another process could else be let go in between, with a later stamp.
+        with bucket.limiter_lock() or nullcontext():
+            now = int(cast("Any", bucket.now()))
+            item = self._item("request", now)
+            if bucket.put(item):
+                self._passed += 1
+                if self._passed % _SWEEP == 0:
+                    bucket.leak(now)
+                return 0.0
+            return max(1, int(cast("Any", bucket.waiting(item)))) / 1000

@@ -1,0 +1,123 @@
+"""What a client is doing: a snapshot of its limits, queues, counters and accounts."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from .admission import Admission
+from .retry import Budget
+
+
+class AccountStats(msgspec.Struct, frozen=True, kw_only=True):
+    """One linked account."""
+
+    limit: int
+    """Requests that may be under way for it at once, as found out so far."""
+    in_flight: int
+    """Requests under way."""
+    waiting: int
+    """Calls that wait for one of them to end."""
+    paused_for: float
+    """Seconds until a pause that the server or the provider asked for is over; 0 if there is none."""
+    throttled: int
+    """How often it was answered 429 or 503, or not in time."""
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """How a bulk fetch decided to get its records."""
+
+    operation: str
+    """Which, such as `completions.get_many`."""
+    strategy: Literal["get", "list"]
+    """What it chose."""
+    ids: int | None
+    """How many ids were asked for, as far as known."""
+    pages: int | None
+    """How many pages of 100 the list has, as far as known."""
+    reason: str
+    """Why, in a sentence."""
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot of a client and all its views. Its repr names no account."""
+
+    limit: int | None
+    """Requests that the client-side limit allows in `per` seconds; None without a limit."""
+    per: float | None
+    """Length of that window in seconds."""
+    rate: float | None
+    """Requests a second that the limit allows for long."""
+    tokens: float | None
+    """How many requests could go at once now, as far as the limit is concerned."""
+    paused_for: float
+    """Seconds until a pause of the whole API key (`Retry-After`) is over; 0 if there is none."""
+    in_flight: int
+    """Requests under way."""
+    waiting: int
+    """Calls that wait for a slot or for the rate limit."""
+    requests: int
+    """Requests sent so far, retries included."""
+    retries: int
+    """Of those, retries."""
+    throttled: int
+    """Answers 429."""
+    failures: Mapping[str, int]
+    """Calls that raised, by class of the error."""
+    budget: int
+    """Tokens left in the retry budget."""
+    accounts: Mapping[str, AccountStats]
+    """The linked accounts used so far, by id; idle ones may be forgotten after some thousands."""
+    choices: tuple[Choice, ...]
+    """What the last bulk fetches with a strategy chose, newest last; 16 at most."""
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        shown = [(name, getattr(self, name)) for name in self.__struct_fields__ if name != "accounts"]
+        return [*shown, ("accounts", len(self.accounts))]
+
+    def __repr__(self) -> str:
+        return f"Stats({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
+class Counts:
+    """What a client counts."""
+
+    __slots__ = ("choices", "failures", "requests", "retries", "throttled")
+
+    def __init__(self) -> None:
+        self.requests = self.retries = self.throttled = 0
+        self.failures: Counter[str] = Counter()
+        self.choices: deque[Choice] = deque(maxlen=16)
+
+    def snapshot(self, admission: Admission, budget: Budget, now: float) -> Stats:
+        """Return everything at once; any thread may ask."""
+        limiter = admission.limiter
+        return Stats(
+            limit=limiter.requests,
+            per=limiter.per,
+            rate=limiter.rate,
+            tokens=limiter.tokens,
+            paused_for=limiter.paused_for,
+            in_flight=admission.sending,
+            waiting=admission.waiting,
+            requests=self.requests,
+            retries=self.retries,
+            throttled=self.throttled,
+            failures=dict(self.failures),
+            budget=budget.left,
+            accounts={
+                account: AccountStats(
+                    limit=lane.limit,
+                    in_flight=lane.sending,
+                    waiting=len(lane.queue),
+                    paused_for=max(0.0, lane.paused_until - now),
+                    throttled=lane.throttled,
+                )
+                for account, lane in list(admission.lanes.items())
+                if account is not None
+            },
+            choices=tuple(self.choices),
+        )

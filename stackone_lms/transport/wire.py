@@ -1,0 +1,100 @@
+"""What both transports do with a connection: see whether it is quiet, and read an answer from it under guard."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import sys
+from collections.abc import Callable, Mapping
+
+import aiohttp
+from aiohttp import hdrs
+
+from ..errors import ProtocolError, ResponseTooLargeError
+from .base import ExchangeError, Watch
+
+MAX_ERROR_BODY = 64 * 1024
+"""Bytes of an error answer that are read; the rest is not worth the wait."""
+READ_BUFFER = 256 * 1024
+"""Bytes that are read at once."""
+KEEP_ALIVE = 10.0
+"""Seconds; shorter than servers' usual 15 and more, so that few connections die in our hands."""
+
+_DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+
+
+def readable(wire: asyncio.BaseTransport) -> Callable[[], bool]:
+    """Return a function that tells whether something stands in a socket that the event loop has not read yet."""
+    sock = wire.get_extra_info("socket")
+    if sys.platform == "win32":
+        return lambda: bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return lambda: bool(poll.poll(0))
+
+
+def read_now(status: int, headers: Mapping[str, str], content: aiohttp.StreamReader, most: int) -> bytes | None:
+    """Return the body if it is here to its end, None if the rest has to be waited for.
+
+    Args:
+        status: HTTP status code.
+        headers: Headers, found in any case.
+        content: The body.
+        most: Bytes that a success may have; of an error only the first 64 KiB count.
+
+    Raises:
+        ExchangeError: The body cannot be used.
+    """
+    failing = status >= 400
+    if not failing:
+        if status == 101:
+            raise ExchangeError(ProtocolError("the server switched protocols unasked"), sent=True, most=0)
+        encoding = headers.get(hdrs.CONTENT_ENCODING)
+        if encoding is not None and encoding.strip().lower() not in _DECODED:
+            raise ExchangeError(ProtocolError("the answer's Content-Encoding was not asked for"), sent=True, most=0)
+    if content.is_eof() and content.exception() is None:
+        body = content.read_nowait(-1)
+        if failing:
+            return body[:MAX_ERROR_BODY]
+        if len(body) > most:
+            raise too_large(most)
+        return body
+    if not failing:
+        declared = headers.get(hdrs.CONTENT_LENGTH, "")
+        if declared.isdecimal() and len(declared) < 20 and int(declared) > most:
+            raise too_large(most)
+    return None
+
+
+async def read_on(status: int, content: aiohttp.StreamReader, most: int, watch: Watch) -> tuple[bytes, bool]:
+    """Return the body as it comes, and whether that is all of it: an error's is cut at 64 KiB, or where it breaks off.
+
+    Raises:
+        ExchangeError: It is larger than `most`.
+        aiohttp.ClientError: It breaks off.
+    """
+    cut = status >= 400
+    if cut:
+        most = MAX_ERROR_BODY
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in content.iter_any():
+            watch.progress()
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > most:
+                break
+    except (aiohttp.ClientError, OSError):
+        if not cut:
+            raise
+        return b"".join(chunks), False
+    if size > most and not cut:
+        raise too_large(most)
+    return b"".join(chunks)[:most], size <= most
+
+
+def too_large(most: int) -> ExchangeError:
+    """Return the failure of an answer that is larger than allowed."""
+    error = ResponseTooLargeError(f"the answer is larger than {most} bytes (max_body)")
+    return ExchangeError(error, sent=True, most=0)

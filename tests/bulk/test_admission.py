@@ -1,0 +1,345 @@
+"""How many requests may be under way: found out by each account for itself, under the limits that all share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stackone_lms import RateLimit, RetryPolicy
+from stackone_lms.admission import FIRST, Lane
+from stackone_lms.transport.base import Reply
+
+from .server import QUICK, Server, client, ids, refuse
+
+# The rule, without I/O
+
+
+def full(lane: Lane, successes: int) -> None:
+    """Let so many requests succeed while all that may are under way."""
+    for _ in range(successes):
+        lane.sending = lane.limit - 1
+        lane.succeed()
+
+
+def test_it_starts_modestly_and_grows_by_one_a_window() -> None:
+    """From 16, each window of as many successes adds one."""
+    lane = Lane(100)
+    assert lane.limit == FIRST == 16
+    full(lane, 15)
+    assert lane.limit == 16
+    full(lane, 1)
+    assert lane.limit == 17
+    full(lane, 16)
+    assert lane.limit == 17
+    full(lane, 1)
+    assert lane.limit == 18
+
+
+def test_it_does_not_grow_while_less_than_half_is_used() -> None:
+    """Successes that need no more room say nothing about more room."""
+    lane = Lane(100)
+    for _ in range(1000):
+        lane.sending = 6
+        lane.succeed()
+    assert lane.limit == 16
+
+
+def test_it_never_exceeds_the_cap() -> None:
+    """max_concurrency is the most, also at the start."""
+    lane = Lane(20)
+    full(lane, 10_000)
+    assert lane.limit == 20
+    assert Lane(4).limit == 4
+
+
+def test_a_sign_of_trouble_cuts_once_a_round_trip() -> None:
+    """Requests that left before the cut say nothing new; those that left after it do."""
+    lane = Lane(100)
+    before = lane.epoch
+    for _ in range(16):
+        lane.cut(before)
+    assert lane.limit == 11
+    lane.cut(lane.epoch)
+    assert lane.limit == 7
+    assert lane.throttled == 17
+
+
+def test_a_limit_that_has_held_is_cut_by_a_tenth() -> None:
+    """One that had just been cut, or never held, by three tenths."""
+    lane = Lane(100)
+    full(lane, 16 + 17 + 18 + 19)
+    assert lane.limit == 20
+    lane.cut(lane.epoch)
+    assert lane.limit == 18
+    lane.cut(lane.epoch)
+    assert lane.limit == 12
+
+
+def test_it_probes_a_known_ceiling_less_and_less_often() -> None:
+    """Where the server has said no, the next try comes after 1, 2, 4 ... 64 windows."""
+    lane = Lane(100)
+    full(lane, 16)
+    waits: list[int] = []
+    for _ in range(9):
+        lane.cut(lane.epoch)
+        assert lane.limit == 15
+        full(lane, 15)
+        assert lane.limit == 16
+        count = 0
+        while lane.limit < 17:
+            full(lane, 1)
+            count += 1
+        waits.append(count // 16)
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 64, 64]
+
+
+def test_a_ceiling_that_has_gone_is_forgotten() -> None:
+    """One window at the ceiling without trouble, and it grows on as before."""
+    lane = Lane(100)
+    full(lane, 16)
+    lane.cut(lane.epoch)
+    full(lane, 10_000)
+    assert lane.limit == 100
+
+
+def test_the_first_sign_is_measured_at_what_was_under_way() -> None:
+    """Calls are held back only once the server has said no; then from what was under way."""
+    lane = Lane(100)
+    assert lane.gate == 100
+    lane.sending = 79
+    lane.cut(lane.epoch)
+    assert lane.limit == lane.gate == 56
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 50), st.lists(st.booleans(), max_size=300))
+def test_the_limit_stays_within_its_bounds(most: int, events: list[bool]) -> None:
+    """Whatever comes, at least one request may go and never more than the cap."""
+    lane = Lane(most)
+    for good in events:
+        if good:
+            full(lane, 3)
+        else:
+            lane.cut(lane.epoch)
+        assert 1 <= lane.limit <= most
+        assert 1 <= lane.gate <= most
+
+
+# With servers
+
+
+async def _measure(server: Server, count: int, warm_up: int, **options: Any) -> tuple[float, int, int]:
+    """Return the requests a second after the warm-up, and the answers 503 before and after it."""
+    async with client(server, retry=RetryPolicy(attempts=5, base=0.01, throttle_base=0.02, budget=10**6)) as of:
+        done, begun, early = 0, 0.0, 0
+        async for outcome in of.completions.get_many((f"id-{n}" for n in range(count)), **options):
+            assert outcome.ok
+            done += 1
+            if done == warm_up:
+                begun, early = time.perf_counter(), server.answered[503]
+        seconds = time.perf_counter() - begun
+    return (count - warm_up) / seconds, early, server.answered[503] - early
+
+
+@pytest.mark.parametrize("capacity", [8, 3])
+async def test_it_converges_on_what_a_narrow_server_can_take(capacity: int) -> None:
+    """With a server that answers 503 beyond 8 (or 3) at a time: 90 % of what it can do, hardly any 503 after a while."""
+    latency = 0.005
+    best, _, none = await _measure(Server(latency=latency, capacity=capacity), 300, 100, concurrency=capacity)
+    assert none == 0
+    rate, early, late = await _measure(Server(latency=latency, capacity=capacity), 1400, 400)
+    assert rate >= 0.9 * best
+    assert early < 100
+    assert late <= 0.02 * 1000
+
+
+async def test_it_grows_where_the_server_is_wide() -> None:
+    """With a server that takes all, the concurrency grows beyond its start, up to max_concurrency."""
+    server = Server(latency=0.01)
+    async with client(server, max_concurrency=24) as of:
+        count = 0
+        async for _ in of.completions.get_many(ids(1500)):
+            count += 1
+            if count == 16:
+                assert server.peak <= 18
+        assert server.peak == 24
+        (account,) = of.stats().accounts.values()
+        assert account.limit == 24
+
+
+async def test_a_fixed_concurrency_is_kept() -> None:
+    """`concurrency=N` is N from the first moment to the last, also after 503s, and max_concurrency caps it."""
+    wide = Server(latency=0.005)
+    async with client(wide) as of:
+        async for _ in of.completions.get_many(ids(300), concurrency=40):
+            pass
+    assert wide.peak == 40
+    narrow = Server(latency=0.005, capacity=10)
+    async with client(narrow, retry=RetryPolicy(attempts=50, throttle_base=0.01, base=0.01, budget=10**6)) as of:
+        peaks: list[int] = []
+        async for _ in of.completions.get_many(ids(400), concurrency=20):
+            peaks.append(narrow.in_flight)
+    assert max(peaks[200:]) >= 10
+    assert narrow.peak == 20
+    capped = Server(latency=0.005)
+    async with client(capped, max_concurrency=6) as of:
+        async for _ in of.completions.get_many(ids(100), concurrency=40):
+            pass
+    assert capped.peak == 6
+
+
+async def test_single_calls_are_held_back_too_once_the_server_has_said_no() -> None:
+    """Hundreds of `get` at once all succeed on a narrow server."""
+    server = Server(latency=0.004, capacity=8)
+    async with client(server, retry=RetryPolicy(attempts=6, base=0.01, throttle_base=0.02, budget=10**6)) as of:
+        answers = await asyncio.gather(*(of.completions.get(id) for id in ids(600)))
+        assert [answer.data.id for answer in answers] == ids(600)
+        assert of.stats().accounts["account-of-the-test"].limit <= 10
+    assert server.answered[503] < 300
+
+
+class Limited(Server):
+    """Allows so many requests in any window, and answers 429 to more."""
+
+    def __init__(self, requests: int, per: float, retry_after: str = "1") -> None:
+        super().__init__(latency=0.002)
+        self._requests, self._per, self._retry_after = requests, per, retry_after
+        self._log: deque[float] = deque()
+
+    async def _answer(self, account: str, id: str, query: str) -> Reply:
+        now = time.monotonic()
+        while self._log and self._log[0] <= now - self._per:
+            self._log.popleft()
+        if len(self._log) >= self._requests:
+            return refuse(429, headers={"Retry-After": self._retry_after})
+        self._log.append(now)
+        return await super()._answer(account, id, query)
+
+
+async def test_the_client_side_limit_reaches_the_rate_of_the_server() -> None:
+    """Where both limits are equal: within 5 % of the rate, and less than one 429 in a thousand requests."""
+    server = Limited(400, 1.0)
+    async with client(server, rate_limit=RateLimit(400, per=1.0)) as of:
+        begun = time.perf_counter()
+        count = 0
+        async for outcome in of.completions.get_many(ids(1200)):
+            assert outcome.ok
+            count += 1
+        seconds = time.perf_counter() - begun
+    assert count == 1200
+    assert 1200 / seconds >= 0.95 * 400
+    assert server.answered[429] <= 1
+
+
+async def test_without_a_client_side_limit_retry_after_paces_the_fetch() -> None:
+    """A rate-limited server is obeyed: few 429s, nothing lost, and nearly all that it allows."""
+    server = Limited(100, 0.5, "0.25")
+    async with client(server) as of:
+        begun = time.perf_counter()
+        outcomes = [o async for o in of.completions.get_many(ids(600))]
+        seconds = time.perf_counter() - begun
+    assert all(o.ok for o in outcomes)
+    assert 600 / seconds >= 0.7 * 200
+    assert server.answered[429] < 0.2 * 600
+
+
+async def test_a_key_wide_pause_stops_everybody_and_a_providers_only_its_account() -> None:
+    """A 429 of StackOne's holds all accounts for its Retry-After, one with provider_errors only the account."""
+    times: dict[str, list[float]] = {"a": [], "b": []}
+    provider: dict[str, Any] = {}
+
+    class Throttling(Server):
+        async def exchange(self, request: Any, watch: Any) -> Reply:
+            account = str(request.headers["x-account-id"])
+            times[account].append(time.perf_counter())
+            if account == "a" and len(times["a"]) == 5:
+                return refuse(429, headers={"Retry-After": "0.3"}, **provider)
+            return await super().exchange(request, watch)
+
+    async def run() -> tuple[float, float]:
+        for some in times.values():
+            some.clear()
+        async with client(Throttling(latency=0.005)) as of:
+
+            async def fetch(account: str) -> None:
+                view = of.with_options(account_id=account)
+                async for outcome in view.completions.get_many(ids(300), concurrency=4):
+                    assert outcome.ok
+
+            await asyncio.gather(fetch("a"), fetch("b"))
+        gaps = [max(b - a for a, b in zip(some, some[1:], strict=False)) for some in times.values()]
+        return gaps[0], gaps[1]
+
+    for_a, for_b = await run()
+    assert for_a >= 0.3
+    assert for_b >= 0.25
+    provider["provider_errors"] = [{"status": 429}]
+    for_a, for_b = await run()
+    assert for_a >= 0.3
+    assert for_b < 0.25
+
+
+async def test_a_slow_account_cannot_take_all_slots() -> None:
+    """Freed slots go to accounts below their share, so that a fast account gets on beside a slow one."""
+    server = Server(latency=lambda account, _: 0.1 if account == "slow" else 0.001)
+    async with client(server, max_concurrency=8, retry=QUICK) as of:
+        slow, fast = (of.with_options(account_id=name) for name in ("slow", "fast"))
+
+        async def flood() -> None:
+            async for _ in slow.completions.get_many(ids(10_000), concurrency=8):
+                pass
+
+        task = asyncio.create_task(flood())
+        await asyncio.sleep(0.15)
+        begun = time.perf_counter()
+        async for _ in fast.completions.get_many(ids(400), concurrency=8):
+            pass
+        seconds = time.perf_counter() - begun
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    # With half of the slots that is 0.1 s and a little; in turns with the slow account it would be 5 s.
+    assert seconds < 1.5
+
+
+async def test_timeouts_lower_the_limit_and_slowness_does_not() -> None:
+    """Answers that do not come in time are a sign of trouble, answers that take long are not."""
+    from stackone_lms import Timeout
+
+    slow = Server(latency=lambda _, id: 0.05)
+    async with client(slow) as of:
+        async for _ in of.completions.get_many(ids(200)):
+            pass
+        assert of.stats().accounts["account-of-the-test"].limit > 16
+    dead = Server(latency=lambda _, id: 30.0 if int(id[3:]) % 4 == 0 else 0.001)
+    async with client(dead, timeout=Timeout(attempt=0.05), retry=RetryPolicy(attempts=1)) as of:
+        async for _ in of.completions.get_many(ids(60)):
+            pass
+        account = of.stats().accounts["account-of-the-test"]
+        assert account.limit < 16
+        assert account.throttled >= 15
+
+
+async def test_waiting_calls_pass_in_order_and_cancelled_ones_take_no_slot() -> None:
+    """First come, first served within an account; a cancelled waiter costs nobody a slot."""
+    server = Server(latency=0.01)
+    seen: list[str] = []
+    server.script = lambda id, _: seen.append(id)
+    async with client(server, max_concurrency=1) as of:
+        tasks = [asyncio.create_task(_get(of, id)) for id in ids(6)]
+        await asyncio.sleep(0.005)
+        tasks[2].cancel()
+        tasks[4].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert of.stats().in_flight == of.stats().waiting == 0
+        await of.completions.get("last")
+    assert seen == ["id-0", "id-1", "id-3", "id-5", "last"]
+
+
+async def _get(of: Any, id: str) -> None:
+    await of.completions.get(id)
