@@ -1,0 +1,92 @@
+"""The program: its commands, and how each of them ends."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import StackOneError
+from . import demo, get, listing, operations, sandbox
+from .connection import Debug
+from .failures import exit_code, report
+from .messages import note, problem
+from .output import OutputClosedError, finish, forsake
+
+PROGRAM = "stackone-lms"
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+app.command("demo")(demo.command)
+app.command("sandbox")(sandbox.command)
+app.command("get")(get.command)
+app.command("list")(listing.command)
+app.command("operations")(operations.command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """StackOne's unified LMS API on the command line.
+
+    Begin with `stackone-lms demo`: it needs no account and no API key.
+
+    Data go to stdout, everything else to stderr.
+    Exit codes: 0 done, 1 API or network failure, 2 wrong usage, 130 interrupted.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the program.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        finish()
+    except OutputClosedError:
+        forsake()
+        return 0
+    except Exception as error:  # noqa: BLE001 (whatever it is, it ends as one or two lines)
+        return _fail(error, debug="--debug" in arguments)
+    if code == 130:
+        note("interrupted")
+    return code if isinstance(code, int) else 0
+
+
+def _fail(error: Exception, *, debug: bool) -> int:
+    if debug:
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    if isinstance(error, StackOneError):
+        report(error)
+        return exit_code(error)
+    explain = getattr(error, "format_message", None)
+    if explain is not None:  # typer's own, about the command line
+        context = getattr(error, "ctx", None)
+        asked = context.command_path if context is not None else PROGRAM
+        if explain():
+            problem(explain(), f"{asked} --help tells what there is")
+        return 2
+    if isinstance(error, OSError):
+        problem(f"{type(error).__name__}: {error}")
+        return 1
+    problem(f"{type(error).__name__}: {error}", "this is a bug of the program; --debug shows where it happened")
+    return 1

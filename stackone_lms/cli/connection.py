@@ -1,0 +1,159 @@
+"""The options that every command with a real account takes, declared once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
+
+import typer
+
+from .arguments import rate_limit
+
+if TYPE_CHECKING:
+    from ..options import RateLimit, Timeout
+    from ..sync import SyncClient
+
+_PANEL = "Connection"
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+class ClientOptions(TypedDict, total=False):
+    """Keywords for `AsyncClient` and `SyncClient`."""
+
+    api_key: str
+    account_id: str
+    base_url: str
+    timeout: Timeout
+    rate_limit: RateLimit | None
+
+
+@dataclass(frozen=True, repr=False)
+class Connection:
+    """How to reach the API, as given on the command line; what is not given comes from the environment."""
+
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            "--api-key",
+            metavar="KEY",
+            help="API key. Better set STACKONE_API_KEY: a command line can be seen by others on the machine.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    account: Annotated[
+        str | None,
+        typer.Option(
+            "--account", metavar="ID", help="Linked account. Default: STACKONE_ACCOUNT_ID.", rich_help_panel=_PANEL
+        ),
+    ] = None
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            "--base-url",
+            metavar="URL",
+            help="Address of the API. Default: STACKONE_BASE_URL, then https://api.stackone.com.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            help="Time limit of a call with all its retries. Default: 300.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    rate_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--rate-limit",
+            metavar="N/SECONDS",
+            help="Send N requests in so many seconds at most, or: off. Default: 1000/60, the API's own limit.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell about every request.", rich_help_panel=_PANEL)
+    ] = False
+    debug: Debug = False
+
+    def options(self) -> ClientOptions:
+        """Return the constructor keywords of the clients.
+
+        Raises:
+            ConfigurationError: A number is out of range.
+        """
+        from ..options import RateLimit, Timeout  # noqa: PLC0415 (not needed for --help)
+
+        options: ClientOptions = {}
+        if self.api_key is not None:
+            options["api_key"] = self.api_key
+        if self.account is not None:
+            options["account_id"] = self.account
+        if self.base_url is not None:
+            options["base_url"] = self.base_url
+        if self.timeout is not None:
+            options["timeout"] = Timeout(total=self.timeout)
+        if self.rate_limit is not None:
+            limit = rate_limit(self.rate_limit)
+            options["rate_limit"] = None if limit is None else RateLimit(limit[0], per=limit[1])
+        return options
+
+    def client(self) -> SyncClient:
+        """Return a client.
+
+        Raises:
+            ConfigurationError: Something is missing or cannot work.
+        """
+        from ..sync import SyncClient  # noqa: PLC0415 (not needed for --help)
+
+        return SyncClient(**self.options())
+
+    @contextmanager
+    def logging(self) -> Generator[None]:
+        """Send the package's log to stderr meanwhile, if `--verbose` was given."""
+        if not self.verbose:
+            yield
+            return
+        logger, handler = logging.getLogger("stackone_lms"), logging.StreamHandler()
+        level = logger.level
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+def connected(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a command out of a function whose first argument is a `Connection`: add the options of a connection.
+
+    Args:
+        function: Takes the connection, then its own arguments and options, declared as typer has them.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    own = list(inspect.signature(function).parameters.values())[1:]
+    shared_hints = get_type_hints(Connection, include_extras=True)
+    parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own] + [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=shared_hints[f.name])
+        for f in fields(Connection)
+    ]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        connection = Connection(**{f.name: given.pop(f.name) for f in fields(Connection)})
+        with connection.logging():
+            function(connection, **given)
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command

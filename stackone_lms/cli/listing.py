@@ -1,0 +1,146 @@
+"""`stackone-lms list`: records, page after page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from ..errors import DecodeError, StackOneError
+from .arguments import Fields, Proxy, Raw, Resource, check_ids, find, method, names, narrowing, read_query
+from .connection import Connection, connected
+from .messages import console, note, problem
+from .output import Form, Output, Writer, for_list, on_terminal
+
+if TYPE_CHECKING:
+    from ..pager import SyncPager
+
+Ids = Annotated[list[str] | None, typer.Argument(metavar="USER_ID", help="The user's id, for users.* only.")]
+
+
+class _Items(msgspec.Struct):
+    data: list[msgspec.Raw] | None = None
+
+
+_split = msgspec.json.Decoder(_Items).decode
+
+
+@connected
+def command(
+    connection: Connection,
+    resource: Resource,
+    ids: Ids = None,
+    everything: Annotated[bool, typer.Option("--all", help="Go on to the last page.")] = False,
+    max_items: Annotated[
+        int | None, typer.Option("--max-items", metavar="N", min=1, help="Go on until there are N items.")
+    ] = None,
+    narrow: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="K=V", help="Only some: updated_after=2026-01-31, status=..., and so on."),
+    ] = None,
+    page_size: Annotated[
+        int | None, typer.Option("--page-size", metavar="N", min=1, help="Items a page. The API's default is 25.")
+    ] = None,
+    start: Annotated[str | None, typer.Option("--next", metavar="CURSOR", help="Go on from there.")] = None,
+    raw: Raw = False,
+    field: Fields = None,
+    proxy: Proxy = None,
+    output: Output = None,
+) -> None:
+    """Print a list, item by item, exactly as the server sent them; one page, unless --all or --max-items says more.
+
+    stderr tells the cursor to go on from, also after a failure. Empty pages are passed over.
+    With --raw each line is a whole page, provider calls included. For example:
+
+    stackone-lms list users.completions 4711 --all --filter updated_after=2026-01-31 --field id,result
+    """
+    declared = find(resource, "list")
+    check_ids(declared, ids or [])
+    form = for_list(output) if output or not raw else Form.JSON if on_terminal() else Form.JSONL
+    if raw and form is Form.TABLE:
+        raise typer.BadParameter("a table cannot show --raw; take json or jsonl", param_hint="--output")
+    if raw and max_items is not None:
+        raise typer.BadParameter("--raw prints whole pages; limit them with --page-size", param_hint="--max-items")
+    query = read_query(raw, field, proxy) | narrowing(declared, narrow)
+    if page_size is not None:
+        query["page_size"] = page_size
+    if start:
+        query["next"] = start
+    with connection.client() as client:
+        pager: SyncPager[Any] = method(client, declared)(*(ids or []), **query)
+        walk = _Walk(pager, Writer(form, names(field or [])), start)
+        walk.run(everything=everything, most=max_items, whole_pages=raw)
+
+
+class _Walk:
+    """Prints pages, and knows how far it came."""
+
+    def __init__(self, pager: SyncPager[Any], writer: Writer, start: str | None) -> None:
+        self._pager, self._writer = pager, writer
+        self._position = start  # the cursor of what has not been printed whole
+        self._printed = 0
+
+    def run(self, *, everything: bool, most: int | None, whole_pages: bool) -> None:
+        try:
+            with _count_shown() as show:
+                cut = self._print(show, everything=everything, most=most, whole_pages=whole_pages)
+        except (StackOneError, KeyboardInterrupt):
+            if self._printed:
+                note(f"{_items(self._printed)} so far{self._how_to_go_on()}")
+            raise
+        self._writer.end()
+        if cut:
+            note(f"{_items(self._printed)}; more follow{self._how_to_go_on(', from the start of the last page')}")
+        elif self._position:
+            note(f"{_items(self._printed)}; more follow{self._how_to_go_on(', or --all')}")
+        _report(self._pager.errors)
+
+    def _print(self, show: Callable[[int], None], *, everything: bool, most: int | None, whole_pages: bool) -> bool:
+        """Print as much as is wanted; tell whether that ended within a page."""
+        for page in self._pager.pages():
+            items = [bytes(item) for item in _split(page.body).data or ()]
+            taken = items if most is None else items[: most - self._printed]
+            self._writer.write([page.body] if whole_pages else taken)
+            self._printed += len(taken)
+            show(self._printed)
+            if len(taken) < len(items):
+                return True
+            self._position = page.next or None
+            enough = bool(items) and not everything if most is None else self._printed == most
+            if enough:
+                break
+        return False
+
+    def _how_to_go_on(self, more: str = "") -> str:
+        return f": --next {quote(self._position)}{more}" if self._position else ""
+
+
+@contextmanager
+def _count_shown() -> Generator[Callable[[int], None]]:
+    """Show the count of items on stderr while stdout goes elsewhere."""
+    if on_terminal() or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with console(stderr=True).status(_items(0)) as status:
+        yield lambda count: status.update(_items(count))
+
+
+def _items(count: int) -> str:
+    return "1 item" if count == 1 else f"{count} items"
+
+
+_MOST_TOLD = 10
+
+
+def _report(undecoded: list[DecodeError]) -> None:
+    if not undecoded:
+        return
+    for error in undecoded[:_MOST_TOLD]:
+        note(f"{error.path}: {error.message}")
+    problem(f"DecodeError: {_items(len(undecoded))} not as the API documents them; printed as they came")
+    raise typer.Exit(1)

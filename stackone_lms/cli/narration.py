@@ -1,0 +1,73 @@
+"""How the demo talks: numbered steps on stdout, progress on stderr, plain where nobody looks or NO_COLOR is set."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from ..progress import Progress, Report
+from .messages import colorless, console
+from .output import write_text
+
+_LABEL = 16
+
+
+class Narration:
+    """Prints what happens, step by step."""
+
+    def __init__(self) -> None:
+        self._console = console()
+        self._steps = 0
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._print(Text(text))
+
+    def step(self, title: str) -> None:
+        """Begin a step."""
+        self._steps += 1
+        self._print(Text(f"\n{self._steps}. {title}", style="bold"))
+
+    def code(self, text: str) -> None:
+        """Print a line of code that is run now."""
+        self._print(Text(f"   {text}", style="cyan"))
+
+    def row(self, label: str, text: str) -> None:
+        """Print what came of it."""
+        self._print(Text.assemble((f"   {label:<{_LABEL}}", "dim"), text))
+
+    def _print(self, text: Text) -> None:
+        with self._console.capture() as capture:
+            self._console.print(text)
+        write_text(capture.get())
+
+    @contextmanager
+    def progress(self, total: int) -> Generator[Report]:
+        """Show on stderr how far a bulk fetch is: a bar on a terminal, a line for each quarter elsewhere.
+
+        Args:
+            total: How much there is to fetch.
+
+        Yields:
+            What `progress=` takes.
+        """
+        if colorless() or not sys.stderr.isatty():
+            quarters = 0
+
+            def tell(now: Progress) -> None:
+                nonlocal quarters
+                if now.done * 4 // total > quarters:
+                    quarters = now.done * 4 // total
+                    sys.stderr.write(f"   {now.done} of {total}\n")
+
+            yield tell
+            return
+        columns = (TextColumn("  "), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Bar(*columns, console=console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda now: bar.update(task, completed=now.done)

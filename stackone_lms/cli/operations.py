@@ -1,0 +1,32 @@
+"""`stackone-lms operations`: what the API can do."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .output import Output, Writer, for_list
+
+
+def command(output: Output = None) -> None:
+    """List all operations: how they are called here, and what they are in the API's document.
+
+    `removed` is the date by which an operation left the newest version of the API; accounts on older ones have it.
+    """
+    from ..operations import operations  # noqa: PLC0415 (not needed for --help)
+
+    writer = Writer(for_list(output), ["call", "method", "path", "operation", "removed"])
+    writer.write(
+        [
+            msgspec.json.encode(
+                {
+                    "call": f"{known.resource}.{known.verb}",
+                    "method": known.operation.method,
+                    "path": known.operation.path,
+                    "operation": known.operation.id,
+                    "removed": known.operation.removed,
+                }
+            )
+            for known in operations()
+        ]
+    )
+    writer.end()

@@ -1,0 +1,249 @@
+"""Data on stdout: JSON exactly as the server sent it, or a table to look at."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple, cast
+
+import msgspec
+import typer
+
+from ..errors import DecodeError, printable
+from ..guard import parse
+from .messages import console, note
+
+
+class Form(StrEnum):
+    """How data are written."""
+
+    JSON = "json"
+    JSONL = "jsonl"
+    TABLE = "table"
+
+
+Output = Annotated[
+    Form | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="json, jsonl (one item a line) or table. Default: json for a single record; for lists a table on a "
+        "terminal, jsonl elsewhere.",
+    ),
+]
+
+
+class OutputClosedError(Exception):
+    """Nobody reads stdout any more, as behind `| head`."""
+
+
+def on_terminal() -> bool:
+    """Tell whether stdout is a terminal."""
+    return sys.stdout.isatty()
+
+
+def finish() -> None:
+    """See that everything has been written.
+
+    Raises:
+        OutputClosedError: Nobody reads it.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise OutputClosedError from None
+
+
+def forsake() -> None:
+    """Let what was not read go nowhere, so that the interpreter's own last flush does not fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _write(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise OutputClosedError from None
+
+
+def write_text(text: str) -> None:
+    """Write lines of text."""
+    _write(text.encode(sys.stdout.encoding, "backslashreplace"))
+
+
+def for_list(form: Form | None) -> Form:
+    """Return the form for lists: what was asked for, else a table on a terminal and jsonl elsewhere."""
+    return form or (Form.TABLE if on_terminal() else Form.JSONL)
+
+
+def write_one(body: bytes, form: Form | None) -> None:
+    """Write one answer of the API.
+
+    Args:
+        body: Its bytes. On a terminal JSON is indented, elsewhere it is one line.
+        form: What was asked for.
+    """
+    if form is Form.TABLE:
+        answer = _fields_of(body)
+        fields = _fields_of(answer["data"]) if "data" in answer else answer
+        rows = [{"field": name, "value": value} for name, value in fields.items()]
+        columns, _ = _choose(rows, ["field", "value"])
+        _show(columns, rows)
+    else:
+        _write(_json(body, indented=form is not Form.JSONL and on_terminal()) + b"\n")
+
+
+class Writer:
+    """Writes the items of a list as they come.
+
+    Args:
+        form: What was asked for.
+        fields: The columns of a table, if chosen.
+    """
+
+    def __init__(self, form: Form, fields: Sequence[str] = ()) -> None:
+        self._form = form
+        self._fields = list(fields)
+        self._columns: list[_Column] = []
+        self._first = True
+
+    def write(self, items: Sequence[bytes]) -> None:
+        """Write items, each of them JSON."""
+        if self._form is Form.TABLE:
+            if items:
+                self._write_rows([_fields_of(item) for item in items])
+            return
+        pretty = self._form is Form.JSON and on_terminal()
+        texts = [_json(item, indented=pretty) for item in items]
+        if self._form is Form.JSONL:
+            _write(b"".join(text + b"\n" for text in texts))
+        elif texts:
+            _write((b"[\n" if self._first else b",\n") + b",\n".join(texts))
+            self._first = False
+
+    def end(self) -> None:
+        """Write what comes after the last item. Left out after a failure: half an array does not pass for a whole."""
+        if self._form is Form.JSON:
+            _write(b"[]\n" if self._first else b"\n]\n")
+
+    def _write_rows(self, records: list[dict[str, Any]]) -> None:
+        if not self._columns:
+            self._columns, left_out = _choose(records, self._fields)
+            if left_out:
+                note(f"left out for want of room: {', '.join(left_out)} (--field chooses, --output json has all)")
+        _show(self._columns, records, titled=self._first)
+        self._first = False
+
+
+def _json(body: bytes, *, indented: bool) -> bytes:
+    # Reformatted, not decoded: numbers, escapes and the order of the keys stay as they were sent.
+    text = msgspec.json.format(body, indent=2 if indented else -1)
+    if not on_terminal():
+        return text
+    from rich.highlighter import JSONHighlighter  # noqa: PLC0415 (for people only)
+    from rich.text import Text  # noqa: PLC0415
+
+    shown = Text("".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text.decode("utf-8", "replace")))
+    JSONHighlighter().highlight(shown)
+    return _rendered(shown).removesuffix("\n").encode(sys.stdout.encoding, "backslashreplace")
+
+
+def _escape(character: str) -> str:
+    # As JSON escapes it: the text means the same, and a terminal does not act on it.
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[i] << 8 | units[i + 1]:04x}" for i in range(0, len(units), 2))
+
+
+def _rendered(content: Any, width: int | None = None) -> str:
+    out = console(width=width)
+    with out.capture() as capture:
+        out.print(content)
+    return capture.get()
+
+
+# Tables
+
+_GAP = 2
+_WIDEST = 32
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    if isinstance(value, bytes):
+        try:
+            value = parse(value)
+        except DecodeError:  # a number that is out of range
+            value = value.decode("utf-8", "replace")
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {"value": value}
+
+
+def _cell(value: Any) -> str:
+    """Return a value as people write it: of `{"value": ..., "source_value": ...}` the value, text as it is."""
+    if value is None:
+        return ""
+    if isinstance(value, dict) and "value" in value and set(cast("dict[str, Any]", value)) <= {"value", "source_value"}:
+        return _cell(cast("dict[str, Any]", value)["value"])
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return printable(text, 10_000)
+
+
+class _Column(NamedTuple):
+    name: str
+    width: int
+    cut: bool = False
+    """Whether what is too long ends in an ellipsis, instead of going on below."""
+
+
+def _choose(records: list[dict[str, Any]], asked: list[str]) -> tuple[list[_Column], list[str]]:
+    """Return the columns, and the names of those for which there is no room."""
+    if asked:
+        return [_Column(name, _width(name, records)) for name in asked], []
+    present = dict.fromkeys(name for record in records for name, value in record.items() if value not in (None, [], {}))
+    if not on_terminal():
+        return [_Column(name, _width(name, records)) for name in present], []
+    room = _room()
+    chosen: list[_Column] = []
+    for name in sorted(present, key=lambda name: _rank(name, records)):
+        width = _width(name, records)
+        column = _Column(name, width) if name == "id" else _Column(name, min(width, _WIDEST), cut=True)
+        if not chosen or column.width + _GAP <= room:
+            chosen.append(column)
+            room -= column.width + _GAP
+    return chosen, [name for name in present if all(column.name != name for column in chosen)]
+
+
+def _rank(name: str, records: list[dict[str, Any]]) -> int:
+    # The id first, then what people can read, then references to other records, then what is nested.
+    if name == "id":
+        return 0
+    if any(_cell(record.get(name))[:1] in {"[", "{"} for record in records):
+        return 3
+    return 2 if name.startswith("remote_") or name.endswith(("_id", "_ids", "_url", "_reference")) else 1
+
+
+def _room() -> int:
+    return console().width
+
+
+def _width(name: str, records: list[dict[str, Any]]) -> int:
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    return max(cell_len(text) for text in (name, *(_cell(record.get(name)) for record in records)))
+
+
+def _show(columns: list[_Column], records: list[dict[str, Any]], *, titled: bool = True) -> None:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, show_header=titled, padding=(0, _GAP, 0, 0))
+    for name, width, cut in columns:
+        table.add_column(Text(name), width=width, no_wrap=cut, overflow="ellipsis" if cut else "fold")
+    for record in records:
+        table.add_row(*(Text(_cell(record.get(column.name))) for column in columns))
+    whole = sum(column.width + _GAP for column in columns)
+    text = _rendered(table, min(whole, _room()) if on_terminal() else whole)
+    write_text("".join(f"{line.rstrip()}\n" for line in text.splitlines()))

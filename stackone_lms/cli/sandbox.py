@@ -1,0 +1,69 @@
+"""`stackone-lms sandbox`: a local server that behaves like the API."""
+
+from __future__ import annotations
+
+import asyncio
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .arguments import rate_limit
+from .messages import note
+from .output import write_text
+
+if TYPE_CHECKING:
+    from ..sandbox import Sandbox
+
+
+def command(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
+    latency: Annotated[float, typer.Option("--latency", metavar="SECONDS", min=0, help="Wait before answers.")] = 0.0,
+    limit: Annotated[
+        str,
+        typer.Option("--rate-limit", metavar="N/SECONDS", help="Answer 429 above that; 1000/60 is the API's own."),
+    ] = "off",
+    accounts: Annotated[int, typer.Option("--accounts", metavar="N", min=1, help="Linked accounts.")] = 3,
+    completions: Annotated[
+        int, typer.Option("--completions", metavar="N", min=0, help="Completions of each account.")
+    ] = 5000,
+    seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal data.")] = 1,
+) -> None:
+    """Run a local server that behaves like the API, with made-up data, until Ctrl-C.
+
+    stdout gets lines for the shell that point this program and the clients to it.
+    """
+    from ..sandbox import Sandbox  # noqa: PLC0415 (only who runs one needs it)
+
+    sandbox = Sandbox(
+        port=port,
+        latency=latency,
+        rate_limit=rate_limit(limit),
+        accounts=accounts,
+        completions=completions,
+        seed=seed,
+    )
+    asyncio.run(_serve(sandbox))
+
+
+async def _serve(sandbox: Sandbox) -> None:
+    async with sandbox:
+        settings = {
+            "STACKONE_BASE_URL": sandbox.url,
+            "STACKONE_API_KEY": sandbox.api_key,
+            "STACKONE_ACCOUNT_ID": sandbox.account_ids[0],
+        }
+        note(f"The sandbox listens on {sandbox.url}; Ctrl-C ends it.")
+        note(f"API key   {sandbox.api_key}")
+        for number, id in enumerate(sandbox.account_ids, 1):
+            note(f"account {number} {id}")
+        note("In another shell, paste the lines below. Then try: stackone-lms list completions")
+        note(
+            'or: curl -u "$STACKONE_API_KEY:" -H "x-account-id: $STACKONE_ACCOUNT_ID" '
+            '"$STACKONE_BASE_URL/unified/lms/completions?page_size=2"'
+        )
+        write_text("".join(f"export {name}={quote(value)}\n" for name, value in settings.items()))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            note(f"The sandbox ends after {sandbox.request_count} requests.")

@@ -1,0 +1,98 @@
+"""Running the program: as people do, and inside of the test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+
+from stackone_lms.sandbox import Sandbox
+
+MODULE = (sys.executable, "-W", "error", "-m", "stackone_lms.cli")
+LONGEST = 30.0
+
+Environment = dict[str, str]
+
+
+def environment(**variables: str) -> Environment:
+    """Return this process's environment without what could change the program's behaviour, and with `variables`."""
+    ours = ("STACKONE_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM", "HTTP", "http")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return kept | {"TERM": "xterm", "PYTHONUTF8": "1", **variables}
+
+
+def settings(sandbox: Sandbox) -> Environment:
+    """Return the variables that lead to a sandbox."""
+    return {
+        "STACKONE_BASE_URL": sandbox.url,
+        "STACKONE_API_KEY": sandbox.api_key,
+        "STACKONE_ACCOUNT_ID": sandbox.account_ids[0],
+    }
+
+
+class Ended(NamedTuple):
+    """How the program ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def program(*arguments: str, env: Environment, command: Sequence[str] = MODULE) -> Ended:
+    """Run the program in a process of its own, without a terminal."""
+    done = subprocess.run(
+        [*command, *arguments],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=LONGEST,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def start(*arguments: str, env: Environment) -> subprocess.Popen[str]:
+    """Start the program, so that Ctrl-C reaches it even where this process ignores it."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", _HEEDING_CTRL_C, *arguments],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+_HEEDING_CTRL_C = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from stackone_lms.cli import main
+sys.exit(main())
+"""
+
+
+Run = Callable[..., Ended]
+
+
+def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: Environment) -> Run:
+    """Return a function that runs the program inside of the test, without a terminal."""
+    for name in list(os.environ):
+        monkeypatch.delenv(name)
+    for name, value in environment(**variables).items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str, **more: Any) -> Ended:
+        from stackone_lms.cli.app import run
+
+        for name, value in more.items():
+            monkeypatch.setenv(name, value)
+        code = run(arguments)
+        captured = capsys.readouterr()
+        return Ended(code, captured.out, captured.err)
+
+    return run

@@ -1,0 +1,94 @@
+"""`stackone-lms demo`."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import time
+
+import pytest
+
+from .program import LONGEST, MODULE, environment, program, start
+from .terminal import on_terminal, plain
+
+
+def test_shows_everything_and_ends_well_without_a_terminal() -> None:
+    """Warnings are errors in this run, nothing is coloured, and settings of one's own are neither used nor needed."""
+    env = environment(STACKONE_API_KEY="mine", STACKONE_ACCOUNT_ID="mine", STACKONE_BASE_URL="https://stackone.invalid")
+    begun = time.monotonic()
+    ended = program("demo", env=env)
+    assert ended.code == 0, ended.err
+    assert time.monotonic() - begun < 15
+    assert [line[:2] for line in ended.out.splitlines() if re.match(r"\d\. ", line)] == [f"{n}." for n in range(1, 7)]
+    assert "\x1b" not in ended.out + ended.err
+    for shown in (
+        "?raw=true&fields=id%2C",
+        "&proxy%5Bfilter%5D%5Beq%5D%5Bage%5D=25",
+        "CompletionResult with data: Completion",
+        "completed_at  datetime.datetime(20",
+        "the provider was asked: GET https://",
+        "equal to the one above",
+        "= 200 users",
+        "empty and passed over",
+        "rate_limit=None",
+        "fetched         5000 completions in ",
+        " s, 0 failed",
+        " completions a second",
+        "NotFoundError: status 404",
+        "status 200 at attempt 2, 1.",
+        "stackone-lms list completions",
+    ):
+        assert shown in ended.out
+    assert ended.err.splitlines()[-1] == "   5000 of 5000"
+
+
+BAR = """
+from stackone_lms.cli.narration import Narration
+from stackone_lms.progress import Progress
+show = Narration()
+show.step("Bulk")
+with show.progress(10) as bar:
+    for done in range(1, 11):
+        bar(Progress(done=done, failed=0, total=10, retries=0, throttled=0, rate=1.0, eta=None))
+show.row("fetched", "10")
+"""
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_a_terminal_gets_a_progress_bar_on_stderr(no_color: bool) -> None:
+    """With NO_COLOR there is no bar either: plain lines."""
+    env = environment(NO_COLOR="1") if no_color else environment()
+    ended = on_terminal(env=env, piped=True, command=[sys.executable, "-W", "error", "-c", BAR])
+    assert (ended.code, ended.out) == (0, "\n1. Bulk\n   fetched         10\n")
+    assert ("\u2501" in ended.err, "\x1b" in ended.err) == (not no_color, not no_color)
+    assert ("10/10" in ended.err) == (not no_color)
+    assert ("   10 of 10\n" in ended.err) == no_color
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_steps_are_coloured_on_a_terminal_only_if_wanted(no_color: bool) -> None:
+    env = environment(NO_COLOR="1") if no_color else environment()
+    ended = on_terminal(env=env, command=[sys.executable, "-W", "error", "-c", BAR])
+    assert "1. Bulk" in plain(ended.out)
+    assert ("\x1b[1m" in ended.out) == (not no_color)
+
+
+def test_a_reader_that_leaves_ends_it_quietly() -> None:
+    ended = program(
+        env=environment(), command=["bash", "-c", '"$@" demo | head -1; echo "${PIPESTATUS[0]}"', "bash", *MODULE]
+    )
+    assert ended.out.splitlines()[-1] == "0"
+    assert ended.err == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_exits_130() -> None:
+    process = start("demo", env=environment())
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=LONGEST)
+    assert process.returncode == 130
+    assert err.endswith("interrupted\n")
+    assert "Traceback" not in err

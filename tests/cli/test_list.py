@@ -1,0 +1,222 @@
+"""`stackone-lms list`."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from stackone_lms.sandbox import Sandbox
+
+from .canned import canned
+from .program import Environment, Run, environment, program, settings
+from .terminal import on_terminal, plain
+
+
+def ids_of(out: str) -> list[str]:
+    return [json.loads(line)["id"] for line in out.splitlines()]
+
+
+def cursor_in(err: str) -> str:
+    found = re.search(r"--next (\S+?),? ", err + " ")
+    assert found, err
+    return found[1].strip("'")
+
+
+def test_prints_one_page_a_line_an_item_and_tells_how_to_go_on(sandbox: Sandbox, env: Environment) -> None:
+    ended = program("list", "completions", "--page-size", "5", env=env)
+    assert ended.code == 0
+    items = [json.loads(line) for line in ended.out.splitlines()]
+    assert items == [sandbox.record("completions", id) for id in sandbox.ids("completions")[:5]]
+    assert "5 items; more follow: --next " in ended.err
+    further = program("list", "completions", "--page-size", "5", "--all", "--next", cursor_in(ended.err), env=env)
+    assert ids_of(further.out) == sandbox.ids("completions")[5:]
+    assert further.err == ""
+
+
+def test_all_goes_to_the_end_over_empty_pages(sandbox: Sandbox, run: Run) -> None:
+    ended = run("list", "completions", "--all", "--page-size", "4")
+    assert ended.code == 0
+    assert ids_of(ended.out) == sandbox.ids("completions")
+    assert sandbox.request_count > 15
+
+
+def test_one_page_means_one_with_items(run: Run) -> None:
+    """The API sends empty pages with a cursor; they are not what was asked for."""
+    with canned(b'{"data":[],"next":"a"}', b'{"data":[{"id":"1"}],"next":"b"}', b'{"data":[{"id":"2"}]}') as url:
+        ended = run("list", "courses", "--base-url", url)
+    assert ended.out == '{"id":"1"}\n'
+    assert "--next b" in ended.err
+
+
+@pytest.mark.parametrize(("most", "size"), [(1, 3), (7, 5), (10, 5), (1000, 25)])
+def test_max_items_is_exact(sandbox: Sandbox, run: Run, most: int, size: int) -> None:
+    ended = run("list", "completions", "--max-items", str(most), "--page-size", str(size))
+    assert ids_of(ended.out) == sandbox.ids("completions")[:most]
+
+
+def test_max_items_within_a_page_resumes_at_that_page(sandbox: Sandbox, run: Run) -> None:
+    """No item is missed by going on from the cursor that stderr tells; some come again."""
+    ended = run("list", "completions", "--max-items", "7", "--page-size", "5")
+    assert "from the start of the last page" in ended.err
+    further = run("list", "completions", "--page-size", "5", "--all", "--next", cursor_in(ended.err))
+    assert set(ids_of(ended.out)) | set(ids_of(further.out)) == set(sandbox.ids("completions"))
+
+
+@pytest.mark.parametrize("arguments", [["--all"], ["--max-items", "3"], ["--filter", "updated_after=2999-01-01"]])
+def test_json_is_one_array(run: Run, arguments: list[str]) -> None:
+    ended = run("list", "courses", "--output", "json", *arguments)
+    assert ended.code == 0
+    listed = json.loads(ended.out)
+    assert isinstance(listed, list)
+    assert len(listed) == {"--all": 8, "--max-items": 3, "--filter": 0}[arguments[0]]  # pyright: ignore[reportUnknownArgumentType]
+
+
+def test_items_are_exactly_as_sent(run: Run) -> None:
+    item = b'{"id":"1","undeclared":{"n":1.10,"big":123456789012345678901234567890},"e":"\\u00e9"}'
+    with canned(b'{"data":[\n ' + item.replace(b":", b" : ") + b"\n]}") as url:
+        ended = run("list", "courses", "--base-url", url)
+    assert ended.out == item.decode() + "\n"
+
+
+def test_sends_filters_fields_and_proxy_on_every_page(sandbox: Sandbox, run: Run) -> None:
+    options = ["--filter", "updated_after=2020-01-01", "--field", "id,updated_at", "--proxy", "a[b]=c"]
+    ended = run("list", "courses", "--all", "--page-size", "3", *options)
+    assert ended.code == 0
+    queries = [unquote(request.query) for request in sandbox.requests]
+    assert len(queries) > 2
+    for query in queries:
+        assert query.startswith("fields=id,updated_at&proxy[a[b]]=c&filter[updated_after]=2020-01-01&page_size=3") or (
+            {"fields=id,updated_at", "proxy[a[b]]=c", "filter[updated_after]=2020-01-01", "page_size=3"}
+            <= set(query.split("&"))
+        )
+    assert all(set(json.loads(line)) == {"id", "updated_at"} for line in ended.out.splitlines())
+
+
+def test_assignments_are_narrowed_by_user_too(sandbox: Sandbox, run: Run) -> None:
+    user = sandbox.record("assignments", sandbox.ids("assignments")[0])["user_id"]
+    ended = run("list", "assignments", "--all", "--filter", f"user_id={user}")
+    found = [json.loads(line) for line in ended.out.splitlines()]
+    assert {item["user_id"] for item in found} == {user}
+    assert f"user_id={user}" in unquote(sandbox.requests[-1].query).split("&")
+
+
+def test_lists_records_of_a_user(sandbox: Sandbox, run: Run) -> None:
+    user = sandbox.record("completions", sandbox.ids("completions")[0])["user_id"]
+    ended = run("list", "users.completions", user, "--all")
+    assert ended.out
+    assert {json.loads(line)["user_id"] for line in ended.out.splitlines()} == {user}
+
+
+def test_raw_prints_whole_pages(run: Run) -> None:
+    """The calls to the provider belong to a page, not to an item."""
+    ended = run("list", "courses", "--all", "--page-size", "4", "--raw")
+    pages = [json.loads(line) for line in ended.out.splitlines()]
+    assert all(page["raw"] for page in pages)
+    assert sum(len(page["data"]) for page in pages) == 8
+
+
+ODD = b'{"data":[{"id":"1"},{"id":"2","completed_at":"yesterday"},null,{"id":"4"}]}'
+
+
+def test_items_that_fit_no_model_are_printed_and_told_and_exit_1(run: Run) -> None:
+    with canned(ODD) as url:
+        ended = run("list", "completions", "--base-url", url)
+    assert ended.code == 1
+    assert [json.loads(line) for line in ended.out.splitlines()] == json.loads(ODD)["data"]
+    assert "$.data[1].completed_at" in ended.err
+    assert "$.data[2]" in ended.err
+    assert "2 items not as the API documents them" in ended.err
+
+
+def test_a_failure_on_the_way_tells_where_to_go_on_and_leaves_the_array_open(run: Run) -> None:
+    """Half an array must not pass for a whole one."""
+    first, repeated = b'{"data":[{"id":"1"}],"next":"a"}', b'{"data":[{"id":"2"}],"next":"a"}'
+    with canned(first, repeated) as url:
+        ended = run("list", "courses", "--all", "--output", "json", "--base-url", url)
+    assert ended.code == 1
+    assert "PaginationError" in ended.err
+    assert "1 item so far: --next a" in ended.err
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(ended.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["assignments", "--filter", "colour=red"],
+            "no 'colour'; it has: remote_user_id, status, updated_after, user_id",
+        ),
+        (["assignments", "--filter", "status=late"], "allowed: pending, in_progress, completed"),
+        (["assignments", "--filter", "status=pending", "--filter", "status=completed"], "status is given 2 times"),
+        (["courses", "--filter", "active=false"], "active accepts only True"),
+        (["courses", "--filter", "updated_after=yesterday"], "ISO 8601"),
+        (["courses", "--max-items", "0"], "--max-items"),
+        (["courses", "1"], "takes no id, and 1 given"),
+        (["users.completions"], "takes USER_ID, and 0 given"),
+        (["collections"], "collections has no list"),
+        (["courses", "--raw", "--max-items", "3"], "--raw prints whole pages"),
+        (["courses", "--raw", "--output", "table"], "a table cannot show --raw"),
+    ],
+)
+def test_wrong_usage_exits_2_before_any_request(sandbox: Sandbox, run: Run, arguments: list[str], told: str) -> None:
+    ended = run("list", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert told in ended.err
+    assert sandbox.request_count == 0
+
+
+# Tables
+
+
+def test_a_terminal_gets_a_table_that_fits(sandbox: Sandbox, env: Environment) -> None:
+    """The id is whole, columns without room are named, and the header comes once for all pages."""
+    ended = on_terminal("list", "users", "--all", "--page-size", "5", env=env, columns=110)
+    lines = plain(ended.out).splitlines()
+    assert ended.code == 0
+    assert "left out for want of room: " in lines[0]
+    assert lines[1].split()[:2] == ["id", "name"]
+    rows = [line.split()[0] for line in lines[2:]]
+    assert rows == sandbox.ids("users")
+    assert max(map(len, lines[1:])) <= 110
+
+
+def test_a_table_elsewhere_is_whole(sandbox: Sandbox, run: Run) -> None:
+    ended = run("list", "users", "--all", "--output", "table")
+    assert ended.err == ""
+    head, *rows = ended.out.splitlines()
+    assert set(head.split()) == {
+        name for id in sandbox.ids("users") for name, v in sandbox.record("users", id).items() if v
+    }
+    assert len(rows) == 12
+
+
+def test_fields_are_the_columns_in_their_order(sandbox: Sandbox, run: Run) -> None:
+    ended = run("list", "completions", "--output", "table", "--field", "result,id", "--page-size", "2")
+    head, first, _ = ended.out.splitlines()
+    record: dict[str, Any] = sandbox.record("completions", sandbox.ids("completions")[0])
+    assert head.split() == ["result", "id"]
+    assert first.split() == [record["result"]["value"], record["id"]]
+
+
+def test_a_table_shows_data_as_text_only(sandbox: Sandbox) -> None:
+    """Neither rich's markup nor a terminal's control characters in the data do anything."""
+    page = '{"data":[{"id":"[red]1[/red]","name":"a\u009b31m\\u001b[2J\\nb"},"odd",{"id":"2","name":1e400}]}'
+    with canned(page.encode()) as url:
+        env = environment(**{**settings(sandbox), "STACKONE_BASE_URL": url})
+        ended = on_terminal("list", "courses", env=env)
+    shown = plain(ended.out)
+    assert "[red]1[/red]" in shown
+    assert "a\\x9b31m\\x1b[2J\\nb" in shown
+    assert "odd" in shown
+    assert "1e400" in shown
+
+
+def test_a_count_runs_on_stderr_while_data_go_elsewhere(sandbox: Sandbox, env: Environment) -> None:
+    ended = on_terminal("list", "completions", "--all", "--page-size", "2", env=env, piped=True)
+    assert ids_of(ended.out) == sandbox.ids("completions")
+    assert "items" in plain(ended.err)
