@@ -1,0 +1,42 @@
+"""Every test that takes `carrier` runs over each transport that there is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from .sdk import SECRETS, lean_is_missing
+
+
+@pytest.fixture(
+    params=[
+        "aiohttp",
+        pytest.param("lean", marks=pytest.mark.skipif(lean_is_missing(), reason="no lean transport in this build")),
+    ]
+)
+def carrier(request: pytest.FixtureRequest) -> Any:
+    """The name of a transport."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _silent_about_secrets(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Whatever is logged, at any level and by anybody, holds no secret."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    text = "".join(record.getMessage() + (record.exc_text or "") for record in caplog.records)
+    assert [secret for secret in SECRETS if secret in text] == []
+
+
+if os.environ.get("STACKONE_LMS_TEST_LOOP") == "uvloop":
+
+    def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """Run the tests on uvloop."""
+        import uvloop
+
+        return {"uvloop": uvloop.new_event_loop}

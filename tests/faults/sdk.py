@@ -1,0 +1,124 @@
+"""The package under test: clients that carry a canary key, and what must hold of them and of their errors."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.util
+import pickle
+import ssl
+import time
+import traceback
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from stackone_lms import AsyncClient, SyncClient
+from stackone_lms.core import Core
+from stackone_lms.errors import StackOneError
+from stackone_lms.options import RetryPolicy, Timeout
+from stackone_lms.transport import Transport
+
+Carrier = Literal["aiohttp", "lean"]
+"""Which transport carries a client's requests."""
+
+KEY = "canary-key-5d0c7e1f"
+ACCOUNT = "canary-account-93b1"
+SECRETS = (
+    KEY,
+    ACCOUNT,
+    base64.b64encode(f"{KEY}:".encode()).decode(),
+    base64.b64encode(KEY.encode()).decode().rstrip("="),
+)
+"""What no error, log or representation may show, in any of its spellings."""
+
+ATTEMPTS = 3
+PATIENT = Timeout(connect=10, read=10, attempt=20, total=60)
+"""For what ends by itself: a slow machine must not turn it into a timeout."""
+HASTY = Timeout(connect=0.2, read=0.2, attempt=0.4, total=60)
+"""For what does not end by itself."""
+SOON = RetryPolicy(attempts=ATTEMPTS, base=0.01, cap=0.02, throttle_base=0.01, throttle_cap=0.02)
+"""Retries as usual, with pauses for tests."""
+
+
+def lean_is_missing() -> bool:
+    return importlib.util.find_spec("stackone_lms.transport.lean") is None
+
+
+def transport_for(carrier: Carrier, url: str, context: ssl.SSLContext | None = None) -> Transport | None:
+    """Return what to pass as `transport=`; None for the default one."""
+    if carrier == "aiohttp":
+        return None
+    from stackone_lms.transport.lean import LeanTransport  # type: ignore[import-not-found, unused-ignore]
+
+    parts = urlsplit(url)
+    make = None if context is None else lambda: context
+    transport: Transport = LeanTransport(f"{parts.scheme}://{parts.netloc}", ssl_context=make)  # pyright: ignore
+    return transport
+
+
+def client_for(carrier: Carrier, url: str, *, context: ssl.SSLContext | None = None, **options: Any) -> AsyncClient:
+    """Return a client of the server at `url`, with quick retries and no limit of its own."""
+    settings: dict[str, Any] = {"timeout": PATIENT, "retry": SOON, "rate_limit": None, **options}
+    if context is not None and carrier == "aiohttp":
+        settings["ssl_context"] = context
+    return AsyncClient(KEY, ACCOUNT, base_url=url, transport=transport_for(carrier, url, context), **settings)
+
+
+def blocking_client_for(carrier: Carrier, url: str, **options: Any) -> SyncClient:
+    """Return a blocking client of the server at `url`."""
+    settings: dict[str, Any] = {"timeout": PATIENT, "retry": SOON, "rate_limit": None, **options}
+    return SyncClient(KEY, ACCOUNT, base_url=url, transport=transport_for(carrier, url), **settings)
+
+
+class SkippingClock:
+    """A clock that jumps ahead where the client would sleep.
+
+    Attributes:
+        slept: Every pause, in order.
+    """
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self._skipped = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self._skipped
+
+    async def sleep(self, seconds: float) -> None:
+        assert 0 <= seconds < 3600, seconds
+        self.slept.append(seconds)
+        self._skipped += seconds
+        await asyncio.sleep(0)
+
+
+def core_of(client: AsyncClient | SyncClient) -> Core:
+    return client._scope.core  # pyright: ignore[reportPrivateUsage]
+
+
+def assert_idle(client: AsyncClient) -> None:
+    """No slot is taken and nobody waits."""
+    admission = core_of(client).admission
+    assert (admission.in_flight, admission.waiting) == (0, 0)
+
+
+def _shown(error: BaseException) -> str:
+    """Return all that a log, a debugger or an error tracker could show of an exception."""
+    parts = [str(error), repr(error), repr(error.args), repr(vars(error))]
+    parts += traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    return "\n".join(parts)
+
+
+def assert_presentable(error: BaseException) -> None:
+    """The error is the package's own, holds no secret and no foreign exception, prints on one line, and pickles."""
+    assert isinstance(error, StackOneError), repr(error)
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert (str(copy), vars(copy)) == (str(error), vars(error))
+    assert str(error).isprintable(), repr(str(error))
+    assert len(str(error)) < 1000
+    behind: BaseException | None = error
+    while behind is not None:
+        assert isinstance(behind, StackOneError), repr(behind)
+        shown = _shown(behind)
+        assert [secret for secret in SECRETS if secret in shown] == []
+        behind = behind.__cause__ or behind.__context__

@@ -1,0 +1,150 @@
+"""Every fault of the catalogue, met by the client: what it raises, how often it asks, and that it works on."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from stackone_lms import AsyncClient, errors
+from stackone_lms.errors import APIStatusError, StackOneError
+
+from . import CATALOGUE, ITEMS, Connection, Fault, FaultServer, Request
+from .scripts import ok
+from .sdk import ATTEMPTS, HASTY, PATIENT, Carrier, SkippingClock, assert_idle, assert_presentable, client_for
+
+SOME = 10
+"""Items that are asked of a list without end."""
+MAX_BODY = 1024 * 1024
+SUBJECT = "subject"
+"""The name under which a server has the fault of a test, so that the same client meets it and then does not."""
+TICK = 0.02
+
+
+class Switch:
+    """A fault that can be switched off."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.on = True
+        self._fault = fault
+
+    async def script(self, connection: Connection, request: Request) -> None:
+        await (self._fault.script if self.on else ok)(connection, request)
+
+    @property
+    def fault(self) -> Fault:
+        return Fault(SUBJECT, "-", "the fault of this test", "ok", None, self.script)
+
+
+async def perform(client: AsyncClient, fault: Fault, server: FaultServer) -> None:
+    """Make the calls that show the fault, and check what they return."""
+    match fault.call:
+        case "get":
+            answer = await client.completions.get("x")
+            assert answer.data.id == "x"
+        case "sequence":
+            for id in "abcd":
+                answer = await client.completions.get(id)
+                assert (answer.data.id, answer.data.remote_id) == (id, f"remote {id}")
+                await server.idle()
+                await asyncio.sleep(2 * TICK)
+        case "list" | "list_some":
+            found = await client.completions.list().collect(SOME if fault.call == "list_some" else None)
+            assert {item.id for item in found} <= {*ITEMS, "5", None}
+        case "write":
+            await client.users.completions.create("u", learning_object_external_reference="x")
+
+
+def asked(server: FaultServer) -> Counter[bytes]:
+    """Count the requests of the fault, each by its first line."""
+    return Counter(head.partition(b"\r\n")[0] for head in server.stats(SUBJECT).heads)
+
+
+def is_expected(fault: Fault, error: StackOneError | None) -> bool:
+    names = (fault.expect, *fault.also)
+    if error is None:
+        return "ok" in names
+    return any(name != "ok" and isinstance(error, getattr(errors, name)) for name in names)
+
+
+def options_for(fault: Fault) -> dict[str, Any]:
+    return {"timeout": HASTY if fault.expect == "APITimeoutError" else PATIENT, "max_body": MAX_BODY}
+
+
+async def outcome(client: AsyncClient, fault: Fault, server: FaultServer) -> StackOneError | None:
+    try:
+        await perform(client, fault, server)
+    except StackOneError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("fault", [f for f in CATALOGUE if not f.server], ids=lambda fault: fault.name)
+async def test_a_fault_of_an_answer(carrier: Carrier, fault: Fault) -> None:
+    """The right class after the right number of requests; then the same client works, over another connection."""
+    switch, clock = Switch(fault), SkippingClock()
+    async with (
+        FaultServer(stall=5, tick=TICK, more=[switch.fault]) as evil,
+        FaultServer(stall=5, tick=TICK, more=[switch.fault], evil_url=evil.url) as server,
+        client_for(
+            carrier, server.base_url(SUBJECT), clock=clock, sleep=clock.sleep, **options_for(fault)
+        ) as client,
+    ):
+        error = await outcome(client, fault, server)
+        requests = asked(server)
+        assert is_expected(fault, error), repr(error)
+        most = max(requests.values())
+        if isinstance(fault.retried, bool):
+            assert most == (ATTEMPTS if fault.retried else 1), requests
+        elif fault.retried is not None and error is not None:
+            assert most == 1 + fault.retried, requests
+        assert most <= ATTEMPTS
+        assert len(clock.slept) == requests.total() - len(requests)
+        if error is not None:
+            assert_presentable(error)
+            assert error.attempts == (0 if isinstance(error, errors.PaginationError) else most)
+        await server.idle()
+        assert_idle(client)
+
+        switch.on = False
+        before = server.total.connections
+        answer = await client.completions.get("afterwards")
+        assert answer.data.id == "afterwards"
+        assert answer.attempts == 1
+        if error is not None and not isinstance(error, APIStatusError | errors.PaginationError):
+            assert server.total.connections == before + 1
+        assert evil.total.connections == 0
+        assert server.total.suspicious == []
+
+
+@pytest.mark.parametrize("fault", [f for f in CATALOGUE if f.server], ids=lambda fault: fault.name)
+async def test_a_fault_of_connecting(carrier: Carrier, fault: Fault) -> None:
+    """The right class after the right number of attempts, and no slot is lost."""
+    clock = SkippingClock()
+    async with FaultServer.of(fault, stall=5) as server:
+        context = ssl.create_default_context(cadata=server.ca_pem)
+        timeout = HASTY if fault.expect == "APITimeoutError" else PATIENT
+        async with client_for(
+            carrier,
+            server.base_url(fault.name),
+            context=context if server.url.startswith("https") else None,
+            timeout=timeout,
+            clock=clock,
+            sleep=clock.sleep,
+        ) as client:
+            error = await outcome(client, fault, server)
+            assert is_expected(fault, error), repr(error)
+            attempts = 1 + len(clock.slept)
+            if fault.retried is not None:
+                assert attempts == (ATTEMPTS if fault.retried else 1)
+            if server.total.connections:
+                assert server.total.connections == attempts
+            if error is not None:
+                assert_presentable(error)
+                assert error.attempts == attempts
+            assert_idle(client)
+        if fault.name != "https-to-http":
+            assert server.total.suspicious == []

@@ -1,0 +1,218 @@
+"""Ctrl-C, and programs that end without closing their client: with real signals and sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from . import FaultServer
+from .children import ended, program, run
+from .sdk import Carrier
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent Ctrl-C alone there")
+
+_BLOCKING = """
+import sys
+from stackone_lms.options import RetryPolicy
+from tests.faults.sdk import blocking_client_for, core_of
+
+client = blocking_client_for(sys.argv[1], sys.argv[2], retry=RetryPolicy(base=30, cap=30))
+try:
+    client.completions.get("x")
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+if sys.argv[3] == "works on":
+    print(client.completions.get("x").data.id, core_of(client).admission.in_flight, flush=True)
+client.close()
+"""
+
+_ASYNC = """
+import asyncio, sys
+from stackone_lms.options import RetryPolicy
+from tests.faults.sdk import client_for
+
+async def main():
+    async with client_for(sys.argv[1], sys.argv[2], retry=RetryPolicy(base=30, cap=30)) as client:
+        await client.completions.get("x")
+
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+_PHASES: dict[str, dict[str, Any]] = {
+    "connect": {"accept": "hang"},
+    "tls": {"accept": "stall", "scheme": "https"},
+    "never-answers@1": {},
+    "stall-body@1": {},
+    "status-500@1": {},
+}
+
+
+@pytest.mark.parametrize("phase", _PHASES)
+@pytest.mark.parametrize("source", [_BLOCKING, _ASYNC], ids=["blocking", "async"])
+async def test_ctrl_c_ends_a_call_at_once(carrier: Carrier, source: str, phase: str) -> None:
+    """`KeyboardInterrupt` comes out within a second, the server sees the hang-up, and a blocking client works on."""
+    options = _PHASES[phase]
+    works_on = source is _BLOCKING and not options
+    async with (
+        FaultServer(stall=20, **options) as server,
+        program(source, carrier, server.base_url(phase), "works on" if works_on else "ends") as process,
+    ):
+        async with asyncio.timeout(10):
+            if phase == "connect":
+                await asyncio.sleep(1.2)  # nothing is seen of it
+            while phase != "connect" and not server.total.connections:
+                await asyncio.sleep(0.01)
+            while not options and not server.total.requests:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        code, out, err = await ended(process, 5)
+        assert time.monotonic() - started < 2
+        assert (code, err) == (0, "")
+        assert out.split() == ["interrupted", "x", "0"] if works_on else ["interrupted"]
+        if phase in {"never-answers@1", "stall-body@1"}:
+            assert server.total.hangups == 1
+        await server.idle()
+
+
+_LEFT_OPEN = """
+import asyncio, os, sys, threading
+from tests.faults.sdk import blocking_client_for, client_for
+
+carrier, url, how = sys.argv[1:]
+if how.startswith("async"):
+    client = client_for(carrier, url)
+    async def main():
+        await client.completions.get("x")
+        if how == "async in flight":
+            asyncio.create_task(client.with_options().completions.get("y"))
+            await asyncio.sleep(0.1)
+    asyncio.run(main())
+else:
+    client = blocking_client_for(carrier, url)
+    client.completions.get("x")
+    if how == "in flight":
+        threading.Thread(target=lambda: client.completions.get("y"), daemon=True).start()
+        import time
+        time.sleep(0.2)
+    if how == "two clients":
+        other = blocking_client_for(carrier, url)
+        other.completions.get("x")
+    if how == "deleted":
+        del client
+print("end", flush=True)
+if how == "sys.exit":
+    sys.exit(3)
+if how == "error":
+    raise ZeroDivisionError
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("falls off", 0),
+        ("sys.exit", 3),
+        ("error", 1),
+        ("two clients", 0),
+        ("deleted", 0),
+        ("in flight", 0),
+        ("async", 0),
+        ("async in flight", 0),
+    ],
+)
+async def test_a_client_that_is_never_closed_does_not_hold_up_the_exit(carrier: Carrier, how: str, code: int) -> None:
+    """The process ends within two seconds of its last line, with its own exit code."""
+    base = "stall-body" if "flight" in how else "ok"
+    async with FaultServer(stall=20) as server:
+        url = server.base_url(base)
+        if "flight" in how:
+            # The first call is to succeed, the second to hang.
+            url = server.base_url("stale-race-fin")
+        async with program(_LEFT_OPEN, carrier, url, how) as process:
+            assert process.stdout is not None
+            assert await asyncio.wait_for(process.stdout.readline(), 20) == b"end\n"
+            started = time.monotonic()
+            found, _, err = await ended(process, 5)
+            assert time.monotonic() - started < 2
+            assert found == code
+            assert ("ZeroDivisionError" in err) is (how == "error")
+            if how in {"falls off", "sys.exit", "deleted", "two clients"}:
+                assert err == ""
+
+
+_FORKS = """
+import asyncio, os, sys, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+from stackone_lms.errors import ForkedError
+from tests.faults.sdk import blocking_client_for, client_for
+
+carrier, url, how = sys.argv[1:]
+
+def child(use):
+    pid = os.fork()
+    if pid:
+        started = time.monotonic()
+        _, status = os.waitpid(pid, 0)
+        assert time.monotonic() - started < 2, "the child hangs"
+        return os.waitstatus_to_exitcode(status)
+    if use is not None:
+        use()
+    sys.exit(7)
+
+def use_blocking():
+    try:
+        client.completions.get("x")
+    except ForkedError:
+        print("forked", flush=True)
+    fresh = blocking_client_for(carrier, url)
+    print(fresh.completions.get("fresh").data.id, flush=True)
+
+if how == "blocking":
+    client = blocking_client_for(carrier, url)
+    print(client.completions.get("x").data.id, flush=True)
+    print(child(use_blocking), child(None), flush=True)
+    print(client.completions.get("y").data.id, flush=True)
+else:
+    client = client_for(carrier, url)
+
+    def use():
+        async def again():
+            try:
+                await client.completions.get("x")
+            except ForkedError:
+                print("forked", flush=True)
+            await client.aclose()
+            async with client_for(carrier, url) as fresh:
+                print((await fresh.completions.get("fresh")).data.id, flush=True)
+        asyncio._set_running_loop(None)
+        asyncio.run(again())
+
+    async def main():
+        print((await client.completions.get("x")).data.id, flush=True)
+        print(child(use), child(None), flush=True)
+        print((await client.completions.get("y")).data.id, flush=True)
+        await client.aclose()
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("how", ["blocking", "async"])
+async def test_a_fork_after_the_first_use(carrier: Carrier, how: str) -> None:
+    """The child is told to make its own client, which works; both processes end in time, and the parent goes on."""
+    async with FaultServer() as server:
+        finished = await run(_FORKS, carrier, server.base_url("ok"), how, within=20)
+        assert finished.out.split() == ["x", "forked", "fresh", "7", "7", "y"]
+        assert finished.code == 0
+        assert server.total.suspicious == []
