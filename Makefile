@@ -13,7 +13,7 @@ $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --editable '.[cli,tls,testing]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[cli,tls,testing,shared-limit,arrow,duckdb]' --group dev
 	touch $@
 
 demo: $(VENV)/.run
@@ -21,17 +21,26 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.dev check
 	$(BIN)/python -m coverage erase
-	$(PYTEST) --cov --cov-report=term --cov-fail-under=95
+	$(PYTEST) --cov --cov-report=term --cov-fail-under=95 -n auto
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pyright
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench:
+	test -x benchmarks/.venv/bin/python || $(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/python -m pip install --quiet --upgrade pip
+	benchmarks/.venv/bin/python -m pip install --quiet --editable . --requirement benchmarks/requirements.txt
+	command -v npm >/dev/null && (cd benchmarks/node && npm install --silent --no-audit --no-fund --ignore-scripts) || true
+	benchmarks/.venv/bin/python -m benchmarks
+	benchmarks/.venv/bin/python -m benchmarks.charts
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
