@@ -202,9 +202,8 @@ def main() -> None:
     capacity = (NARROW.in_flight or 1) / NARROW.latency[0]
     row["of_capacity"] = row["ids"] / row["seconds"] / capacity
     results[NARROW.name] = {"get_many": row}
-    print(
-        f"| {NARROW.name} | get_many | {row['of_capacity']:.1%} of capacity | {row['good']:.0f} | {row['refused']:.2%} |"
-    )
+    share = f"{row['of_capacity']:.1%} of capacity"
+    print(f"| {NARROW.name} | get_many | {share} | {row['good']:.0f} | {row['refused']:.2%} |")
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "bulk.json").write_text(json.dumps(results, indent=1))
 

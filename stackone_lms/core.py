@@ -97,7 +97,7 @@ class Core:
         if isinstance(rate_limit, Quota):
             limiter = rate_limit.limiter(clock=clock, sleep=sleep)
         else:
-            limiter = Limiter(rate_limit, clock=clock, sleep=sleep)
+            limiter = Limiter(rate_limit, clock=clock, sleep=sleep, slack=0.01)
         self.admission = Admission(
             limiter,
             max_concurrency=max_concurrency,
@@ -154,6 +154,9 @@ class Core:
 
     async def aclose(self) -> None:
         """Close: calls under way and waiting end with ClientClosedError, then the session closes."""
+        if self._pid != os.getpid():
+            # What is open belongs to the parent process.
+            self._closed = True
         if self._closed:
             if self._drained is not None and not self._drained.done() and self._loop is asyncio.get_running_loop():
                 await asyncio.shield(self._drained)
@@ -161,7 +164,7 @@ class Core:
         if self._loop is not None and self._loop is not asyncio.get_running_loop() and not self._loop.is_closed():
             raise WrongLoopError("close the client on the event loop that it was used on")
         self._closed = True
-        if self._loop is None or self._loop.is_closed() or self._pid != os.getpid():
+        if self._loop is None or self._loop.is_closed():
             return
         self._drained = self._loop.create_future()
         self._watchdog.close_all()

@@ -235,5 +235,7 @@ def is_error(value: Any) -> bool:
 
 def unfinished(body: bytes) -> bool:
     """Tell whether `body` looks like JSON that was cut off: brackets are left open, no more than an answer can have."""
+    if body.lstrip()[:1] not in {b"{", b"["}:
+        return False
     left = brackets(body)
     return 0 < left.count(b"[") - left.count(b"]") <= MAX_DEPTH

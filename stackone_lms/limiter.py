@@ -38,9 +38,11 @@ class Limiter:
         limit: The limit; None lets everything pass, apart from `pause`.
         clock: Monotonic seconds.
         sleep: Suspends for so many seconds.
+        slack: Part of `per`, at most one second, by which windows are longer here than where the requests arrive:
+            the first of a window may be under way longer than the last (it has to connect).
     """
 
-    def __init__(self, limit: RateLimit | None, *, clock: Clock, sleep: Sleep) -> None:
+    def __init__(self, limit: RateLimit | None, *, clock: Clock, sleep: Sleep, slack: float = 0.0) -> None:
         self.limit = limit
         self.requests: int | None = None if limit is None else limit.requests
         self.per: float | None = None if limit is None else limit.per
@@ -54,7 +56,7 @@ class Limiter:
             self._burst = float(burst)
             # burst + rate * per <= requests; a burst of one may run at the full rate, a hair wider than even.
             steady = limit.requests * (1 - 1e-6) if burst == 1 else max(limit.requests - burst, 1 - 1e-6)
-            self._rate = steady / limit.per
+            self._rate = steady / (limit.per + min(1.0, slack * limit.per))
         self._tokens = self._burst
         self._filled_at = clock()
 

@@ -7,7 +7,7 @@ installs: `pip install "stackone-lms[shared-limit]"`.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import importlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from os import PathLike, fspath
@@ -57,7 +57,7 @@ class SharedLimit(Quota):
         RateLimit(requests, per=per)  # checks both
         self.requests, self.per = requests, per
         self._make = bucket
-        self._import()
+        _need("pyrate_limiter")
 
     @classmethod
     def sqlite(cls, path: str | PathLike[str], *, requests: int = 1000, per: float = 60.0) -> SharedLimit:
@@ -71,6 +71,7 @@ class SharedLimit(Quota):
         Raises:
             ConfigurationError: A value is out of range, or pyrate-limiter is missing.
         """
+        _need("filelock")
         file = fspath(path)
 
         def bucket(rates: list[Rate]) -> AbstractBucket:
@@ -99,13 +100,13 @@ class SharedLimit(Quota):
         def bucket(rates: list[Rate]) -> AbstractBucket:
             from pyrate_limiter import RedisBucket  # noqa: PLC0415 (an extra)
 
-            return cast("AbstractBucket", RedisBucket.init(rates, connection, key))
+            return cast("AbstractBucket", cast("Any", RedisBucket).init(rates, connection, key))
 
         return cls(bucket, requests=requests, per=per)
 
     def limiter(self, *, clock: Clock, sleep: Sleep) -> Limiter:
         """Return the limiter of one client."""
-        pyrate = self._import()
+        pyrate = _need("pyrate_limiter")
         milliseconds = max(1, round(self.per * 1000))
         rates = [pyrate.Rate(self.requests, milliseconds)]
         return _SharedLimiter(lambda: self._make(rates), pyrate.RateItem, self, clock=clock, sleep=sleep)
@@ -113,21 +114,25 @@ class SharedLimit(Quota):
     def __repr__(self) -> str:
         return f"SharedLimit(requests={self.requests}, per={self.per})"
 
-    @staticmethod
-    def _import() -> Any:
-        try:
-            import filelock  # noqa: F401, PLC0415 (an extra)
-            import pyrate_limiter  # noqa: PLC0415 (an extra)
-        except ImportError:
-            raise ConfigurationError('SharedLimit needs: pip install "stackone-lms[shared-limit]"') from None
-        return pyrate_limiter
+
+def _need(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ConfigurationError('SharedLimit needs: pip install "stackone-lms[shared-limit]"') from None
 
 
 class _SharedLimiter(Limiter):
     """Passes who gets a place in the bucket; the one whose turn it is asks for all who wait."""
 
     def __init__(
-        self, bucket: Callable[[], AbstractBucket], item: Callable[..., Any], quota: Quota, *, clock: Clock, sleep: Sleep
+        self,
+        bucket: Callable[[], AbstractBucket],
+        item: Callable[..., Any],
+        quota: Quota,
+        *,
+        clock: Clock,
+        sleep: Sleep,
     ) -> None:
         super().__init__(None, clock=clock, sleep=sleep)
         self.requests, self.per = quota.requests, quota.per
@@ -163,16 +168,17 @@ class _SharedLimiter(Limiter):
 
     def _ask(self) -> float:
         """Take a place in the bucket and return 0, or return the seconds until it is worth asking again."""
-        bucket = self._bucket
-        if bucket is None:
-            bucket = self._bucket = self._open_bucket()
+        if self._bucket is None:
+            self._bucket = self._open_bucket()
+        bucket: Any = self._bucket
         # Stamped under the lock: another process could else be let go in between, with a later stamp.
         with bucket.limiter_lock() or nullcontext():
-            now = int(cast("Any", bucket.now()))
+            now: int = bucket.now()
             item = self._item("request", now)
             if bucket.put(item):
                 self._passed += 1
                 if self._passed % _SWEEP == 0:
                     bucket.leak(now)
                 return 0.0
-            return max(1, int(cast("Any", bucket.waiting(item)))) / 1000
+            milliseconds: int = bucket.waiting(item)
+            return milliseconds / 1000

@@ -10,7 +10,7 @@ import socket
 import ssl
 
 import aiohttp
-from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 
 from ..errors import (
     APITimeoutError,
@@ -42,9 +42,9 @@ def translate(error: Exception) -> ExchangeError:
         return ExchangeError(APITimeoutError("the answer stopped coming", phase="read"), sent=True)
     if isinstance(error, aiohttp.ClientPayloadError):
         return _payload(error)
-    if isinstance(error, aiohttp.ServerDisconnectedError):
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.EofStream):
         return lost("the server closed the connection before it answered")
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         # The parser's verdict on what the server sent; its status of 400 is aiohttp's, not the server's.
         return ExchangeError(ProtocolError("the server's answer is not valid HTTP"), sent=True, most=0)
     if isinstance(error, aiohttp.ClientConnectionError | OSError):

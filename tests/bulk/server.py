@@ -131,6 +131,11 @@ def _options(server: Server, options: dict[str, Any]) -> dict[str, Any]:
     return {"transport": server, "rate_limit": None, "retry": QUICK, **options}
 
 
+async def instantly(_: float) -> None:
+    """Sleep for no time."""
+    await asyncio.sleep(0)
+
+
 def ids(count: int) -> list[str]:
     """So many ids."""
     return [f"id-{n}" for n in range(count)]

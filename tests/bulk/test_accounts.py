@@ -6,7 +6,7 @@ import asyncio
 import gc
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,12 @@ EVERY = Counter((name, id) for name in NAMES for id in ids(250))
 class ByAccount(Server):
     """Answers `script(account, id or page)` if that says something."""
 
-    def __init__(self, rule: Any, **options: Any) -> None:
+    def __init__(self, rule: Callable[[str, str], Reply | None], **options: Any) -> None:
         super().__init__(**options)
         self._rule = rule
 
     async def _answer(self, account: str, id: str, query: str) -> Reply:
-        reply: Reply | None = self._rule(account, id)
-        return reply or await super()._answer(account, id, query)
+        return self._rule(account, id) or await super()._answer(account, id, query)
 
 
 async def test_get_asks_every_account() -> None:
@@ -54,7 +53,7 @@ async def test_get_asks_every_account() -> None:
         outcomes = await gather(of.for_accounts(NAMES).completions.get("x"))
     assert sorted((o.account_id, o.ok) for o in outcomes) == [("acc-a", True), ("acc-b", False), ("acc-c", True)]
     assert {o.unwrap().data.id for o in outcomes if o.ok} == {"x"}
-    assert server.by_account == {name: 1 for name in NAMES}
+    assert server.by_account == dict.fromkeys(NAMES, 1)
 
 
 async def test_list_walks_every_account() -> None:
@@ -190,6 +189,17 @@ async def test_accounts_take_turns() -> None:
     assert set(seen.values()) == {300}
 
 
+async def test_what_waits_is_taken_from_each_account_in_turn() -> None:
+    """Where all have items ready, they come one of each account after the other."""
+    async with client(Server(records=ids(1000))) as of:
+        items = of.for_accounts(NAMES).completions.list(page_size=100)
+        await anext(items)
+        await asyncio.sleep(0.05)
+        names = [(await anext(items)).account_id for _ in range(90)]
+        await items.aclose()
+    assert all(set(names[n : n + 3]) == set(NAMES) for n in range(0, 90, 3))
+
+
 async def test_a_slow_account_does_not_hold_up_the_others() -> None:
     """Fast accounts are done long before one whose answers take their time."""
     server = Server(latency=lambda account, _: 0.3 if account == "acc-b" else 0.001)
@@ -303,7 +313,7 @@ async def test_closing_the_client_ends_all() -> None:
 async def test_progress_counts_all_accounts() -> None:
     """`progress` sums up the accounts."""
     reports: list[Progress] = []
-    async with client(Server(lambda id, _: refuse(404) if id == "id-3" else None)) as of:
+    async with client(Server(lambda one, _: refuse(404) if one == "id-3" else None)) as of:
         fan = of.for_accounts(NAMES)
         await gather(fan.completions.get_many(ids(50), progress=reports.append))
     assert (reports[-1].done, reports[-1].failed, reports[-1].total) == (150, 3, 150)
@@ -312,7 +322,7 @@ async def test_progress_counts_all_accounts() -> None:
 def test_the_blocking_client_does_the_same() -> None:
     """get, list and get_many, with generators that run in the calling thread."""
     server = ByAccount(
-        lambda account, id: refuse(404) if (account, id) == ("acc-b", "x") else None, records=ids(250), latency=0.0005
+        lambda account, one: refuse(404) if (account, one) == ("acc-b", "x") else None, records=ids(250), latency=0.0005
     )
     reports: list[Progress] = []
     with blocking(server) as of:

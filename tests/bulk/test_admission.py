@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackone_lms import RateLimit, RetryPolicy
+from stackone_lms import RateLimit, RetryPolicy, Timeout
 from stackone_lms.admission import FIRST, Lane
 from stackone_lms.transport.base import Reply
 
@@ -149,7 +150,7 @@ async def _measure(server: Server, count: int, warm_up: int, **options: Any) -> 
 
 @pytest.mark.parametrize("capacity", [8, 3])
 async def test_it_converges_on_what_a_narrow_server_can_take(capacity: int) -> None:
-    """With a server that answers 503 beyond 8 (or 3) at a time: 90 % of what it can do, hardly any 503 after a while."""
+    """With a server that answers 503 beyond 8 (or 3) at a time: 90 % of what it can do, and soon hardly a 503."""
     latency = 0.005
     best, _, none = await _measure(Server(latency=latency, capacity=capacity), 300, 100, concurrency=capacity)
     assert none == 0
@@ -273,7 +274,7 @@ async def test_a_key_wide_pause_stops_everybody_and_a_providers_only_its_account
                     assert outcome.ok
 
             await asyncio.gather(fetch("a"), fetch("b"))
-        gaps = [max(b - a for a, b in zip(some, some[1:], strict=False)) for some in times.values()]
+        gaps = [max(later - sooner for sooner, later in pairwise(some)) for some in times.values()]
         return gaps[0], gaps[1]
 
     for_a, for_b = await run()
@@ -309,14 +310,12 @@ async def test_a_slow_account_cannot_take_all_slots() -> None:
 
 async def test_timeouts_lower_the_limit_and_slowness_does_not() -> None:
     """Answers that do not come in time are a sign of trouble, answers that take long are not."""
-    from stackone_lms import Timeout
-
-    slow = Server(latency=lambda _, id: 0.05)
+    slow = Server(latency=lambda _, one: 0.05)
     async with client(slow) as of:
         async for _ in of.completions.get_many(ids(200)):
             pass
         assert of.stats().accounts["account-of-the-test"].limit > 16
-    dead = Server(latency=lambda _, id: 30.0 if int(id[3:]) % 4 == 0 else 0.001)
+    dead = Server(latency=lambda _, one: 30.0 if int(one[3:]) % 4 == 0 else 0.001)
     async with client(dead, timeout=Timeout(attempt=0.05), retry=RetryPolicy(attempts=1)) as of:
         async for _ in of.completions.get_many(ids(60)):
             pass
@@ -327,9 +326,8 @@ async def test_timeouts_lower_the_limit_and_slowness_does_not() -> None:
 
 async def test_waiting_calls_pass_in_order_and_cancelled_ones_take_no_slot() -> None:
     """First come, first served within an account; a cancelled waiter costs nobody a slot."""
-    server = Server(latency=0.01)
     seen: list[str] = []
-    server.script = lambda id, _: seen.append(id)
+    server = Server(lambda one, _: seen.append(one), latency=0.01)
     async with client(server, max_concurrency=1) as of:
         tasks = [asyncio.create_task(_get(of, id)) for id in ids(6)]
         await asyncio.sleep(0.005)

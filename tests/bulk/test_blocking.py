@@ -30,26 +30,30 @@ def test_every_id_gets_one_outcome(ordered: bool) -> None:
         assert [o.id for o in outcomes] == ids(2000)
 
 
-def test_outcomes_cross_the_threads_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is a change of thread for hundreds of outcomes, not one for each."""
+@pytest.mark.parametrize(("latency", "count", "most"), [(0.0, 5000, 100), (0.004, 600, 70)])
+def test_outcomes_cross_the_threads_in_batches(
+    monkeypatch: pytest.MonkeyPatch, latency: float, count: int, most: int
+) -> None:
+    """There is a change of thread for hundreds of outcomes, or for those of ten milliseconds, not one for each."""
+    server = Server(latency=lambda _, one: latency * (1 + int(one[3:]) % 7 / 7))
     hops = 0
-    with blocking(Server()) as of:
+    with blocking(server) as of:
         bridge = type(of.completions._carrier)  # pyright: ignore[reportPrivateUsage]
         run = bridge.run
 
-        def count(self: Blocking, *args: Any) -> Any:
+        def counting(self: Blocking, *args: Any) -> Any:
             nonlocal hops
             hops += 1
-            return run(self, *args)  # type: ignore[arg-type]
+            return run(self, *args)
 
-        monkeypatch.setattr(bridge, "run", count)
-        assert len(list(of.completions.get_many(ids(5000)))) == 5000
-    assert hops < 5000 / 50
+        monkeypatch.setattr(bridge, "run", counting)
+        assert len(list(of.completions.get_many(ids(count), concurrency=8))) == count
+    assert hops < most
 
 
 def test_a_slow_answer_does_not_wait_for_a_batch_to_fill() -> None:
     """What is there is delivered, within about ten milliseconds."""
-    with blocking(Server(latency=lambda _, id: 0.0 if id == "id-0" else 0.5)) as of:
+    with blocking(Server(latency=lambda _, one: 0.0 if one == "id-0" else 0.5)) as of:
         of.completions.get("warm")
         begun = time.perf_counter()
         first = next(of.completions.get_many(ids(3)))
@@ -105,7 +109,7 @@ def test_a_slow_consumer_stops_the_fetching() -> None:
 @pytest.mark.parametrize("how", ["close", "break", "garbage", "raise"])
 def test_breaking_off_cancels_what_is_under_way(how: str) -> None:
     """Leaving the loop early ends the requests under way; the client can go on."""
-    server = Server(latency=lambda _, id: 0.0 if id == "id-0" else 30.0)
+    server = Server(latency=lambda _, one: 0.0 if one == "id-0" else 30.0)
     with blocking(server) as of:
         iterator = of.completions.get_many(ids(1000))
         if how == "break":
@@ -113,7 +117,7 @@ def test_breaking_off_cancels_what_is_under_way(how: str) -> None:
                 break
             iterator.close()
         elif how == "raise":
-            with pytest.raises(ZeroDivisionError):  # noqa: PT012
+            with pytest.raises(ZeroDivisionError):
                 for _ in iterator:
                     raise ZeroDivisionError
             iterator.close()
@@ -136,7 +140,7 @@ def test_breaking_off_cancels_what_is_under_way(how: str) -> None:
 
 def test_an_iterator_collected_on_the_loops_own_thread_cancels_its_tasks() -> None:
     """Garbage collection may happen in any thread, also in that of the loop, where nobody can wait."""
-    server = Server(latency=lambda _, id: 0.0 if id == "id-0" else 30.0)
+    server = Server(latency=lambda _, one: 0.0 if one == "id-0" else 30.0)
     with blocking(server) as of:
         iterator = of.completions.get_many(ids(100))
         next(iterator)
@@ -153,7 +157,7 @@ def test_an_iterator_collected_on_the_loops_own_thread_cancels_its_tasks() -> No
 
 def test_an_early_stop_is_raised_after_the_outcomes_that_are_ready() -> None:
     """A refused key raises, and ids that were brought over and not fetched are pending, too."""
-    server = Server(lambda id, _: refuse(401) if id == "id-300" else None)
+    server = Server(lambda one, _: refuse(401) if one == "id-300" else None)
     rest = iter(ids(5000))
     done: list[str] = []
     with blocking(server) as of, pytest.raises(AuthenticationError) as caught:
@@ -164,7 +168,7 @@ def test_an_early_stop_is_raised_after_the_outcomes_that_are_ready() -> None:
 
 def test_an_outage_stops_the_fetch() -> None:
     """The same rule as with the asynchronous client."""
-    server = Server(lambda *_: ExchangeError(ConnectError("refused"), sent=False))
+    server = Server(lambda _one, _n: ExchangeError(ConnectError("refused"), sent=False))
     rest = iter(ids(5000))
     with blocking(server, retry=ONCE) as of, pytest.raises(ConnectError) as caught:
         list(of.completions.get_many(rest))

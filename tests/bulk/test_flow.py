@@ -23,7 +23,7 @@ from stackone_lms.errors import (
 )
 from stackone_lms.transport.base import ExchangeError, Reply
 
-from .server import ONCE, Server, client, ids, refuse
+from .server import ONCE, Server, client, ids, instantly, refuse
 
 
 def endless() -> Iterator[str]:
@@ -72,7 +72,7 @@ async def test_breaking_off_cancels_what_is_under_way(close: str) -> None:
     """Leaving the loop early ends the requests under way, and nobody complains of results never retrieved."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    server = Server(latency=lambda _, id: 0.0 if id == "id-0" else 30.0)
+    server = Server(latency=lambda _, one: 0.0 if one == "id-0" else 30.0)
     async with client(server) as of:
         if close == "aclose":
             async with aclosing(of.completions.get_many(endless())) as outcomes:
@@ -152,7 +152,7 @@ def _unreachable(*_: Any) -> Exception:
 async def test_an_outage_stops_the_fetch_and_says_what_is_missing(ordered: bool) -> None:
     """After 200 transient failures in a row the error is raised, and `pending` plus the rest of the ids is the rest."""
     up = True
-    server = Server(lambda id, n: None if up else _unreachable())
+    server = Server(lambda one, n: None if up else _unreachable())
     rest = iter(ids(3000))
     done: list[str] = []
     async with client(server, retry=ONCE) as of:
@@ -181,7 +181,7 @@ async def test_failures_that_successes_interrupt_are_no_outage() -> None:
         count += 1
         return None if count % 100 == 0 else refuse(500)
 
-    async with client(Server(script), retry=ONCE, sleep=lambda _: asyncio.sleep(0)) as of:
+    async with client(Server(script), retry=ONCE, sleep=instantly) as of:
         outcomes = [o async for o in of.completions.get_many(ids(1000))]
     assert len(outcomes) == 1000
 
@@ -217,7 +217,7 @@ async def test_a_silent_outage_stops_the_fetch_by_time() -> None:
 )
 async def test_what_every_id_would_meet_stops_the_fetch(answer: Reply | Exception, kind: type[StackOneError]) -> None:
     """A refused key or account stops the fetch at once; outcomes that are ready come first, ids are not used up."""
-    server = Server(lambda id, _: answer if id == "id-50" else None)
+    server = Server(lambda one, _: answer if one == "id-50" else None)
     rest = iter(ids(5000))
     done: list[str] = []
     async with client(server) as of:

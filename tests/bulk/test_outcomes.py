@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import pickle
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from stackone_lms.models import CompletionResult
 from stackone_lms.outcomes import AccountOutcome, Outcome
 from stackone_lms.transport.base import ExchangeError, Reply
 
-from .server import ONCE, Server, client, ids, refuse
+from .server import ONCE, Server, client, ids, instantly, refuse
 
 
 async def collect(of: AsyncClient, some: Any, **options: Any) -> list[Outcome[CompletionResult]]:
@@ -31,7 +30,7 @@ async def collect(of: AsyncClient, some: Any, **options: Any) -> list[Outcome[Co
 
 async def test_each_id_gets_one_outcome_with_the_answer_of_get() -> None:
     """Every id is fetched once, and its outcome holds what `get` returns."""
-    server = Server(latency=lambda _, id: 0.001 * (hash(id) % 3))
+    server = Server(latency=lambda _, one: 0.001 * (hash(one) % 3))
     async with client(server) as of:
         outcomes = await collect(of, ids(300))
     assert Counter(outcome.id for outcome in outcomes) == Counter(ids(300))
@@ -48,7 +47,7 @@ async def test_each_id_gets_one_outcome_with_the_answer_of_get() -> None:
 
 async def test_a_failed_id_is_an_outcome_and_costs_no_other() -> None:
     """An id that does not exist, and one that cannot be sent, become outcomes with errors."""
-    server = Server(lambda id, _: refuse(404) if id == "gone" else None)
+    server = Server(lambda one, _: refuse(404) if one == "gone" else None)
     async with client(server) as of:
         outcomes = await collect(of, ["a", "gone", "..", "", "b", 7, None, ["x"]])
     by_kind: dict[str, list[Any]] = {}
@@ -62,7 +61,7 @@ async def test_a_failed_id_is_an_outcome_and_costs_no_other() -> None:
 
 async def test_unwrap_raises_the_error() -> None:
     """`unwrap` returns the result or raises the very error."""
-    async with client(Server(lambda *_: refuse(404))) as of:
+    async with client(Server(lambda _one, _n: refuse(404))) as of:
         (outcome,) = await collect(of, ["gone"])
     assert not outcome.ok
     assert outcome.result is None
@@ -79,7 +78,7 @@ async def test_with_random_faults_every_id_has_exactly_one_outcome(ordered: bool
     def script(_id: str, _n: int) -> Reply | Exception | None:
         if random.random() > 0.05:
             return None
-        faults = [
+        faults: list[Reply | Exception] = [
             refuse(500),
             refuse(503),
             refuse(429),
@@ -92,7 +91,7 @@ async def test_with_random_faults_every_id_has_exactly_one_outcome(ordered: bool
         return faults[random.randrange(len(faults))]
 
     server = Server(script, latency=0.0005)
-    async with client(server, sleep=lambda _: asyncio.sleep(0)) as of:
+    async with client(server, sleep=instantly) as of:
         outcomes = await collect(of, ids(3000), ordered=ordered)
     assert Counter(outcome.id for outcome in outcomes) == Counter(ids(3000))
     assert all((outcome.result is None) != (outcome.error is None) for outcome in outcomes)
@@ -104,7 +103,7 @@ async def test_with_random_faults_every_id_has_exactly_one_outcome(ordered: bool
 
 async def test_ordered_yields_in_the_order_of_the_ids() -> None:
     """With `ordered=True` the order is that of the ids, also where the first is the slowest."""
-    server = Server(latency=lambda _, id: 0.05 if id in {"id-0", "id-40"} else 0.0)
+    server = Server(latency=lambda _, one: 0.05 if one in {"id-0", "id-40"} else 0.0)
     async with client(server) as of:
         outcomes = await collect(of, ids(100), ordered=True)
         unordered = await collect(of, ids(100))
@@ -135,8 +134,8 @@ async def test_far_duplicates_are_fetched_again() -> None:
 
 async def test_a_duplicate_of_an_id_that_waits_for_its_second_try_is_answered_too() -> None:
     """Copies of an id that failed for now share its second try."""
-    server = Server(lambda id, n: refuse(500) if id == "weak" and n == 1 else None)
-    async with client(server, retry=ONCE, sleep=lambda _: asyncio.sleep(0)) as of:
+    server = Server(lambda one, n: refuse(500) if one == "weak" and n == 1 else None)
+    async with client(server, retry=ONCE, sleep=instantly) as of:
         outcomes = await collect(of, ["weak", *ids(100), "weak", "weak"], concurrency=1)
     assert Counter(o.id for o in outcomes) == Counter(["weak", *ids(100), "weak", "weak"])
     assert all(o.ok for o in outcomes)
@@ -150,10 +149,10 @@ async def test_transient_failures_have_a_second_try_after_the_others(ordered: bo
 
     def script(id: str, n: int) -> Reply | None:
         seen.append(id)
-        return refuse(500) if id == "weak" and n == 1 or id == "dead" else None
+        return refuse(500) if (id == "weak" and n == 1) or id == "dead" else None
 
     server = Server(script)
-    async with client(server, retry=ONCE, sleep=lambda _: asyncio.sleep(0)) as of:
+    async with client(server, retry=ONCE, sleep=instantly) as of:
         outcomes = await collect(of, ["weak", "dead", *ids(20)], ordered=ordered)
     errors = {o.id: type(o.error).__name__ for o in outcomes if o.error}
     assert len(outcomes) == 22
@@ -172,7 +171,7 @@ async def test_a_second_try_comes_a_second_later_at_the_earliest() -> None:
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    server = Server(lambda id, n: refuse(500) if n == 1 else None)
+    server = Server(lambda one, n: refuse(500) if n == 1 else None)
     async with client(server, retry=ONCE, sleep=sleep) as of:
         await collect(of, ["weak"])
     assert len(slept) == 1
@@ -182,7 +181,7 @@ async def test_a_second_try_comes_a_second_later_at_the_earliest() -> None:
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 422])
 async def test_final_failures_have_no_second_try(status: int) -> None:
     """What the server refuses for good is asked once."""
-    server = Server(lambda *_: refuse(status))
+    server = Server(lambda _one, _n: refuse(status))
     async with client(server) as of:
         outcomes = await collect(of, ["a", "b"])
     assert [o.error.status for o in outcomes if o.error] == [status, status]
@@ -227,9 +226,9 @@ async def test_unknown_keywords_and_wrong_positions_are_type_errors() -> None:
         with pytest.raises(TypeError, match=r"Completions\.get_many\(\) got an unexpected keyword argument 'fi"):
             of.completions.get_many(["a"], filed=["id"])  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
         with pytest.raises(TypeError, match="takes 1"):
-            of.completions.get_many(["a"], ["b"])  # type: ignore[call-arg, misc, arg-type] # pyright: ignore
+            of.completions.get_many(["a"], ["b"])  # type: ignore[call-arg, arg-type] # pyright: ignore[reportCallIssue]
         with pytest.raises(TypeError, match="takes 2"):
-            of.users.completions.get_many(["a"])  # type: ignore[call-arg, arg-type] # pyright: ignore
+            of.users.completions.get_many(["a"])  # type: ignore[call-arg, arg-type] # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 async def test_read_options_go_with_every_request() -> None:

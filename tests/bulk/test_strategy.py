@@ -13,6 +13,7 @@ import pytest
 
 from stackone_lms.errors import AuthenticationError
 from stackone_lms.models import CompletionResult
+from stackone_lms.picking import Strategy
 from stackone_lms.transport.base import Reply
 
 from .server import QUICK, Server, blocking, client, ids, refuse
@@ -29,7 +30,7 @@ async def fetch(server: Server, some: Any, **options: Any) -> tuple[list[Any], A
 async def test_list_picks_the_wanted_records_out_of_pages_of_100() -> None:
     """300 ids of a list of 1,000 take ten pages and no single get; results are what `get` gives."""
     server = Server(records=ids(1000))
-    wanted = ids(1000)[::3] + ["id-999"]
+    wanted = [*ids(1000)[::3], "id-999"]
     outcomes, choice = await fetch(server, wanted, strategy="list")
     assert Counter(o.id for o in outcomes) == Counter(wanted)
     assert (server.pages, server.gets) == (10, 0)
@@ -52,7 +53,7 @@ async def test_list_finds_records_by_the_providers_ids_too() -> None:
 
 async def test_what_the_list_does_not_show_is_fetched_singly() -> None:
     """Each id has its outcome, also those that no list shows or that cannot be sent."""
-    server = Server(lambda id, _: refuse(404) if id == "gone" else None, records=ids(50))
+    server = Server(lambda one, _: refuse(404) if one == "gone" else None, records=ids(50))
     wanted = [*ids(20), "hidden", "gone", "..", "id-1", 5, "hidden"]
     outcomes, _ = await fetch(server, wanted, strategy="list")
     assert Counter(map(repr, (o.id for o in outcomes))) == Counter(map(repr, wanted))
@@ -73,7 +74,7 @@ async def test_the_list_is_left_when_all_are_found() -> None:
 
 async def test_a_list_that_fails_is_replaced_by_single_gets() -> None:
     """An error of the list costs no id."""
-    server = Server(lambda id, n: refuse(404) if id.startswith("page") and n == 3 else None, records=ids(1000))
+    server = Server(lambda one, n: refuse(404) if one.startswith("page") and n == 3 else None, records=ids(1000))
     outcomes, _ = await fetch(server, ids(1000), strategy="list")
     assert Counter(o.id for o in outcomes) == Counter(ids(1000))
     assert all(o.ok for o in outcomes)
@@ -82,7 +83,7 @@ async def test_a_list_that_fails_is_replaced_by_single_gets() -> None:
 
 async def test_a_refused_key_stops_it_there() -> None:
     """What every id would meet stops the fetch in the list already."""
-    server = Server(lambda id, n: refuse(401) if id.startswith("page") and n == 2 else None, records=ids(1000))
+    server = Server(lambda one, n: refuse(401) if one.startswith("page") and n == 2 else None, records=ids(1000))
     done: list[str] = []
     async with client(server) as of:
         with pytest.raises(AuthenticationError) as caught:
@@ -137,9 +138,10 @@ async def test_ids_may_come_from_anywhere(strategy: Any) -> None:
 def test_the_blocking_client_brings_all_ids_over_first() -> None:
     """Strategies work over the bridge as well."""
     server = Server(records=ids(1500), total=True)
-    for strategy in ("list", "auto"):
+    strategies: list[Strategy] = ["list", "auto"]
+    for strategy in strategies:
         with blocking(server) as of:
-            outcomes = list(of.completions.get_many((id for id in ids(1200)), strategy=strategy))  # type: ignore[arg-type]
+            outcomes = list(of.completions.get_many((id for id in ids(1200)), strategy=strategy))
         assert Counter(o.id for o in outcomes) == Counter(ids(1200))
     assert (server.pages, server.gets) == (24, 0)
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from . import FaultServer
+from . import Connection, Fault, FaultServer, Request
 from .children import ended, program, run
+from .scripts import ok
 from .sdk import Carrier
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent Ctrl-C alone there")
@@ -152,7 +153,7 @@ async def test_a_client_that_is_never_closed_does_not_hold_up_the_exit(carrier: 
 
 
 _FORKS = """
-import asyncio, os, sys, time, warnings
+import asyncio, os, sys, threading, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from stackone_lms.errors import ForkedError
 from tests.faults.sdk import blocking_client_for, client_for
@@ -168,7 +169,10 @@ def child(use):
         return os.waitstatus_to_exitcode(status)
     if use is not None:
         use()
-    sys.exit(7)
+    sys.stdout.flush()
+    if how == "blocking":
+        sys.exit(7)
+    os._exit(7)  # asyncio's own cleanup would harm the parent
 
 def use_blocking():
     try:
@@ -181,8 +185,14 @@ def use_blocking():
 if how == "blocking":
     client = blocking_client_for(carrier, url)
     print(client.completions.get("x").data.id, flush=True)
+    answers = []
+    slow = threading.Thread(target=lambda: answers.append(client.completions.get("slow")))
+    slow.start()
+    time.sleep(0.3)
     print(child(use_blocking), child(None), flush=True)
     print(client.completions.get("y").data.id, flush=True)
+    slow.join()
+    print(answers[0].attempts)
 else:
     client = client_for(carrier, url)
 
@@ -207,12 +217,21 @@ else:
 """
 
 
+async def _slow(connection: Connection, request: Request) -> None:
+    if request.id == "slow":
+        await connection.wait(2)
+    await ok(connection, request)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("how", ["blocking", "async"])
 async def test_a_fork_after_the_first_use(carrier: Carrier, how: str) -> None:
-    """The child is told to make its own client, which works; both processes end in time, and the parent goes on."""
-    async with FaultServer() as server:
-        finished = await run(_FORKS, carrier, server.base_url("ok"), how, within=20)
-        assert finished.out.split() == ["x", "forked", "fresh", "7", "7", "y"]
+    """The child is told to make its own client, which works; both end in time, and the parent's calls go on."""
+    fault = Fault("subject", "-", "slow for one id", "ok", None, _slow)
+    async with FaultServer(more=[fault]) as server:
+        finished = await run(_FORKS, carrier, server.base_url("subject"), how, within=20)
+        expected = ["x", "forked", "fresh", "7", "7", "y"]
+        assert finished.out.split() == [*expected, "1"] if how == "blocking" else expected
         assert finished.code == 0
+        assert server.stats("subject", "slow").requests == (how == "blocking")
         assert server.total.suspicious == []
