@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 FIRST = 16
 """Requests under way with which a lane begins."""
-_LONGEST_PROBE = 64
+_LONGEST_PATIENCE = 64
+_PROOF = 8
 _KEPT_LANES = 4096
 
 
@@ -81,18 +82,24 @@ class Lane:
         """Note a success; True if the limit grew.
 
         It grows by one after as many successes as it is large, and only while at least half of it is in use. Where
-        the server has said no before, that takes up to 64 times as many.
+        the server has said no before, that takes up to 64 times as many; and the more often it has, the longer the
+        limit has to hold there before it grows on.
         """
         self._calm += 1
         limit = self.limit
         if limit >= self.most or (self.sending + 1) * 2 < limit:
             return False
         self._run += 1
-        if self._run < limit * (self._patience if limit + 1 == self._ceiling else 1):
+        windows = 1
+        if limit + 1 == self._ceiling:
+            windows = self._patience
+        elif limit == self._ceiling:
+            windows = min(self._patience, _PROOF)
+        if self._run < limit * windows:
             return False
         self._run = 0
-        if limit >= self._ceiling:
-            self._ceiling, self._patience = 0, 1
+        if self._ceiling and limit >= self._ceiling:
+            self._ceiling, self._patience = 0, max(1, self._patience // 2)
         self.limit = limit + 1
         if self.gate != self.most:
             self.gate = self.limit
@@ -111,7 +118,10 @@ class Lane:
         # Before the first cut nothing holds callers back, so more than the limit may be under way.
         limit = max(self.limit, self.sending + 1) if self.gate == self.most else self.limit
         if self._calm >= limit - 1:
-            self._patience = min(self._patience * 2, _LONGEST_PROBE) if limit == self._ceiling else 1
+            if limit == self._ceiling:
+                self._patience = min(self._patience * 2, _LONGEST_PATIENCE)
+            elif self._ceiling:
+                self._patience = 1  # trouble below it: not a matter of how many are under way
             self._ceiling = limit
             self.limit = max(1, min(limit - 1, int(limit * 0.9)))
         else:

@@ -96,12 +96,11 @@ def judge(
 
 
 def _about(reply: Reply, scrub: Scrub) -> dict[str, Any]:
-    return {"status": reply.status, "request_id": _header(reply, "x-request-id", scrub)}
+    return {"status": reply.status, "request_id": _blotted(reply.headers.get("x-request-id"), scrub)}
 
 
-def _header(reply: Reply, name: str, scrub: Scrub) -> str | None:
-    value = reply.headers.get(name)
-    return None if value is None else scrub(value.encode("utf-8", "replace")).decode("utf-8", "replace")
+def _blotted(text: str | None, scrub: Scrub) -> str | None:
+    return None if text is None else scrub(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 def _error_inside(reply: Reply, scrub: Scrub, wall: Callable[[], float]) -> Failure | None:
@@ -134,7 +133,7 @@ def _undecodable(reply: Reply, problem: DecodeError, scrub: Scrub) -> Failure:
 
 
 def _odd_status(reply: Reply, scrub: Scrub) -> Failure:
-    status, location = reply.status, _header(reply, "Location", scrub)
+    status, location = reply.status, _blotted(reply.headers.get("Location"), scrub)
     if 300 <= status < 400 and status != 304:
         shown = _plain_location(location)
         message = f"the server redirects ({status}) to {shown}" if shown else f"the server redirects ({status})"
@@ -230,10 +229,11 @@ def _wrong(operation: Operation[Any], args: Args, reply: Reply, answer: Any, scr
     narrowed = bool(query.get("fields")) if isinstance(query, Mapping) else "&fields=" in f"&{query}"
     if is_same_record(asked, data.id, data.remote_id, narrowed=narrowed):
         return None
+    received = _blotted(data.id, scrub)
     error = IdMismatchError(
-        f"{operation.name} asked for {asked!r:.100} and got {data.id!r:.100}",
+        f"{operation.name} asked for {asked!r:.100} and got {received!r:.100}",
         expected=asked,
-        received=data.id,
+        received=received,
         **_about(reply, scrub),
     )
     return Failure(error, most=1)

@@ -1,8 +1,8 @@
 """Records as Apache Arrow tables, and through them as data frames of Polars, pandas, DuckDB; extra `arrow`.
 
-    table = to_arrow(client.completions.list())
-    frame = polars.from_arrow(table)
-    frame = table.to_pandas()
+table = to_arrow(client.completions.list())
+frame = polars.from_arrow(table)
+frame = table.to_pandas()
 """
 
 from __future__ import annotations
@@ -33,32 +33,34 @@ def import_pyarrow() -> Any:
         ExportError: It is not installed; the message names the extra.
     """
     try:
-        import pyarrow  # noqa: PLC0415 (an extra)
+        import pyarrow as pa  # noqa: PLC0415 (an extra)
     except ImportError:
         raise ExportError("this needs pyarrow: pip install 'stackone-lms[arrow]'") from None
-    return pyarrow
+    return pa
 
 
 def schema_of(columns: Sequence[Column]) -> pa.Schema:
     """Return the Arrow schema of some columns."""
-    pa = import_pyarrow()
+    arrow = import_pyarrow()
     kinds: Mapping[Kind, Any] = {
-        "string": pa.string(),
-        "text": pa.string(),
-        "json": pa.string(),
-        "strings": pa.list_(pa.string()),
-        "bool": pa.bool_(),
-        "float": pa.float64(),
-        "timestamp": pa.timestamp("us", tz="UTC"),
+        "string": arrow.string(),
+        "text": arrow.string(),
+        "json": arrow.string(),
+        "strings": arrow.list_(arrow.string()),
+        "bool": arrow.bool_(),
+        "float": arrow.float64(),
+        "timestamp": arrow.timestamp("us", tz="UTC"),
     }
-    return cast("pa.Schema", pa.schema([pa.field(name, kinds[kind]) for name, kind in columns]))
+    schema: pa.Schema = arrow.schema([arrow.field(name, kinds[kind]) for name, kind in columns])
+    return schema
 
 
 def batch_of(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.RecordBatch:
     """Return values by column as a record batch."""
-    pa = import_pyarrow()
-    arrays = [pa.array(columns[field.name], type=field.type) for field in schema]
-    return cast("pa.RecordBatch", pa.RecordBatch.from_arrays(arrays, schema=schema))
+    arrow = import_pyarrow()
+    arrays = [arrow.array(columns[name], type=kind) for name, kind in zip(schema.names, schema.types, strict=True)]
+    batch: pa.RecordBatch = arrow.RecordBatch.from_arrays(arrays, schema=schema)
+    return batch
 
 
 @overload
@@ -157,8 +159,8 @@ class _Tables:
             yield value, account if isinstance(account, str) else None
 
     def result(self) -> pa.Table:
-        pa = import_pyarrow()
-        return cast("pa.Table", pa.Table.from_batches(self._batches, schema=self._declare(with_account=False)))
+        table: pa.Table = import_pyarrow().Table.from_batches(self._batches, schema=self._declare(with_account=False))
+        return table
 
 
 def _declared(kind: type[Model]) -> type[Model]:

@@ -292,7 +292,7 @@ def many_of_user(
 
 
 many_of_user.__doc__ = (
-    (many.__doc__ or "")
-    .replace("    Args:\n", "    Args:\n        user_id: StackOne's id of the user, or the provider's.\n")
+    (inspect.getdoc(many) or "")
+    .replace("Args:\n", "Args:\n    user_id: StackOne's id of the user, or the provider's.\n")
     .replace("many records by", "many records of a user by")
 )

@@ -6,9 +6,10 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from os import PathLike
 from random import random as random_number
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -62,9 +63,9 @@ class Scope(Aio):
         """Return what a bulk fetch has to know of the account and the client."""
         return self.core.pace(self.settings.account_id)
 
-    def unpaced(self) -> Scope:
-        """Return the same carrier, whose calls do not wait for the limit that the account has found for itself."""
-        return Scope(self.core, msgspec.structs.replace(self.settings, paced=False))
+    def for_bulk(self, *, paced: bool) -> Scope:
+        """Return the same carrier for the calls of a bulk fetch."""
+        return Scope(self.core, msgspec.structs.replace(self.settings, paced=paced, bulk=True))
 
 
 class BaseClient(Api[C_co]):
@@ -89,7 +90,7 @@ class BaseClient(Api[C_co]):
         client_cert: str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         session: aiohttp.ClientSession | None = None,
-        transport: Transport | None = None,
+        transport: Transport | Literal["auto", "aiohttp", "lean"] | None = None,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         random: Callable[[], float] = random_number,
@@ -116,7 +117,11 @@ class BaseClient(Api[C_co]):
             client_cert: PEM file with certificate and key, or a pair of files.
             ssl_context: TLS settings of your own, instead of the two above.
             session: An `aiohttp.ClientSession` of yours to send with; it stays yours to close.
-            transport: Something to put in the place of the network, such as `stackone_lms.testing.InMemoryTransport`.
+            transport: `aiohttp` sends through `aiohttp.ClientSession`, where what you mock and trace sees it; `lean`
+                has aiohttp make the connections and read the answers but skips its session, for much less CPU.
+                `auto` is `lean` unless a session is given or mocked, or the installed aiohttp is not one that it
+                knows. None: `auto` for `get_many`, `aiohttp` for everything else. Or an object to put in the place
+                of the network, such as `stackone_lms.testing.InMemoryTransport`.
             clock: Monotonic seconds; for tests.
             sleep: Suspends for so many seconds; for tests.
             random: Numbers from 0 to 1, for jitter; for tests.
@@ -124,6 +129,7 @@ class BaseClient(Api[C_co]):
         Raises:
             ConfigurationError: Something is missing or cannot work.
         """
+        api_key, account_id, proxy = conf.veil(api_key), conf.veil(account_id), conf.veil(proxy)
         url = conf.check_base_url(base_url)
         key = conf.check_api_key(api_key)
         # A closure, so that no attribute shows the key.
@@ -139,16 +145,27 @@ class BaseClient(Api[C_co]):
                 raise ConfigurationError(f"{name} must be a whole number, 1 or more")
         if rate_limit is not None and not isinstance(rate_limit, RateLimit | Quota):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("rate_limit must be a RateLimit or None")
-        if transport is not None and not isinstance(transport, Transport):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError("transport must be a Transport")
+        if not (isinstance(transport, Transport) or transport in {None, "auto", "aiohttp", "lean"}):
+            raise ConfigurationError("transport must be 'auto', 'aiohttp', 'lean' or a Transport")
+        if transport == "lean" and session is not None:
+            raise ConfigurationError("the lean transport does not use a session")
 
-        def make_transport() -> Transport:
-            if transport is not None:
-                return transport
-            from .transport.aiohttp import AiohttpTransport  # noqa: PLC0415 (aiohttp is imported at the first use)
+        def make(kind: str) -> Transport:
+            if kind != "aiohttp":
+                from .transport.choice import lean_or_reason  # noqa: PLC0415 (aiohttp is imported at the first use)
+
+                lean = lean_or_reason(asked=kind == "lean", session=session is not None)
+                if not isinstance(lean, str):
+                    return lean(origin, ssl_context=make_ssl, proxy=chosen_proxy)
+            from .transport.aiohttp import AiohttpTransport  # noqa: PLC0415 (as above)
 
             return AiohttpTransport(origin, ssl_context=make_ssl, proxy=chosen_proxy, session=session)
 
+        if isinstance(transport, Transport):
+            single, bulk = (lambda: transport), None
+        else:
+            single = partial(make, transport or "aiohttp")
+            bulk = partial(make, "auto") if transport is None else None
         given: ViewOptions = {
             "account_id": conf.from_environment(account_id, "STACKONE_ACCOUNT_ID"),
             "timeout": timeout,
@@ -158,7 +175,8 @@ class BaseClient(Api[C_co]):
         }
         settings = self._make_settings(given, ConfigurationError)
         core = Core(
-            make_transport,
+            single,
+            bulk_transport=bulk,
             prefix=prefix,
             rate_limit=rate_limit,
             max_concurrency=max_concurrency,
@@ -218,6 +236,8 @@ class BaseClient(Api[C_co]):
             raise TypeError(
                 f"with_options() got an unexpected keyword argument {unknown!r}; allowed: {', '.join(allowed)}"
             )
+        if "account_id" in options:
+            options["account_id"] = conf.veil(options["account_id"])
         now = self._scope.settings
         merged: ViewOptions = {
             "account_id": now.account_id,
@@ -250,6 +270,8 @@ class BaseClient(Api[C_co]):
         return self._scope.core.closed
 
     def __repr__(self) -> str:
+        if "_scope" not in self.__dict__:  # seen by a debugger while it is made
+            return f"<{type(self).__name__}, not made yet>"
         account = "***" if self._scope.settings.account_id is not None else None
         return f"{type(self).__name__}(base_url={self.base_url!r}, api_key=***, account_id={account})"
 

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib import request as urllib_request
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ._version import __version__
 from .answers import Scrub
@@ -22,9 +22,14 @@ from .transport.base import Secret
 DEFAULT_BASE_URL = "https://api.stackone.com"
 
 
+def veil(value: T) -> T:
+    """Return a string so that no traceback with locals shows it, anything else as it is."""
+    return cast("T", Secret(value)) if isinstance(value, str) else value
+
+
 def from_environment(value: str | None, variable: str) -> str | None:
     """Return `value`, or the environment variable if it is None; an empty variable counts as missing."""
-    return value if value is not None else os.environ.get(variable) or None
+    return value if value is not None else veil(os.environ.get(variable)) or None
 
 
 def check_token(value: Any, what: str, kind: type[ConfigurationError | InvalidArgumentError]) -> str:
@@ -60,11 +65,9 @@ def basic(api_key: str) -> str:
 
 def scrubber(api_key: str, account_id: str | None) -> Scrub:
     """Return a function that blots the key and the account id out of what a server echoes."""
-    secrets = [
-        api_key,
-        base64.b64encode(f"{api_key}:".encode()).decode(),
-        base64.b64encode(api_key.encode()).decode(),
-    ]
+    # The padding is left out, as some spell it without.
+    encoded = [base64.b64encode(text.encode("ascii")).decode("ascii").rstrip("=") for text in (f"{api_key}:", api_key)]
+    secrets = [api_key, *encoded]
     # A very short account id would blot out parts of words and numbers that have nothing to do with it.
     if account_id is not None and len(account_id) >= 4:
         secrets.append(account_id)
@@ -101,7 +104,7 @@ def check_base_url(base_url: str | None) -> SplitResult:
         raise ConfigurationError(f"base_url must look like {DEFAULT_BASE_URL}, not {printable(given, 80)!r}")
     if url.query or url.fragment or given.endswith(("?", "#")):
         raise ConfigurationError("base_url must not have a query or a fragment")
-    if any(part in {".", ".."} for part in url.path.split("/")):
+    if any(part in {".", ".."} for part in unquote(url.path).split("/")):
         raise ConfigurationError("base_url must not have dot segments")
     if url.scheme == "http" and not is_loopback(host):
         raise ConfigurationError("base_url must be https: plain http would show the API key to the network")
@@ -136,14 +139,18 @@ def choose_proxy(proxy: str | None, url: SplitResult) -> str | None:
         return None
     if not isinstance(proxy, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"proxy must be a string, not {type(proxy).__name__}")
-    try:
-        parts = urlsplit(proxy)
-        _ = parts.port
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if not _is_http_url(proxy):
         raise ConfigurationError("the proxy must be an http:// or https:// URL (HTTPS_PROXY or proxy=)")
     return Secret(proxy)
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def check_user_agent(user_agent: str | None) -> str:

@@ -53,10 +53,41 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_headers: Mapping[str, str]
     scrub: Callable[[bytes], bytes]
     paced: bool = True
+    bulk: bool = False
     """Whether requests wait for the limit that their account has found for itself."""
 
     def __repr__(self) -> str:
         return f"Settings(timeout={self.timeout}, retry={self.retry}, heartbeat={self.heartbeat})"
+
+
+class _Line:
+    """A transport, opened at its first use."""
+
+    def __init__(self, make: Callable[[], Transport]) -> None:
+        self._make = make
+        self._opening: asyncio.Future[None] | None = None
+        self.transport: Transport | None = None
+
+    async def open(self) -> Transport:
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_future()
+            try:
+                transport = self._make()
+                await transport.open()
+            except BaseException:
+                opening, self._opening = self._opening, None
+                opening.cancel()
+                raise
+            self.transport = transport
+            self._opening.set_result(None)
+        elif self.transport is None:
+            # Somebody else is at it; if he fails, take over.
+            await asyncio.wait([self._opening])
+        return self.transport or await self.open()
+
+    async def close(self) -> None:
+        if self.transport is not None:
+            await self.transport.close()
 
 
 class Core:
@@ -64,6 +95,7 @@ class Core:
 
     Args:
         transport: Makes the transport, when it is first needed.
+        bulk_transport: Makes that of bulk fetches; None if they use the same.
         prefix: Path of the base URL, without a slash at its end.
         rate_limit: Client-side limit, one shared with other processes, or None.
         max_concurrency: Requests under way at once.
@@ -79,6 +111,7 @@ class Core:
         self,
         transport: Callable[[], Transport],
         *,
+        bulk_transport: Callable[[], Transport] | None = None,
         prefix: str,
         rate_limit: RateLimit | Quota | None,
         max_concurrency: int,
@@ -89,7 +122,9 @@ class Core:
         random: Callable[[], float] = random,
         wall: Clock = time.time,
     ) -> None:
-        self._make_transport, self._prefix, self._max_body = transport, prefix, max_body
+        self._prefix, self._max_body = prefix, max_body
+        self._line = _Line(transport)
+        self._bulk_line = _Line(bulk_transport) if bulk_transport else self._line
         self._clock, self._sleep, self._random, self._wall = clock, sleep, random, wall
         self.budget = Budget(budget)
         self._watchdog = Watchdog(clock)
@@ -105,8 +140,6 @@ class Core:
             clock=clock,
             sleep=sleep,
         )
-        self._transport: Transport | None = None
-        self._opening: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
         self._closed = False
@@ -130,23 +163,6 @@ class Core:
                 raise WrongLoopError("this client belongs to another event loop; make one for each loop")
             self._loop = loop
         return loop
-
-    async def _open(self) -> Transport:
-        if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_future()
-            try:
-                transport = self._make_transport()
-                await transport.open()
-            except BaseException:
-                opening, self._opening = self._opening, None
-                opening.cancel()
-                raise
-            self._transport = transport
-            self._opening.set_result(None)
-        elif self._transport is None:
-            # Somebody else is at it; if he fails, take over.
-            await asyncio.wait([self._opening])
-        return self._transport or await self._open()
 
     def close_unused(self) -> None:
         """Close a client that has not made a call."""
@@ -173,12 +189,14 @@ class Core:
                 if not len(self._watchdog):
                     break
                 await asyncio.sleep(0.01)
-            if self._transport is not None:
-                await self._transport.close()
-        finally:
+        finally:  # also when this is cancelled: nobody would get a second chance
             self.admission.limiter.close()
             self._watchdog.stop()
-            self._drained.set_result(None)
+            try:
+                for line in {self._line, self._bulk_line}:
+                    await line.close()
+            finally:
+                self._drained.set_result(None)
 
     def pace(self, account: str | None) -> Pace:
         """Return what a bulk fetch has to know of an account and the client."""
@@ -314,7 +332,8 @@ class Core:
         # Once connected, the wait for bytes may have to end sooner than that for the connection.
         self._watchdog.wake_by(watch.due if timeout.read is None else min(watch.due, now + timeout.read))
         try:
-            transport = self._transport or await self._open()
+            line = self._bulk_line if settings.bulk else self._line
+            transport = line.transport or await line.open()
             reply = await transport.exchange(request, watch)
         except ExchangeError as error:
             log.debug("%s %s attempt %d: %r", request.method, request.path, attempt, error.error)

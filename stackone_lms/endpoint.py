@@ -57,8 +57,12 @@ class Aio(Carrier):
         """Return what a bulk fetch has to know of the account and the client."""
         raise NotImplementedError
 
-    def unpaced(self) -> Aio:
-        """Return the same carrier, whose calls do not wait for the limit that the account has found for itself."""
+    def for_bulk(self, *, paced: bool) -> Aio:
+        """Return the same carrier for the calls of a bulk fetch.
+
+        Args:
+            paced: Whether they wait for the limit that the account has found for itself.
+        """
         raise NotImplementedError
 
 

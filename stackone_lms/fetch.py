@@ -21,7 +21,7 @@ from .errors import (
     WrongLoopError,
 )
 from .ids import NOTHING, Feed, Inbox, Source
-from .models.base import Answer
+from .jobs import Job, Recent
 from .outcomes import Outcome
 from .progress import Meter
 from .stream import Stream
@@ -38,8 +38,6 @@ IN_A_ROW = 200
 """Transient failures in a row after which a fetch stops."""
 SILENT_IN_A_ROW, SILENCE = 20, 300.0
 """The same when nothing has succeeded for so many seconds."""
-REMEMBERED, REMEMBERED_BYTES = 1024, 8 * 1024 * 1024
-"""Ids, and bytes of answers, that are remembered for duplicates that follow."""
 
 HOPELESS = (
     AuthenticationError,
@@ -51,29 +49,6 @@ HOPELESS = (
     TLSError,
     WrongLoopError,
 )
-
-
-class _Job:
-    """One id to fetch.
-
-    Attributes:
-        number: Its place among the ids.
-        copies: How often the caller asked for it.
-        outcome: What became of it.
-        failed_at: When its first try failed, None if it did not.
-        resting: Whether it waits for its second try.
-        size: Bytes that its outcome keeps.
-    """
-
-    __slots__ = ("copies", "failed_at", "id", "number", "outcome", "resting", "size")
-
-    def __init__(self, id: str, number: int) -> None:
-        self.id, self.number = id, number
-        self.copies = 1
-        self.outcome: Outcome[Any] | None = None
-        self.failed_at: float | None = None
-        self.resting = False
-        self.size = 0
 
 
 class Plan(NamedTuple):
@@ -127,21 +102,19 @@ class Fetch(Stream[Outcome[R]]):
         self.source, self.plan, self.total = source, plan, total
         self.most: int | None = None
         self.carrier = carrier
-        self._carry = (carrier if plan.concurrency is None else carrier.unpaced()).carry
+        self._carry = carrier.for_bulk(paced=plan.concurrency is None).carry
         self._metered, self._prelude, self._feed = metered, prelude, feed
         self._ready: deque[Outcome[R]] = deque()
-        self._order: deque[_Job] = deque()
+        self._order: deque[Job] = deque()
         self._front = 0  # jobs at the head of the order that are finished
-        self._again: deque[_Job] = deque()
-        self._handed: deque[_Job] = deque()  # to workers that have not begun
-        self._known: dict[str, _Job] = {}
-        self._finished: deque[_Job] = deque()
-        self._kept = 0
+        self._again: deque[Job] = deque()
+        self._handed: deque[Job] = deque()  # to workers that have not begun
+        self._recent = Recent()
         self._open = 0  # outcomes asked for and not delivered, those of resting jobs apart
         self._workers = self._taken = 0
         self._begun = self._held = self._hungry = self._full = self._closed = False
         self._in_a_row, self._failing_since = 0, 0.0
-        self._pending: list[_Job] = []
+        self._pending: list[Job] = []
         self._supplied: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
 
@@ -289,7 +262,7 @@ class Fetch(Stream[Outcome[R]]):
         # Who sleeps before a retry has no request under way; others may work meanwhile.
         return limit + min(lane.pausing, limit)
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> Job | None:
         """Take the next job, None if there is none or no room for its outcome."""
         if self.stopped is not None or self._held:
             return None
@@ -308,27 +281,26 @@ class Fetch(Stream[Outcome[R]]):
                 return None
             self._taken += 1
             self._open += 1
-            job = self._known.get(id) if isinstance(id, str) else None  # others fail, and may not even hash
-            if job is not None:
-                self._repeat(job)
+            known = self._recent.find(id)
+            if known is not None:
+                self._repeat(known)
                 continue
-            job = _Job(id, self._taken)
-            if isinstance(id, str):
-                self._known[id] = job
+            job = Job(id, self._taken)
+            self._recent.add(job)
             if ordered:
                 self._order.append(job)
             return job
         self._full = True
         return None
 
-    def _second(self) -> _Job:
+    def _second(self) -> Job:
         job = self._again.popleft()
         job.resting = False
         if not self.plan.ordered:
             self._open += job.copies
         return job
 
-    def _repeat(self, job: _Job) -> None:
+    def _repeat(self, job: Job) -> None:
         if self.plan.ordered:
             self._order.append(job)
             self._advance()
@@ -341,7 +313,7 @@ class Fetch(Stream[Outcome[R]]):
                 self._open -= 1
 
     async def _work(self) -> None:
-        job: _Job | None = self._handed.popleft()
+        job: Job | None = self._handed.popleft()
         plan, carry = self.plan, self._carry
         try:
             while job is not None:
@@ -365,11 +337,11 @@ class Fetch(Stream[Outcome[R]]):
             if job is not None:
                 self._leave(job)
 
-    def _leave(self, job: _Job) -> None:
+    def _leave(self, job: Job) -> None:
         if not self.plan.ordered:
             self._pending.append(job)
 
-    def _fail(self, job: _Job, error: StackOneError) -> None:
+    def _fail(self, job: Job, error: StackOneError) -> None:
         if isinstance(error, HOPELESS):
             self._leave(job)
             self.stop(error)
@@ -396,7 +368,7 @@ class Fetch(Stream[Outcome[R]]):
             self._in_a_row >= SILENT_IN_A_ROW and self.clock() - self._failing_since >= SILENCE
         )
 
-    def _finish(self, job: _Job, outcome: Outcome[R]) -> None:
+    def _finish(self, job: Job, outcome: Outcome[R]) -> None:
         job.outcome = outcome
         if self.plan.ordered:
             self._advance()
@@ -406,7 +378,7 @@ class Fetch(Stream[Outcome[R]]):
         else:
             self._ready.extend([outcome] * job.copies)
             self.tell()
-        self._remember(job)
+        self._recent.finish(job)
 
     def _advance(self) -> None:
         order, before = self._order, self._front
@@ -414,17 +386,3 @@ class Fetch(Stream[Outcome[R]]):
             self._front += 1
         if self._front != before:
             self.tell()
-
-    def _remember(self, job: _Job) -> None:
-        if not isinstance(job.id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            return
-        result = job.outcome and job.outcome.result
-        job.size = len(result.body) if isinstance(result, Answer) else 0
-        self._kept += job.size
-        finished = self._finished
-        finished.append(job)
-        while len(finished) > REMEMBERED or self._kept > REMEMBERED_BYTES:
-            old = finished.popleft()
-            self._kept -= old.size
-            if self._known.get(old.id) is old:
-                del self._known[old.id]

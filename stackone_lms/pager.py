@@ -40,6 +40,7 @@ class _Walk(Generic[T]):
         self.errors: list[DecodeError] = []
         self._carrier, self._operation, self._ids, self._query = carrier, operation, ids, query
         self._seen: set[str] = {start} if start else set()
+        self._stuck: PaginationError | None = None
         self._empty = 0
         self._left = max_items
         self._ahead: asyncio.Task[Page[T]] | None = None
@@ -54,13 +55,16 @@ class _Walk(Generic[T]):
         if self.ended or self._left == 0:
             self.ended = True
             return None
+        if self._stuck is not None:
+            raise self._stuck
         asked = self.cursor
         page = await self._take(asked)
         following = page.next if page.next and not page.next.isspace() else None
         self._empty = 0 if page.data or page.errors else self._empty + 1
         if following is not None:
             if following in self._seen:
-                raise PaginationError(f"the server repeated a cursor in {self._operation.name}", cursor=asked)
+                # Raised by the next fetch: the items of this page are good.
+                self._stuck = PaginationError(f"the server repeated a cursor in {self._operation.name}", cursor=asked)
             if self._empty >= MOST_EMPTY:
                 raise PaginationError(f"{self._empty} empty pages in a row in {self._operation.name}", cursor=asked)
             self._seen.add(following)
@@ -71,7 +75,7 @@ class _Walk(Generic[T]):
                 del page.data[self._left :]
                 self.cursor = asked  # to resume there: the rest of this page was not delivered
             self._left -= len(page.data)
-        if self.prefetch and not self.ended and self._left != 0:
+        if self.prefetch and not self.ended and self._left != 0 and self._stuck is None:
             self._ahead = asyncio.create_task(self._request(following))
             self._ahead.add_done_callback(_heard)
         return page

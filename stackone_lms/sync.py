@@ -10,7 +10,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, Self, TypeVar
 
 import anyio
@@ -92,6 +92,7 @@ class _Shared:
         self.lock = threading.Lock()
         self.thread: PortalThread | None = None
         self.pid = os.getpid()
+        self.closed = False
         self.warned = False
 
 
@@ -113,6 +114,8 @@ class Bridge(Blocking):
             if sys.platform == "win32":
                 _wait_interruptibly(future)
             return future.result()
+        except CancelledError:  # the loop ended before the call had begun
+            raise ClientClosedError("the client is closed") from None
         except BaseException:
             future.cancel()
             raise
@@ -121,11 +124,13 @@ class Bridge(Blocking):
         shared = self._shared
         if shared.pid != os.getpid():
             raise ForkedError("this client was made before a fork; make a new one in the child process")
-        if self._scope.core.closed:
+        if shared.closed:
             raise ClientClosedError("the client is closed")
         thread = shared.thread
         if thread is None:
             with shared.lock:
+                if shared.closed:
+                    raise ClientClosedError("the client is closed")
                 thread = shared.thread
                 if thread is None:
                     thread = shared.thread = PortalThread()
@@ -142,22 +147,35 @@ class Bridge(Blocking):
         shared = self._shared
         if shared.pid != os.getpid():
             return
-        with shared.lock:
-            thread, shared.thread = shared.thread, None
-        if thread is None:
-            self._scope.core.close_unused()
-            return
-        if thread.is_current:
+        if shared.thread is not None and shared.thread.is_current:
             raise RuntimeError("a SyncClient cannot be closed from its own event loop")
-        _finish(thread, self._scope.core)
+        with shared.lock:
+            shared.closed = True
+        if shared.thread is None:
+            self._scope.core.close_unused()
+        else:
+            _finish(shared.thread, self._scope.core)
+
+
+_ending: set[asyncio.Task[None]] = set()
 
 
 def _finish(thread: PortalThread, core: Core) -> None:
     """Close the client on its loop, then end the loop; bounded in time, and nothing in a forked child."""
+    if thread.is_current:  # the garbage collector found the client, and happened to run there
+        task = asyncio.get_running_loop().create_task(_finish_within(thread.portal, core))
+        _ending.add(task)
+        task.add_done_callback(_ending.discard)
+        return
     if thread.usable:
         with contextlib.suppress(RuntimeError, TimeoutError):
             thread.portal.start_task_soon(core.aclose).result(5.0)
     thread.stop()
+
+
+async def _finish_within(portal: BlockingPortal, core: Core) -> None:
+    await core.aclose()
+    await portal.stop(cancel_remaining=True)
 
 
 async def _contained(function: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...]) -> T:

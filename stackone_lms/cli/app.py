@@ -19,7 +19,7 @@ from .output import OutputClosedError, finish, forsake
 
 PROGRAM = "stackone-lms"
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 app.command("demo")(demo.command)
 app.command("sandbox")(sandbox.command)
@@ -59,10 +59,13 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    if sys.stdout is None:  # as after `>&-` in a shell
+        problem("stdout is closed, so there is nowhere to write to")
+        return 1
     try:
         code = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
         finish()
-    except OutputClosedError:
+    except (OutputClosedError, SystemExit):  # SystemExit is how typer and rich take a closed pipe
         forsake()
         return 0
     except Exception as error:  # noqa: BLE001 (whatever it is, it ends as one or two lines)

@@ -237,13 +237,12 @@ def _width(name: str, records: list[dict[str, Any]]) -> int:
 
 def _show(columns: list[_Column], records: list[dict[str, Any]], *, titled: bool = True) -> None:
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, show_header=titled, padding=(0, _GAP, 0, 0))
     for name, width, cut in columns:
-        table.add_column(Text(name), width=width, no_wrap=cut, overflow="ellipsis" if cut else "fold")
+        table.add_column(name, width=width, no_wrap=cut, overflow="ellipsis" if cut else "fold")
     for record in records:
-        table.add_row(*(Text(_cell(record.get(column.name))) for column in columns))
+        table.add_row(*(_cell(record.get(column.name)) for column in columns))
     whole = sum(column.width + _GAP for column in columns)
     text = _rendered(table, min(whole, _room()) if on_terminal() else whole)
     write_text("".join(f"{line.rstrip()}\n" for line in text.splitlines()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -16,7 +15,7 @@ from yarl import URL
 
 from .base import ExchangeError, Reply, Request, Transport, Watch
 from .foreign import translate
-from .wire import KEEP_ALIVE, READ_BUFFER, read_now, read_on, readable
+from .wire import KEEP_ALIVE, READ_BUFFER, Connector, read_now, read_on, readable
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 
@@ -46,21 +45,17 @@ class _Response(aiohttp.ClientResponse):
         pass
 
 
-class _Connector(aiohttp.TCPConnector):
+class _Connector(Connector):
     """A pool that hands out only connections on which nothing has happened since they came back to it.
 
     What the server sent meanwhile is an answer to something else, or a hang-up: found here, it costs no request.
-
-    In a forked child it is dead, and leaves its connections alone: to close one there would take it out of the epoll
-    that the child shares with the parent, which then would wait for its answers in vain.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._pid = os.getpid()
-        self._known: WeakKeyDictionary[Any, Callable[[], bool]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[Any, Callable[[], Any]] = WeakKeyDictionary()
 
-    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 (aiohttp's signature)
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol: Any = connection.protocol
@@ -71,18 +66,6 @@ class _Connector(aiohttp.TCPConnector):
             if not protocol.should_close and not has_more():
                 return connection
             connection.close()
-
-    @property
-    def closed(self) -> bool:
-        return self._pid != os.getpid() or super().closed
-
-    def _release(self, *args: Any, **options: Any) -> None:
-        if self._pid == os.getpid():
-            super()._release(*args, **options)
-
-    def __del__(self, *args: Any) -> None:
-        if self._pid == os.getpid():
-            super().__del__(*args)
 
 
 async def _no_hidden_retry(

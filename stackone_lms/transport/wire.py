@@ -6,11 +6,14 @@ import asyncio
 import select
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import aiohttp
 from aiohttp import hdrs
 
 from ..errors import ProtocolError, ResponseTooLargeError
+from ..forking import process
 from .base import ExchangeError, Watch
 
 MAX_ERROR_BODY = 64 * 1024
@@ -23,14 +26,39 @@ KEEP_ALIVE = 10.0
 _DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 
 
-def readable(wire: asyncio.BaseTransport) -> Callable[[], bool]:
+class Connector(aiohttp.TCPConnector):
+    """A connector that is dead in a forked child, and leaves its connections alone there.
+
+    To close one in the child would take it out of the epoll that the child shares with the parent, which then would
+    wait for its answers in vain.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
+        self._process = process()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or belongs to another process."""
+        return self._process != process() or super().closed
+
+    def _release(self, *args: Any, **options: Any) -> None:
+        if self._process == process():
+            super()._release(*args, **options)
+
+    def __del__(self, *args: Any) -> None:
+        if self._process == process():
+            super().__del__(*args)
+
+
+def readable(wire: asyncio.BaseTransport) -> Callable[[], Any]:
     """Return a function that tells whether something stands in a socket that the event loop has not read yet."""
     sock = wire.get_extra_info("socket")
     if sys.platform == "win32":
-        return lambda: bool(select.select([sock], [], [], 0)[0])
+        return lambda: select.select([sock], [], [], 0)[0]
     poll = select.poll()
     poll.register(sock, select.POLLIN)
-    return lambda: bool(poll.poll(0))
+    return partial(poll.poll, 0)
 
 
 def read_now(status: int, headers: Mapping[str, str], content: aiohttp.StreamReader, most: int) -> bytes | None:

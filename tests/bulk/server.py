@@ -62,6 +62,7 @@ class Server(Transport):
         id = unquote(request.path.rsplit("/", 1)[1])
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
+        watch.progress()
         try:
             reply = await self._answer(account, id, request.query)
         except asyncio.CancelledError:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,3 +232,29 @@ def test_the_answer_of_get_is_the_result() -> None:
         (outcome,) = of.completions.get_many(["a"])
         assert outcome.unwrap() == of.completions.get("a")
         assert outcome.unwrap().data.remote_id == "r"
+
+
+ENDINGS = """
+import os, signal, sys, threading
+from tests.bulk.server import Server, blocking, ids
+
+server = Server(latency=lambda _, one: 0.0 if one == "id-0" else 30.0)
+of = blocking(server)
+iterator = of.completions.get_many(ids(1000))
+next(iterator)
+if sys.argv[1] == "interrupt":
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        next(iterator)
+    except KeyboardInterrupt:
+        print("interrupted", server.in_flight, next(iterator, "over"), of.completions.get("id-0").data.id)
+"""
+
+
+@pytest.mark.parametrize(("how", "says"), [("interrupt", "interrupted 0 over id-0\n"), ("exit", "")])
+def test_interrupts_and_exits_end_it_at_once(how: str, says: str) -> None:
+    """Ctrl-C while waiting cancels the requests and leaves the client usable; a program that just ends, ends."""
+    command = [sys.executable, "-W", "error", "-c", ENDINGS, how]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, check=False, cwd=root, capture_output=True, text=True, timeout=20)
+    assert (done.stdout, done.stderr, done.returncode) == (says, "", 0)

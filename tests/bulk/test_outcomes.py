@@ -132,6 +132,19 @@ async def test_far_duplicates_are_fetched_again() -> None:
     assert server.fetched["same"] == 2
 
 
+async def test_large_answers_are_remembered_for_less_long() -> None:
+    """What is remembered is bounded in bytes, too: about 8 MiB of answers."""
+
+    class Large(Server):
+        def record(self, id: str) -> Reply:
+            return Reply(200, {}, b'{"data":{"id":"%s"}}%s' % (id.encode(), b" " * 65536))
+
+    server = Large()
+    async with client(server) as of:
+        await collect(of, ["far", *ids(400), "near", *ids(20), "near", "far"], concurrency=1)
+    assert (server.fetched["far"], server.fetched["near"]) == (2, 1)
+
+
 async def test_a_duplicate_of_an_id_that_waits_for_its_second_try_is_answered_too() -> None:
     """Copies of an id that failed for now share its second try."""
     server = Server(lambda one, n: refuse(500) if one == "weak" and n == 1 else None)

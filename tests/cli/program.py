@@ -59,7 +59,7 @@ def program(*arguments: str, env: Environment, command: Sequence[str] = MODULE) 
 def start(*arguments: str, env: Environment) -> subprocess.Popen[str]:
     """Start the program, so that Ctrl-C reaches it even where this process ignores it."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", _HEEDING_CTRL_C, *arguments],
+        [sys.executable, "-c", _HEEDING_CTRL_C, *arguments],
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -101,11 +101,26 @@ def test_a_closed_pipe_ends_it_quietly(env: Environment, form: str) -> None:
     assert "Broken" not in ended.err
 
 
-def test_stdout_that_is_closed_before_the_end_is_fine_for_little_output(env: Environment) -> None:
-    shell = '"$@" operations | true; echo "${PIPESTATUS[0]}"'
-    ended = program(env=env, command=["bash", "-c", shell, "bash", *MODULE])
-    assert ended.out == "0\n"
-    assert ended.err == ""
+@pytest.mark.parametrize("arguments", ["--help", "--version", "operations", "list --help"])
+def test_a_reader_that_never_reads_is_fine(arguments: str) -> None:
+    shell = f'{{ sleep 0.1; "$@" {arguments}; echo "$?" >&2; }} | true'
+    ended = program(env=environment(), command=["bash", "-c", shell, "bash", *MODULE])
+    assert ended.err == "0\n"
+
+
+def test_a_closed_stdout_is_a_failure_in_one_line() -> None:
+    ended = program(env=environment(), command=["bash", "-c", '"$@" operations >&-', "bash", *MODULE])
+    assert ended == (1, "", "error: stdout is closed, so there is nowhere to write to\n")
+
+
+def test_ctrl_c_while_it_starts_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackone_lms.cli import app, main
+
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "run", interrupted)
+    assert main() == 130
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")

@@ -9,6 +9,7 @@ import pickle
 import ssl
 import time
 import traceback
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ SECRETS = (
     base64.b64encode(KEY.encode()).decode().rstrip("="),
 )
 """What no error, log or representation may show, in any of its spellings."""
+
+TESTS = Path(__file__).parents[1]
 
 ATTEMPTS = 3
 PATIENT = Timeout(connect=10, read=10, attempt=20, total=60)
@@ -101,11 +104,14 @@ def assert_idle(client: AsyncClient) -> None:
     assert (admission.in_flight, admission.waiting) == (0, 0)
 
 
-def _shown(error: BaseException) -> str:
-    """Return all that a log, a debugger or an error tracker could show of an exception."""
-    parts = [str(error), repr(error), repr(error.args), repr(vars(error))]
-    parts += traceback.TracebackException.from_exception(error, capture_locals=True).format()
-    return "\n".join(parts)
+def shown_by(error: BaseException) -> str:
+    """Return all that a log, a debugger or an error tracker could show of an exception.
+
+    That includes the local variables of every function that it came through, but for those of the tests.
+    """
+    frames = traceback.TracebackException.from_exception(error, capture_locals=True).stack
+    there = [frame for frame in frames if not Path(frame.filename).is_relative_to(TESTS)]
+    return "\n".join([str(error), repr(error), repr(error.args), repr(vars(error)), *(repr(f.locals) for f in there)])
 
 
 def assert_presentable(error: BaseException) -> None:
@@ -117,8 +123,11 @@ def assert_presentable(error: BaseException) -> None:
     assert str(error).isprintable(), repr(str(error))
     assert len(str(error)) < 1000
     behind: BaseException | None = error
+    hidden = False
     while behind is not None:
-        assert isinstance(behind, StackOneError), repr(behind)
-        shown = _shown(behind)
+        shown = shown_by(behind)
         assert [secret for secret in SECRETS if secret in shown] == []
+        # Of what `from None` hides, the class is nobody's business; it must be as free of secrets.
+        assert isinstance(behind, StackOneError) or hidden, repr(behind)
+        hidden = behind.__suppress_context__
         behind = behind.__cause__ or behind.__context__

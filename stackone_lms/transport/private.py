@@ -1,0 +1,222 @@
+"""What the lean transport takes of aiohttp beside its documented names, all in one place, and whether it is there."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import BaseConnector, Connection
+from aiohttp.helpers import TimerNoop
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from .wire import KEEP_ALIVE, READ_BUFFER, Connector, readable
+
+__all__ = [
+    "BEGIN",
+    "END",
+    "ClientRequest",
+    "HttpProcessingError",
+    "Protocol",
+    "check",
+    "connect",
+    "describe",
+    "prepare",
+]
+
+BEGIN, END = (3, 14, 4), (3, 15)
+"""The aiohttp versions that this was written and tested for: from the first, before the second."""
+
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+_TRUSTED = 0.001  # seconds; a connection given back so recently is not asked whether something came in since
+_timer = TimerNoop()
+_receive = ResponseHandler.data_received
+
+
+class Protocol(ResponseHandler, asyncio.BufferedProtocol):
+    """A connection: aiohttp's protocol and parser, reading into one buffer and tolerating nothing that comes unasked.
+
+    asyncio reads every time into new bytes of 256 KiB, which the C library borrows from the system and gives back:
+    that is a third of what a request costs. What is in the buffer is used up before the next read, so all
+    connections of a loop can share it.
+
+    Attributes:
+        since: When it was last given back, on the clock of `time.monotonic`.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, buffer: memoryview) -> None:
+        super().__init__(loop)
+        self._shared = buffer
+        self._idle = False
+        self.since = 0.0
+        self._has_more: Callable[[], Any]
+        self._forget: Callable[[], None] | None = None
+
+    def begin(self, forget: Callable[[], None]) -> None:
+        """Begin to take what comes for answers. One parser reads all answers of a connection.
+
+        Args:
+            forget: Tells the connector that this connection is closed.
+        """
+        self._forget = forget
+        self._has_more = readable(cast("asyncio.Transport", self.transport))
+        self.set_response_params(timer=_timer, read_until_eof=True, read_bufsize=READ_BUFFER)
+
+    async def answer(self) -> tuple[int, CIMultiDictProxy[str], aiohttp.StreamReader]:
+        """Wait for an answer, and return its status, headers and body; interim answers are passed over.
+
+        Raises:
+            aiohttp.ClientError: There is none.
+            aiohttp.EofStream: There is none.
+            HttpProcessingError: It is not HTTP.
+        """
+        while True:
+            message, content = await self.read()
+            status = message.code
+            if status == 101 or not 100 <= status < 200:
+                return status, message.headers, content
+
+    def rest(self) -> bool:
+        """Let nothing come any more, since no request is under way; False if it has to be closed instead.
+
+        What comes now ends the connection: an answer that is late, or one that nobody asked for.
+        """
+        wire = self.transport
+        # The answer may be here before the whole request is away: what is left of it would precede the next one.
+        if self.should_close or wire is None or wire.get_write_buffer_size():
+            return False
+        self._idle = True
+        self.since = time.monotonic()
+        return True
+
+    def resume(self) -> bool:
+        """Let answers come again; False if something has happened meanwhile, or it rested too long."""
+        rested = time.monotonic() - self.since
+        if not self.is_connected() or rested >= KEEP_ALIVE or (rested > _TRUSTED and self._has_more()):
+            return False
+        self._idle = False
+        return True
+
+    def hang_up(self) -> None:
+        """Close, at once."""
+        self.abort()
+        if self._forget is not None:
+            self._forget()
+            self._forget = None
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to read into."""
+        return self._shared
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        if self._idle:
+            self.abort()
+        else:
+            _receive(self, bytes(self._shared[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        """Take what an event loop read into a buffer of its own, or what the parser had put aside."""
+        if self._idle:
+            self.abort()
+        else:
+            _receive(self, data)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on reading. Bodies say so at every step, nearly always without having paused it."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+
+def prepare(connector: Connector) -> None:
+    """Let `connector` make connections of the class above."""
+    factory: Any = partial(Protocol, asyncio.get_running_loop(), memoryview(bytearray(READ_BUFFER)))
+    connector._factory = factory  # pyright: ignore[reportPrivateUsage]
+
+
+def describe(origin: str, ssl: Any, proxy: str | None) -> ClientRequest:
+    """Return what a connector wants to know of a request, the same for all requests to one server."""
+    loop = asyncio.get_running_loop()
+    return ClientRequest("GET", URL(origin), loop=loop, ssl=ssl, proxy=None if proxy is None else URL(proxy))
+
+
+async def connect(connector: Connector, request: ClientRequest) -> Protocol | None:
+    """Return a new connection, to be ended by its `hang_up`; None if the server spoke first, or hung up.
+
+    Raises:
+        aiohttp.ClientError: There is none to be had.
+    """
+    connection = await connector.connect(request, [], _NO_TIMEOUT)
+    protocol: Any = connection.protocol
+    forget = partial(connector._release, connection._key, protocol, should_close=True)  # pyright: ignore[reportPrivateUsage]
+    # A Connection would be closed by the garbage collector, with a warning, also in a forked child.
+    connection._protocol = None  # pyright: ignore[reportPrivateUsage]
+    if protocol.should_close or not protocol.is_connected():
+        protocol.abort()
+        forget()
+        return None
+    protocol.begin(forget)
+    return cast("Protocol", protocol)
+
+
+def check() -> str | None:
+    """Return why the lean transport cannot be used with this aiohttp, None if it can."""
+    version = tuple(int(n) for n in re.findall(r"[0-9]+", aiohttp.__version__)[:3])
+    if not BEGIN <= version < END:
+        low, high = (".".join(map(str, v)) for v in (BEGIN, END))
+        return f"aiohttp {aiohttp.__version__} is not from {low} to {high} (exclusive)"
+    try:
+        missing = _missing()
+    except Exception as error:  # noqa: BLE001 (whatever an aiohttp of another make does)
+        missing = f"a parser that works ({type(error).__name__})"
+    return f"aiohttp {aiohttp.__version__} lacks {missing}" if missing else None
+
+
+def _missing() -> str | None:
+    signatures: list[tuple[Any, set[str]]] = [
+        (BaseConnector.connect, {"req", "traces", "timeout"}),
+        (BaseConnector._release, {"key", "protocol", "should_close"}),  # pyright: ignore[reportPrivateUsage]
+        (ClientRequest, {"method", "url", "loop", "ssl", "proxy"}),
+        (ResponseHandler, {"loop"}),
+        (ResponseHandler.set_response_params, {"timer", "read_until_eof", "read_bufsize"}),
+        (ResponseHandler.resume_reading, {"resume_parser"}),
+    ]
+    for function, names in signatures:
+        lacking = names - inspect.signature(function).parameters.keys()
+        if lacking:
+            return f"{min(lacking)}= of {function.__qualname__}"
+    uses: list[tuple[Any, str]] = [
+        (aiohttp.TCPConnector._create_direct_connection, "_factory"),  # pyright: ignore[reportPrivateUsage]
+        (aiohttp.TCPConnector._start_tls_connection, "_factory"),  # pyright: ignore[reportPrivateUsage]
+        (Connection.__init__, "_key"),
+        (Connection.__del__, "_protocol"),
+        (ResponseHandler.pause_reading, "pause_reading"),
+        (aiohttp.StreamReader.feed_eof, "resume_reading"),
+    ]
+    for function, name in uses:
+        if name not in function.__code__.co_names:
+            return f"{name} in {function.__qualname__}"
+    return None if _reads_two_answers() else "a parser that reads two answers"
+
+
+def _reads_two_answers() -> bool:
+    heard: list[tuple[int, str | None, bytes, bool]] = []
+    protocol = Protocol(cast("asyncio.AbstractEventLoop", object()), memoryview(bytearray(64)))
+    protocol.set_response_params(timer=_timer, read_until_eof=True, read_bufsize=READ_BUFFER)
+    for text in (b"one", b"two"):
+        protocol.data_received(b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 3\r\n\r\n" + text)
+        try:
+            protocol.answer().send(None)
+        except StopIteration as done:
+            status, headers, content = done.value
+            heard.append((status, headers.get("x-a"), content.read_nowait(), protocol.should_close))
+    return heard == [(200, "b", b"one", False), (200, "b", b"two", False)]

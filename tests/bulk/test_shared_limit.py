@@ -1,0 +1,253 @@
+"""One rate limit for several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pyrate_limiter import InMemoryBucket
+
+from stackone_lms import AsyncClient
+from stackone_lms.errors import ConfigurationError
+from stackone_lms.limiter import Quota
+from stackone_lms.shared_limit import SharedLimit
+
+from .server import Server, blocking, client, ids, refuse
+
+WORKER = """
+import asyncio, sys, time
+from pathlib import Path
+from stackone_lms.shared_limit import SharedLimit
+from tests.bulk.server import Server, client, ids
+
+file, requests, per, count = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+times = []
+
+class Clock(Server):
+    async def exchange(self, request, watch):
+        times.append(time.time())
+        return await super().exchange(request, watch)
+
+async def main():
+    async with client(Clock(), rate_limit=SharedLimit.sqlite(file, requests=requests, per=per)) as of:
+        sys.stdin.readline()
+        assert len([o async for o in of.completions.get_many(ids(count)) if o.ok]) == count
+
+print("ready", flush=True)
+asyncio.run(main())
+print(*times)
+"""
+
+
+def most_in_any(times: list[float], seconds: float) -> int:
+    times = sorted(times)
+    first = most = 0
+    for last, moment in enumerate(times):
+        while times[first] <= moment - seconds:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def test_two_processes_keep_one_limit_in_a_file(tmp_path: Path) -> None:
+    """Together they send no more than the limit allows in any window, and together nearly as much."""
+    requests, per, count = 40, 0.8, 80
+    command = [sys.executable, "-c", WORKER, str(tmp_path / "limit.sqlite"), str(requests), str(per), str(count)]
+    root = Path(__file__).parents[2]
+    workers = [
+        subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    try:
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+        begun = time.monotonic()
+        answers = _finish(workers)
+        seconds = time.monotonic() - begun
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    assert [worker.returncode for worker in workers] == [0, 0]
+    times = [float(word) for answer in answers for word in answer.split()]
+    assert len(times) == 2 * count
+    # A request is counted when it is let go, and seen here a moment later.
+    assert most_in_any(times, per - 0.05) <= requests
+    assert seconds < 2 * count / requests * per * 1.5
+    assert seconds > (2 * count / requests - 1) * per * 0.9
+
+
+def _finish(workers: list[subprocess.Popen[str]]) -> list[str]:
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    return [worker.communicate(timeout=30)[0] for worker in workers]
+
+
+def test_the_log_outlives_the_process(tmp_path: Path) -> None:
+    """A new client of the same file waits for what the last one has used."""
+    file = tmp_path / "limit.sqlite"
+    with blocking(Server(), rate_limit=SharedLimit.sqlite(file, requests=5, per=0.6)) as of:
+        assert len(list(of.completions.get_many(ids(5)))) == 5
+    begun = time.monotonic()
+    with blocking(Server(), rate_limit=SharedLimit.sqlite(file, requests=5, per=0.6)) as of:
+        of.completions.get("a")
+    assert time.monotonic() - begun > 0.3
+
+
+async def test_two_clients_in_one_process_share_it(tmp_path: Path) -> None:
+    """One SharedLimit may serve several clients of a process."""
+    limit = SharedLimit.sqlite(tmp_path / "limit.sqlite", requests=10, per=0.5)
+    times: list[float] = []
+
+    class Clock(Server):
+        async def exchange(self, request: Any, watch: Any) -> Any:
+            times.append(time.monotonic())
+            return await super().exchange(request, watch)
+
+    async def fetch() -> None:
+        async with client(Clock(), rate_limit=limit) as of:
+            async for outcome in of.completions.get_many(ids(15)):
+                assert outcome.ok
+
+    await asyncio.gather(fetch(), fetch())
+    assert len(times) == 30
+    assert most_in_any(times, 0.45) <= 10
+    assert isinstance(limit, Quota)
+
+
+async def test_pauses_and_stats_work_as_with_a_limit_of_ones_own(tmp_path: Path) -> None:
+    """A Retry-After is obeyed, and stats show the limit of all processes."""
+    server = Server(lambda one, n: refuse(429, headers={"Retry-After": "0.2"}) if (one, n) == ("a", 1) else None)
+    limit = SharedLimit.sqlite(tmp_path / "limit.sqlite", requests=100, per=10.0)
+    async with client(server, rate_limit=limit) as of:
+        begun = time.monotonic()
+        task = asyncio.create_task(_get(of, "a"))
+        while of.stats().paused_for == 0:
+            await asyncio.sleep(0.001)
+        await of.with_options(account_id="another-account").completions.get("b")
+        assert time.monotonic() - begun >= 0.2
+        await task
+        stats = of.stats()
+    assert (stats.limit, stats.per, stats.rate, stats.tokens) == (100, 10.0, 10.0, None)
+
+
+async def test_a_cancelled_call_leaves_the_others_their_turn(tmp_path: Path) -> None:
+    """Cancelling calls that wait for the shared limit blocks nobody."""
+    limit = SharedLimit.sqlite(tmp_path / "limit.sqlite", requests=3, per=0.3)
+    async with client(Server(), rate_limit=limit) as of:
+
+        async def get(id: str) -> None:
+            await of.completions.get(id)
+
+        tasks = [asyncio.create_task(get(id)) for id in ids(8)]
+        await asyncio.sleep(0.05)
+        for task in tasks[4:]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert results[:4] == [None] * 4
+        assert all(isinstance(result, asyncio.CancelledError) for result in results[4:])
+        assert of.stats().waiting == 0
+
+
+async def _get(of: AsyncClient, id: str) -> None:
+    await of.completions.get(id)
+
+
+async def test_requests_are_stamped_under_the_lock() -> None:
+    """The time of a request is read while no other process can be let go, or the log would not be in order."""
+    held = 0
+    stamps: list[int] = []
+
+    class Watched(InMemoryBucket):
+        def now(self) -> Any:
+            stamps.append(held)
+            return cast("Any", super()).now()
+
+        @contextmanager
+        def limiter_lock(self) -> Generator[None]:
+            nonlocal held
+            held += 1
+            try:
+                yield
+            finally:
+                held -= 1
+
+    async with client(Server(), rate_limit=SharedLimit(Watched, requests=100, per=10.0)) as of:
+        await asyncio.gather(*(of.completions.get(id) for id in ids(5)))
+    assert stamps == [1] * 5
+
+
+class FakeRedis:
+    """As much of Redis as the bucket's script needs: it counts members of a sorted set, and adds some."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, dict[str, int]] = {}
+        self.removed = 0
+
+    def script_load(self, script: str) -> str:
+        return f"hash of {len(script)} characters"
+
+    def evalsha(self, _hash: str, _keys: int, key: str, *args: Any) -> list[int]:
+        now, weight, name, _rates, start, limit, rank = args
+        members = self.members.setdefault(key, {})
+        if limit - sum(start <= score <= now for score in members.values()) < weight:
+            return [0, sorted(members.values(), reverse=True)[rank]]
+        for n in range(weight):
+            members[f"{name}{n + 1}"] = now
+        return [-1, -1]
+
+    def zremrangebyscore(self, key: str, low: int, high: int) -> int:
+        old = [member for member, score in self.members[key].items() if low <= score <= high]
+        for member in old:
+            del self.members[key][member]
+        self.removed += len(old)
+        return len(old)
+
+
+async def test_redis_keeps_the_limit_too() -> None:
+    """The bucket in Redis lets as many pass, and forgets what is old."""
+    redis = FakeRedis()
+    async with client(Server(), rate_limit=SharedLimit.redis(redis, key="my-key", requests=100, per=0.1)) as of:
+        begun = time.monotonic()
+        assert len([o async for o in of.completions.get_many(ids(400))]) == 400
+        assert time.monotonic() - begun >= 0.29
+    assert redis.members.keys() == {"my-key"}
+    assert redis.removed > 0
+    assert redis.removed + len(redis.members["my-key"]) == 400
+
+
+@pytest.mark.parametrize("options", [{"requests": 0}, {"requests": 1.5}, {"per": 0}, {"per": float("inf")}])
+def test_its_numbers_are_checked(tmp_path: Path, options: dict[str, Any]) -> None:
+    """As those of RateLimit are."""
+    with pytest.raises(ConfigurationError, match="RateLimit"):
+        SharedLimit.sqlite(tmp_path / "limit.sqlite", **options)
+
+
+@pytest.mark.parametrize("missing", ["pyrate_limiter", "filelock"])
+def test_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Without the extra, a sentence that names it."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ConfigurationError, match=r"stackone-lms\[shared-limit\]"):
+        SharedLimit.sqlite(tmp_path / "limit.sqlite")
+
+
+def test_it_is_imported_only_when_used() -> None:
+    """The client does not import pyrate-limiter, nor does the module itself."""
+    code = "import sys, stackone_lms.client, stackone_lms.shared_limit; print('pyrate_limiter' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False\n"
+
+
+def test_other_things_are_no_limit() -> None:
+    """rate_limit takes a RateLimit, a shared one, or None."""
+    with pytest.raises(ConfigurationError, match="rate_limit"):
+        blocking(Server(), rate_limit=5)

@@ -1,0 +1,349 @@
+"""Lists: every item once, whatever the server sends for pages."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+
+from stackone_lms import RetryPolicy
+from stackone_lms.errors import (
+    APITimeoutError,
+    InternalServerError,
+    InvalidArgumentError,
+    NotFoundError,
+    PaginationError,
+)
+from stackone_lms.pager import MOST_EMPTY
+from stackone_lms.transport import Reply
+from tests.fake.fakes import FakeTransport, client_of, error, hang, lost, now, page, reply, serving, slowly, virtual
+
+ONE_ATTEMPT = RetryPolicy(attempts=1)
+
+
+PAGES: dict[str | None, Reply] = {None: page(["1", "2"], "A"), "A": page(["3", "4"], "B"), "B": page(["5"])}
+
+
+def three_pages() -> FakeTransport:
+    return FakeTransport(serving(PAGES))
+
+
+def asked(transport: FakeTransport) -> list[str | None]:
+    """Return the cursor of each request."""
+    return [dict(parse_qsl(sent.query)).get("next") for sent in transport.sent]
+
+
+async def ids_of(pager: Any) -> list[str]:
+    return [item.id async for item in pager]
+
+
+@virtual
+async def test_items_of_all_pages_come_in_order() -> None:
+    transport = three_pages()
+    pager = client_of(transport).completions.list()
+    assert await ids_of(pager) == ["1", "2", "3", "4", "5"]
+    assert asked(transport) == [None, "A", "B"]
+    assert pager.cursor is None
+    assert {sent.path for sent in transport.sent} == {"/unified/lms/completions"}
+
+
+@virtual
+async def test_pages_come_whole() -> None:
+    transport = FakeTransport(page(["1"], "A", total=9, raw=[{"method": "GET", "url": "u"}]), page(["2"]))
+    pager = client_of(transport).courses.list(raw=True)
+    pages = [found async for found in pager.pages()]
+    assert [[item.id for item in found.data] for found in pages] == [["1"], ["2"]]
+    assert (pages[0].next, pages[0].total, pages[1].next, pages[1].raw) == ("A", 9, None, None)
+    assert pages[0].raw is not None
+    assert (pages[0].raw[0].url, pages[0].status, pages[0].attempts) == ("u", 200, 1)
+
+
+@virtual
+async def test_the_first_page_is_one_request() -> None:
+    for prefetch in (0, 1):
+        transport = three_pages()
+        pager = client_of(transport).completions.list(prefetch=prefetch)
+        first = await pager.first_page()
+        await asyncio.sleep(10)
+        assert ([item.id for item in first.data], pager.cursor, asked(transport)) == (["1", "2"], "A", [None])
+    empty = await client_of(three_pages()).completions.list(max_items=0).first_page()
+    assert empty.data == []
+
+
+@virtual
+async def test_collect_returns_a_list() -> None:
+    pager = client_of(three_pages()).completions.list()
+    assert [item.id for item in await pager.collect()] == ["1", "2", "3", "4", "5"]
+    assert pager.cursor is None
+
+
+@pytest.mark.parametrize(("most", "requests"), [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (6, 3)])
+@pytest.mark.parametrize("prefetch", [0, 1])
+@virtual
+async def test_max_items_stops_the_walk_and_asks_for_no_page_too_many(prefetch: int, most: int, requests: int) -> None:
+    expected = ["1", "2", "3", "4", "5"][:most]
+    transport = three_pages()
+    assert await ids_of(client_of(transport).completions.list(max_items=most, prefetch=prefetch)) == expected
+    collecting, both = three_pages(), three_pages()
+    pager = client_of(collecting).completions.list(prefetch=prefetch)
+    assert [item.id for item in await pager.collect(most)] == expected
+    pager = client_of(both).completions.list(max_items=most, prefetch=prefetch)
+    assert [item.id for item in await pager.collect(100)] == expected
+    assert [item.id for item in await pager.collect(1)] == expected[:1]
+    await asyncio.sleep(10)
+    assert len(transport.sent) == len(collecting.sent) == requests
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, "3", True])
+@virtual
+async def test_collect_refuses_a_number_that_is_none(wrong: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="max_items"):
+        await client_of(three_pages()).completions.list().collect(wrong)
+
+
+@pytest.mark.parametrize("way", ["items", "pages", "collect"])
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+@virtual
+async def test_resuming_at_the_cursor_misses_nothing(most: int, way: str) -> None:
+    """Although `max_items` may have ended the walk in the middle of a page."""
+    client = client_of(three_pages())
+    pager = client.completions.list() if way == "collect" else client.completions.list(max_items=most)
+    fetched: list[str | None] = []
+    if way == "items":
+        fetched += await ids_of(pager)
+    elif way == "pages":
+        fetched += [item.id async for found in pager.pages() for item in found.data]
+    else:
+        fetched += [item.id for item in await pager.collect(most)]
+    assert len(fetched) == most
+    rest = await ids_of(client.completions.list(next=pager.cursor or ""))
+    assert {*fetched, *rest} == {"1", "2", "3", "4", "5"}
+
+
+@virtual
+async def test_the_cursor_of_items_is_that_of_their_page_until_the_last_was_delivered() -> None:
+    pager = client_of(three_pages()).completions.list()
+    assert pager.cursor is None
+    seen = [(item.id, pager.cursor) async for item in pager]
+    assert seen == [("1", None), ("2", None), ("3", "A"), ("4", "A"), ("5", "B")]
+
+
+@virtual
+async def test_the_cursor_of_pages_is_that_of_the_following_one() -> None:
+    pager = client_of(three_pages()).completions.list(next="A")
+    assert pager.cursor == "A"
+    assert [pager.cursor async for _ in pager.pages()] == ["B", None]
+
+
+@virtual
+async def test_after_a_failure_the_cursor_is_that_of_the_page_that_failed() -> None:
+    transport = FakeTransport(page(["1"], "A"), page(["2"], "B"), error(500))
+    pager = client_of(transport, retry=ONE_ATTEMPT).completions.list()
+    seen: list[str | None] = []
+    with pytest.raises(InternalServerError):
+        async for item in pager:
+            seen.append(item.id)
+    assert (seen, pager.cursor) == (["1", "2"], "B")
+
+
+@virtual
+async def test_a_page_that_fails_twice_is_fetched_again_and_no_item_is_lost_or_doubled() -> None:
+    transport = FakeTransport(page(["1"], "A"), lost(), error(503), page(["2"], "B"), page(["3"]))
+    assert await ids_of(client_of(transport).completions.list()) == ["1", "2", "3"]
+    assert asked(transport) == [None, "A", "A", "A", "B"]
+
+
+@virtual
+async def test_iterating_again_begins_again() -> None:
+    transport = three_pages()
+    pager = client_of(transport).completions.list()
+    assert await ids_of(pager) == await ids_of(pager)
+    assert asked(transport) == [None, "A", "B"] * 2
+
+
+@virtual
+async def test_empty_pages_in_between_are_nothing_special() -> None:
+    transport = FakeTransport(page([], "A"), page(["1"], "B"), page([], "C"), page([], "D"), page(["2"]))
+    assert await ids_of(client_of(transport).completions.list()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("end", [None, "", " ", "missing"])
+@virtual
+async def test_a_list_ends_where_there_is_no_cursor(end: str | None) -> None:
+    last = reply(200, {"data": [{"id": "2"}]}) if end == "missing" else page(["2"], end)
+    transport = FakeTransport(page(["1"], "A"), last)
+    assert await ids_of(client_of(transport).completions.list()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("cursors", [["A", "A"], ["A", "B", "A"], ["A", "B", "C", "B"], ["start"], ["A", "start"]])
+@virtual
+async def test_a_cursor_that_comes_again_ends_the_walk_after_the_items_of_its_page(cursors: list[str]) -> None:
+    transport = FakeTransport(*(page([str(n)], cursor) for n, cursor in enumerate(cursors)))
+    pager = client_of(transport).completions.list(next="start")
+    seen: list[str | None] = []
+    with pytest.raises(PaginationError, match="repeated a cursor") as caught:
+        async for item in pager:
+            seen.append(item.id)
+    assert len(transport.sent) == len(cursors)
+    assert seen == [str(n) for n in range(len(cursors))]
+    assert caught.value.cursor == ["start", *cursors][len(cursors) - 1]
+    assert not caught.value.retryable
+
+
+@virtual
+async def test_a_hundred_empty_pages_in_a_row_are_given_up() -> None:
+    transport = FakeTransport(*(page([], f"c{n}") for n in range(200)))
+    with pytest.raises(PaginationError, match="100 empty pages in a row") as caught:
+        await client_of(transport).completions.list().collect()
+    assert (len(transport.sent), caught.value.cursor) == (MOST_EMPTY, "c98")
+
+
+@virtual
+async def test_empty_pages_are_only_counted_in_a_row_and_bad_items_are_not_nothing() -> None:
+    bad = reply(200, {"data": [{"id": {}}], "next": "x"})
+    pages = [page(["1"], f"c{n}") if n % 90 == 0 else page([], f"c{n}") for n in range(300)]
+    assert len(await client_of(FakeTransport(*pages, page([]))).completions.list().collect()) == 4
+    pages = [page([], f"c{n}") for n in range(90)]
+    transport = FakeTransport(*pages, bad, *(page([], f"d{n}") for n in range(90)), page(["1"]))
+    pager = client_of(transport).completions.list()
+    assert [item.id for item in await pager.collect()] == ["1"]
+    assert len(pager.errors) == 1
+
+
+@virtual
+async def test_a_bad_item_is_recorded_and_the_walk_goes_on() -> None:
+    first = reply(200, b'{"data":[{"id":"1"},{"id":[]},{"id":"2"}],"next":"A"}')
+    transport = FakeTransport(first, page(["3"], "B"), reply(200, b'{"data":[{"completed_at":"soon"}]}'))
+    pager = client_of(transport).completions.list()
+    assert await ids_of(pager) == ["1", "2", "3"]
+    assert [(bad.path, bad.body) for bad in pager.errors] == [
+        ("$.data[1].id", b'{"id":[]}'),
+        ("$.data[0].completed_at", b'{"completed_at":"soon"}'),
+    ]
+
+
+@virtual
+async def test_every_page_is_asked_for_with_the_same_keywords() -> None:
+    transport = three_pages()
+    await (
+        client_of(transport)
+        .users.completions.list(
+            "u/1", page_size=2, raw=True, fields=["id"], proxy={"a": {"b": 1}}, updated_after="2024-01-01", max_items=99
+        )
+        .collect()
+    )
+    assert {sent.path for sent in transport.sent} == {"/unified/lms/users/u%2F1/completions"}
+    first, *others = [sent.query for sent in transport.sent]
+    assert sorted(parse_qsl(first)) == [
+        ("fields", "id"),
+        ("filter[updated_after]", "2024-01-01"),
+        ("page_size", "2"),
+        ("proxy[a][b]", "1"),
+        ("raw", "true"),
+    ]
+    assert others == [f"{first}&next=A", f"{first}&next=B"]
+
+
+@virtual
+async def test_the_keywords_are_those_of_the_call_whatever_becomes_of_them() -> None:
+    transport = FakeTransport(page(["1"], "A"), page(["2"]), page(["1"], "A"), page(["2"]))
+    chosen: dict[str, Any] = {"updated_after": "2024-01-01"}
+    proxy: dict[str, Any] = {"a": ["x"]}
+    pager = client_of(transport).completions.list(
+        filter=chosen, proxy=proxy, fields=(name for name in ["id", "user_id"])
+    )
+    chosen.clear()
+    async for _ in pager:
+        proxy["a"].append("y")
+    await pager.collect()
+    expected = "filter%5Bupdated_after%5D=2024-01-01&proxy%5Ba%5D=x&fields=id%2Cuser_id"
+    assert [sent.query for sent in transport.sent] == [expected, f"{expected}&next=A"] * 2
+
+
+@pytest.mark.parametrize("cursor", ["a+b/c==", "&next=x#?", "é 🦊", "https://evil.example/", "x" * 5000, "%2e"])
+@virtual
+async def test_a_cursor_goes_back_exactly_as_it_came(cursor: str) -> None:
+    transport = FakeTransport(page(["1"], cursor), page(["2"]))
+    await client_of(transport).completions.list().collect()
+    assert asked(transport)[1] == cursor
+    assert {sent.path for sent in transport.sent} == {"/unified/lms/completions"}
+
+
+@virtual
+async def test_without_prefetch_a_page_is_fetched_when_it_is_needed() -> None:
+    transport = three_pages()
+    async with aclosing(client_of(transport).completions.list().pages()) as pages:
+        async for _ in pages:
+            await asyncio.sleep(100)
+            assert len(transport.sent) == 1
+            break
+
+
+@virtual
+async def test_prefetch_fetches_one_page_ahead_and_no_more() -> None:
+    transport = FakeTransport(*(slowly(10, page([str(n)], f"c{n}" if n < 4 else None)) for n in range(5)))
+    start = now()
+    ahead: list[int] = []
+    async for _ in client_of(transport).completions.list(prefetch=1).pages():
+        await asyncio.sleep(10)  # working on the page, while the next one comes
+        ahead.append(len(transport.sent))
+    assert ahead == [2, 3, 4, 5, 5]
+    assert now() - start == 60
+    assert transport.most_under_way == 1
+
+
+@virtual
+async def test_a_page_fetched_ahead_in_vain_is_cancelled() -> None:
+    transport = FakeTransport(page(["1"], "A"), hang)
+    async with aclosing(client_of(transport).completions.list(prefetch=1).pages()) as pages:
+        async for _ in pages:
+            await asyncio.sleep(1)
+            assert transport.under_way == 1
+            break
+    assert transport.under_way == 0
+
+
+@virtual
+async def test_the_error_of_a_page_fetched_ahead_belongs_to_who_asks_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    transport = FakeTransport(page(["1"], "A"), error(404))
+    pager = client_of(transport).completions.list(prefetch=1)
+    with pytest.raises(NotFoundError):
+        await ids_of(pager)
+    assert pager.cursor == "A"
+    transport = FakeTransport(page(["1"], "A"), error(404))
+    walk = client_of(transport).completions.list(prefetch=1).pages()
+    await anext(walk)
+    await asyncio.sleep(1)
+    await walk.aclose()
+    del walk
+    gc.collect()
+    await asyncio.sleep(1)
+    assert len(transport.sent) == 2
+    assert caplog.records == []
+
+
+@virtual
+async def test_cancelling_the_walk_cancels_the_page_fetched_ahead() -> None:
+    transport = FakeTransport(page(["1"], "A"), hang)
+    task = asyncio.create_task(client_of(transport).completions.list(prefetch=1).collect())
+    await asyncio.sleep(5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert transport.under_way == 0
+
+
+@virtual
+async def test_each_page_is_a_call_with_its_own_time_limit() -> None:
+    transport = FakeTransport(slowly(60, page(["1"], "A")), *(slowly(60, page(["2"], f"{n}")) for n in range(8)), hang)
+    pager = client_of(transport, retry=ONE_ATTEMPT).completions.list()
+    start = now()
+    with pytest.raises(APITimeoutError):
+        await ids_of(pager)
+    assert now() - start == 9 * 60 + 65

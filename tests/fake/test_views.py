@@ -1,0 +1,171 @@
+"""`with_options`: cheap views of one client, which differ in their options and share all else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from stackone_lms import AsyncClient, RateLimit, RetryPolicy, Timeout
+from stackone_lms.errors import (
+    APITimeoutError,
+    ClientClosedError,
+    InternalServerError,
+    InvalidArgumentError,
+)
+from tests.fake.fakes import (
+    ACCOUNT,
+    FakeTransport,
+    client_of,
+    core_of,
+    error,
+    hang,
+    now,
+    record,
+    reply,
+    slowly,
+    virtual,
+)
+
+
+@virtual
+async def test_a_view_sends_its_own_account_and_the_client_keeps_its_own() -> None:
+    transport = FakeTransport(record())
+    client = client_of(transport)
+    view = client.with_options(account_id="acct-other")
+    for one in (view, client, view.with_options(heartbeat=True), client.with_options()):
+        await one.completions.get("c1")
+    assert [sent.headers["x-account-id"] for sent in transport.sent] == ["acct-other", ACCOUNT, "acct-other", ACCOUNT]
+    assert [sent.headers.get("Prefer") for sent in transport.sent] == [None, None, "heartbeat", None]
+    assert len({sent.headers["Authorization"] for sent in transport.sent}) == 1
+
+
+@virtual
+async def test_options_add_up_and_can_be_taken_back() -> None:
+    transport = FakeTransport(error(500))
+    view = client_of(transport).with_options(retry=RetryPolicy(attempts=1)).with_options(heartbeat=True)
+    with pytest.raises(InternalServerError):
+        await view.completions.get("c1")
+    assert len(transport.sent) == 1
+    with pytest.raises(InternalServerError):
+        await view.with_options(retry=RetryPolicy(attempts=2), heartbeat=False).completions.get("c1")
+    assert [sent.headers.get("Prefer") for sent in transport.sent] == ["heartbeat", None, None]
+
+
+@virtual
+async def test_a_view_has_its_own_time_limits() -> None:
+    transport, start = FakeTransport(hang), now()
+    client = client_of(transport, retry=RetryPolicy(attempts=1))
+    with pytest.raises(APITimeoutError):
+        await client.with_options(timeout=Timeout(total=2)).completions.get("c1")
+    assert now() - start == 2
+
+
+@virtual
+async def test_a_view_keeps_unknown_fields_if_told_to() -> None:
+    client = client_of(FakeTransport(record(odd_field=[1])))
+    answer = await client.completions.get("c1")
+    assert answer.data.extra == {}
+    answer = await client.with_options(keep_unknown=True).completions.get("c1")
+    assert answer.data.extra == {"odd_field": [1]}
+
+
+@virtual
+async def test_all_views_share_one_session_one_rate_limit_and_one_set_of_slots() -> None:
+    transport, start = FakeTransport(slowly(1, record())), now()
+    client = client_of(transport, rate_limit=RateLimit(2, per=60, burst=2), max_concurrency=1)
+    views = [client.with_options(account_id=f"acct-{n}") for n in range(3)]
+    await asyncio.gather(*(view.completions.get("c1") for view in views))
+    assert transport.opened == transport.most_under_way == 1
+    assert [at - start for at in transport.times] == pytest.approx([0, 1, 60], rel=0.02)
+
+
+@virtual
+async def test_all_views_share_one_retry_budget() -> None:
+    transport = FakeTransport(error(500))
+    client = client_of(transport, retry=RetryPolicy(attempts=3, budget=28))
+    for n in range(10):
+        view = client.with_options(account_id=f"acct-{n}", retry=RetryPolicy(attempts=3, budget=500))
+        with pytest.raises(InternalServerError):
+            await view.completions.get("c1")
+    assert len(transport.sent) == 12
+
+
+@virtual
+async def test_closing_a_view_closes_them_all() -> None:
+    transport = FakeTransport(record())
+    client = client_of(transport)
+    view = client.with_options(heartbeat=True)
+    await client.completions.get("c1")
+    assert not client.closed
+    async with view:
+        pass
+    assert client.closed
+    assert view.closed
+    assert transport.closed == 1
+    for one in (client, view, client.with_options(heartbeat=True)):
+        with pytest.raises(ClientClosedError):
+            await one.completions.get("c1")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"account_id": ""},
+        {"account_id": "a b"},
+        {"account_id": 5},
+        {"timeout": 5},
+        {"timeout": None},
+        {"retry": 5},
+        {"retry": None},
+        {"heartbeat": 1},
+        {"heartbeat": None},
+        {"keep_unknown": "yes"},
+    ],
+    ids=str,
+)
+@virtual
+async def test_a_value_that_cannot_be_is_refused_at_once(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError):
+        client_of(FakeTransport()).with_options(**wrong)
+
+
+@pytest.mark.parametrize("wrong", ["api_key", "base_url", "accountid", "rate_limit", "transport"])
+@virtual
+async def test_an_option_that_is_none_is_a_type_error(wrong: str) -> None:
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{wrong}'; allowed: account_id, timeout"):
+        client_of(FakeTransport()).with_options(**{wrong: "x"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+@virtual
+async def test_a_view_is_of_the_same_kind_and_looks_like_it() -> None:
+    class Mine(AsyncClient):
+        """A subclass with an attribute of its own."""
+
+        tag = "none"
+
+    client = Mine("key", "acct-x", transport=FakeTransport(record()))
+    client.tag = "mine"
+    view = client.with_options(account_id="acct-y")
+    assert (type(view), view.tag, view.base_url) == (Mine, "mine", client.base_url)
+    assert view.completions is not client.completions
+    assert view.users.completions is not client.users.completions
+
+
+@virtual
+async def test_a_view_costs_next_to_nothing() -> None:
+    client = client_of(FakeTransport())
+    started = time.process_time()
+    for n in range(200):
+        client.with_options(account_id=f"acct-{n}")
+    assert time.process_time() - started < 0.5
+    assert len(core_of(client).admission.lanes) == 0
+
+
+@virtual
+async def test_secrets_of_a_view_are_blotted_out_too() -> None:
+    client = client_of(FakeTransport(reply(400, {"message": f"acct-view-7 and {ACCOUNT}"}), error(400, "acct-view-7")))
+    with pytest.raises(Exception, match=r"^400 \*\*\* and"):
+        await client.with_options(account_id="acct-view-7").completions.get("c1")

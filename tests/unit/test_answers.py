@@ -1,0 +1,367 @@
+"""What answers mean, without a client."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stackone_lms import errors as e
+from stackone_lms.answers import Failure, is_same_record, judge
+from stackone_lms.configuration import scrubber
+from stackone_lms.endpoint import Args, Operation
+from stackone_lms.resources import Completions, Contents, UserCompletions
+from stackone_lms.transport import Reply
+from tests.fake.fakes import ACCOUNT, KEY, error, page, record, reply
+
+GET: Operation[Any] = Completions.get.operation
+LIST: Operation[Any] = Completions.list.operation
+CREATE: Operation[Any] = UserCompletions.create.operation
+UPSERT: Operation[Any] = Contents.upsert.operation
+BATCH: Operation[Any] = Contents.batch_upsert.operation
+DELETE: Operation[Any] = UserCompletions.delete.operation
+
+SCRUB = scrubber(KEY, ACCOUNT)
+EPOCH = 1_700_000_000.0
+
+
+def verdict(answer: Reply, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Any:
+    args = Args(ids or ("c1",) * operation.arity, query)
+    return judge(operation, args, answer, False, SCRUB, lambda: EPOCH)
+
+
+def failed(answer: Reply, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Failure:
+    found = verdict(answer, operation, *ids, **query)
+    assert isinstance(found, Failure), found
+    return found
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "most", "throttled"),
+    [
+        (400, e.BadRequestError, 0, False),
+        (401, e.AuthenticationError, 0, False),
+        (403, e.PermissionDeniedError, 0, False),
+        (404, e.NotFoundError, 0, False),
+        (405, e.APIStatusError, 0, False),
+        (408, e.RequestTimeoutError, None, False),
+        (409, e.ConflictError, 0, False),
+        (410, e.APIStatusError, 0, False),
+        (412, e.PreconditionFailedError, 0, False),
+        (415, e.APIStatusError, 0, False),
+        (422, e.UnprocessableEntityError, 0, False),
+        (429, e.RateLimitError, None, True),
+        (499, e.APIStatusError, 0, False),
+        (500, e.InternalServerError, None, False),
+        (501, e.NotSupportedError, 0, False),
+        (502, e.BadGatewayError, None, False),
+        (503, e.InternalServerError, None, True),
+        (504, e.InternalServerError, None, False),
+        (505, e.InternalServerError, 0, False),
+        (599, e.InternalServerError, 0, False),
+    ],
+)
+@pytest.mark.parametrize("content", [None, b"<html>\x07 gateway</html>", {}, [], "no", {"statusCode": 200}, b"\xff"])
+def test_the_status_alone_decides_the_class_and_the_retry(
+    status: int, kind: type[e.APIStatusError], most: int | None, throttled: bool, content: Any
+) -> None:
+    failure = failed(reply(status, content, x_request_id="r1"))
+    assert type(failure.error) is kind
+    assert (failure.most, failure.throttled, failure.sent) == (most, throttled, status != 429)
+    assert (failure.error.status, failure.error.request_id, failure.error.retryable) == (status, "r1", most is None)
+    assert not failure.fresh
+    assert str(failure.error).isprintable()
+    assert failure.error.message
+
+
+def test_an_error_body_is_taken_apart() -> None:
+    provider = {"status": 503, "url": "/api", "raw": {"error": "down"}, "headers": {"x-request-id": "5678"}}
+    failure = failed(
+        error(502, "Bad Gateway", timestamp="2023-05-30T00:00:00.000Z", errorCode="X", provider_errors=[provider])
+    )
+    found = failure.error
+    assert isinstance(found, e.BadGatewayError)
+    assert found.message == "Bad Gateway"
+    assert found.error_code == "X"
+    assert found.timestamp == "2023-05-30T00:00:00.000Z"
+    assert found.provider_errors == [provider]
+    assert found.body["errorCode"] == "X"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"message": None},
+        {"message": ["a", "b"]},
+        {"message": {"a": 1}},
+        {"message": 5},
+        {"message": ""},
+        {"errors": ["a", 5, None]},
+        {"errors": "a"},
+        {"errorCode": 5, "timestamp": 5},
+        {"provider_errors": None},
+        {"provider_errors": {}},
+        {"provider_errors": [None, 5, "x", {"status": 5}]},
+        {"statusCode": "400"},
+        {"data": None},
+    ],
+)
+def test_an_error_body_of_odd_types_is_no_problem(content: dict[str, Any]) -> None:
+    found = failed(reply(400, content)).error
+    assert isinstance(found, e.BadRequestError)
+    assert isinstance(found.message, str)
+    assert found.message
+    assert all(isinstance(problem, dict) for problem in found.provider_errors)
+    assert found.error_code is None
+    assert found.timestamp is None
+    assert pickle.loads(pickle.dumps(found)).body == content
+
+
+def test_a_body_without_a_timestamp_is_read_all_the_same() -> None:
+    found = failed(reply(404, {"statusCode": 404, "message": "Not Found"})).error
+    assert isinstance(found, e.NotFoundError)
+    assert (found.message, found.timestamp) == ("Not Found", None)
+
+
+@pytest.mark.parametrize("code", ["AccountExpiredCredentialsError", "AccountInvalidCredentialsError"])
+def test_the_providers_credentials_are_told_apart_from_the_key(code: str) -> None:
+    assert type(failed(error(401, errorCode=code)).error) is e.ProviderCredentialsError
+    assert type(failed(error(401, errorCode="UnauthorizedError")).error) is e.AuthenticationError
+    assert type(failed(error(403, errorCode=code)).error) is e.PermissionDeniedError
+
+
+def test_a_429_of_the_provider_holds_the_account_and_one_of_stackone_the_key() -> None:
+    assert failed(error(429)).key_wide
+    assert not failed(error(429, provider_errors=[{"status": 429}])).key_wide
+    assert not failed(error(503)).key_wide
+    assert failed(reply(429)).key_wide
+
+
+def test_retry_after_is_on_the_error_and_on_the_failure() -> None:
+    failure = failed(error(429, Retry_After="60"))
+    assert isinstance(failure.error, e.RateLimitError)
+    assert (failure.retry_after, failure.error.retry_after) == (60.0, 60.0)
+    dated = failed(error(503, Retry_After="Tue, 14 Nov 2023 22:13:25 GMT", Date="Tue, 14 Nov 2023 22:13:20 GMT"))
+    assert dated.retry_after == 5.0
+    assert failed(error(503, Retry_After="Tue, 14 Nov 2023 22:13:29 GMT")).retry_after == 9.0
+    assert failed(error(429, Retry_After="soon")).retry_after is None
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 206])
+def test_any_success_with_a_body_is_an_answer(status: int) -> None:
+    assert verdict(reply(status, {"data": {"id": "c1"}})).data.id == "c1"
+
+
+@pytest.mark.parametrize(("status", "most"), [(200, 1), (201, 1), (202, 1), (204, 0)])
+@pytest.mark.parametrize("body", [b"", b"\n\n", b" \r\n\t"])
+@pytest.mark.parametrize("operation", [GET, LIST, CREATE, UPSERT, BATCH], ids=str)
+def test_nothing_where_something_has_to_be(operation: Operation[Any], body: bytes, status: int, most: int) -> None:
+    failure = failed(reply(status, body), operation)
+    assert type(failure.error) is e.UnexpectedResponseError
+    assert (failure.most, failure.error.status) == (most, status)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\n", b'{"statusCode":204,"message":"gone","timestamp":"2024-01-01T00:00:00Z"}']
+)
+@pytest.mark.parametrize("status", [200, 204])
+def test_a_delete_may_be_answered_with_or_without_a_body(body: bytes, status: int) -> None:
+    if status == 204 and body.strip():
+        assert failed(reply(status, body), DELETE).fresh
+    else:
+        assert verdict(reply(status, body), DELETE).status_code == (204 if body.strip() else status)
+
+
+def test_a_204_with_a_body_is_not_trusted() -> None:
+    failure = failed(reply(204, {"data": {"id": "c1"}}))
+    assert type(failure.error) is e.UnexpectedResponseError
+    assert (failure.most, failure.fresh) == (0, True)
+
+
+@pytest.mark.parametrize("operation", [CREATE, UPSERT, BATCH, DELETE], ids=str)
+def test_an_error_object_in_a_success_is_no_success_of_a_write(operation: Operation[Any]) -> None:
+    """All fields of a write's result may be missing, so it would decode."""
+    failure = failed(reply(200, {"statusCode": 422, "message": "no"}), operation)
+    assert isinstance(failure.error, e.UnexpectedResponseError)
+    assert "422" in str(failure.error)
+    assert failure.most == 0
+
+
+@pytest.mark.parametrize("operation", [GET, LIST], ids=str)
+@pytest.mark.parametrize("data", [{}, {"data": {"statusCode": 400, "message": "deep"}}, {"data": None}])
+def test_an_error_object_in_a_success_is_no_success_of_a_read(operation: Operation[Any], data: dict[str, Any]) -> None:
+    failure = failed(reply(200, {"statusCode": 400, "message": "no\n", **data}), operation)
+    assert type(failure.error) is e.UnexpectedResponseError
+    assert "an error (400) came as a success: no\\n" in str(failure.error)
+    assert failure.most == 0
+
+
+@pytest.mark.parametrize("operation", [GET, LIST, CREATE, DELETE], ids=str)
+@pytest.mark.parametrize("beat", [{"Preference_Applied": "heartbeat"}, {}])
+def test_after_heartbeats_the_status_in_the_body_counts(operation: Operation[Any], beat: dict[str, str]) -> None:
+    body = (b"" if beat else b"\n\n") + b'{"statusCode":429,"message":"slow down"}'
+    failure = failed(reply(200, body, Retry_After="3", **beat), operation)
+    assert type(failure.error) is e.RateLimitError
+    assert (failure.error.status, failure.error.message) == (429, "slow down")
+    assert (failure.most, failure.sent, failure.throttled, failure.retry_after) == (None, False, True, 3.0)
+
+
+@pytest.mark.parametrize("fields", [None, "id", ["user_id"]])
+def test_an_error_after_heartbeats_is_no_record_even_when_fields_were_asked_for(fields: Any) -> None:
+    """A 400 has `data`, and with `fields` a record may come without its id."""
+    body = b'\n{"statusCode":400,"message":"no","data":{"statusCode":400,"message":"no","headers":{}}}'
+    failure = failed(reply(200, body), GET, "c28xIQaWQ6MQ", fields=fields)
+    assert type(failure.error) is e.BadRequestError
+
+
+@pytest.mark.parametrize("code", [400.0, "404", True, None, 10**30])
+def test_odd_status_codes_inside_are_no_crash(code: Any) -> None:
+    body = b"\n" + json.dumps({"statusCode": code, "message": "no"}).encode()
+    assert isinstance(failed(reply(200, body)).error, e.StackOneError)
+
+
+def test_heartbeats_before_an_answer_are_nothing() -> None:
+    assert verdict(reply(200, b"\n\n\n" + record().body, Preference_Applied="heartbeat")).data.id == "c1"
+
+
+@pytest.mark.parametrize(
+    ("body", "most"),
+    [
+        (b'{"data":{"id":"c1"', 1),
+        (b'{"data":{"id":"c', 1),
+        (b"<html><body>Sign in</body></html>", 0),
+        (b"null", 0),
+        (b"[]", 0),
+        (b'{"data":{"id":"\xff"}}', 0),
+        (b'{"data":{"completed_at":"soon"}}', 0),
+        (b"{}", 0),
+        (b"[" * 100_000, 0),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+def test_only_what_was_cut_off_is_asked_for_again(body: bytes, most: int) -> None:
+    failure = failed(reply(200, body, x_request_id="r1"))
+    assert isinstance(failure.error, e.DecodeError)
+    assert (failure.most, failure.error.body, failure.error.status, failure.error.request_id) == (most, body, 200, "r1")
+
+
+def test_the_excerpt_of_a_body_is_short_and_printable() -> None:
+    found = str(failed(reply(200, b"<html>\n\x1b[31m" + b"x" * 5000)).error)
+    assert found.isprintable()
+    assert "<html>\\n\\x1b[31mxxx" in found
+    assert len(found) < 500
+
+
+PACKED = "c28xIQ" + base64.urlsafe_b64encode(b"id:prov/1").decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    ("asked", "id", "remote_id", "fields", "same"),
+    [
+        ("c1", "c1", None, None, True),
+        ("p1", "c28xIQaWQ6MQ", "p1", None, True),
+        ("prov/1", PACKED, None, None, True),
+        ("prov/1", PACKED, "prov/1", None, True),
+        ("c1", "c2", None, None, False),
+        ("c1", "c2", "c3", None, False),
+        ("c1", None, None, None, False),
+        ("c1", "C1", None, None, False),
+        ("c1", " c1", None, None, False),
+        ("prov/2", PACKED, None, None, False),
+        ("prov/1", "c28xIQ!!!", None, None, False),
+        ("prov/1", "c28xIQ\xe9", None, None, False),
+        (PACKED, None, None, "user_id", True),
+        (PACKED, None, "prov/1", "remote_id", True),
+        (PACKED, "c28xIQother", None, "id", False),
+        ("p1", "c28xIQother", None, "id", True),
+        ("p1", "c28xIQother", "p2", "id,remote_id", False),
+        ("p1", None, "p2", "remote_id", False),
+        ("p1", None, None, "user_id", True),
+        ("p1", "x2", None, "id", False),
+    ],
+)
+def test_the_record_has_to_be_the_one_asked_for(
+    asked: str, id: str | None, remote_id: str | None, fields: str | None, same: bool
+) -> None:
+    found = verdict(reply(200, {"data": {"id": id, "remote_id": remote_id}}), GET, asked, fields=fields)
+    assert is_same_record(asked, id, remote_id, narrowed=bool(fields)) is same
+    if same:
+        assert (found.data.id, found.data.remote_id) == (id, remote_id)
+    else:
+        assert isinstance(found.error, e.IdMismatchError)
+        assert (found.error.expected, found.error.received, found.most, found.fresh) == (asked, id, 1, True)
+
+
+def test_the_last_of_two_same_keys_counts_and_is_checked() -> None:
+    assert isinstance(failed(reply(200, b'{"data":{"id":"c1","id":"c2"}}')).error, e.IdMismatchError)
+
+
+def test_the_ids_of_lists_and_writes_are_not_compared() -> None:
+    assert [item.id for item in verdict(page(["x", "y"]), LIST).data] == ["x", "y"]
+    assert verdict(reply(201, {"data": {"id": "z"}}), CREATE).data.id == "z"
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 399])
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://evil.example/x?token=1#f", "https://evil.example/x"),
+        ("https://user:pw@evil.example:8443/x", "https://evil.example:8443/x"),
+        ("//user:pw@evil.example/x", "evil.example/x"),
+        ("/login?next=/y", "/login"),
+        ("file:///etc/passwd", "file:///etc/passwd"),
+        ("https://[::1", None),
+        ("https://h:99999/", None),
+        ("https://h/a\r\nX: y", "https://h/aX: y"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_redirects_are_errors_that_show_where_without_secrets(
+    status: int, location: str | None, shown: str | None
+) -> None:
+    failure = failed(reply(status, b"", **({} if location is None else {"Location": location})))
+    assert isinstance(failure.error, e.RedirectError)
+    assert (failure.error.location, failure.most, failure.error.status) == (shown, 0, status)
+    assert "pw" not in str(failure.error).replace("etc/passwd", "")
+    assert "token" not in str(failure.error)
+    assert str(failure.error).isprintable()
+
+
+@pytest.mark.parametrize("status", [100, 101, 199, 304])
+def test_other_statuses_are_unexpected(status: int) -> None:
+    failure = failed(reply(status, b""))
+    assert type(failure.error) is e.UnexpectedResponseError
+    assert failure.most == 0
+
+
+SECRETS = [KEY, base64.b64encode(f"{KEY}:".encode()).decode(), base64.b64encode(KEY.encode()).decode(), ACCOUNT]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("status", [200, 204, 302, 400, 500])
+def test_what_a_server_echoes_of_our_secrets_is_blotted_out(status: int, secret: str) -> None:
+    """In bodies of all kinds, and in the headers that errors show."""
+    bodies: list[Any] = [
+        {"message": f"key {secret}", "errorCode": secret, "provider_errors": [{"headers": {"a": secret}}]},
+        {"statusCode": 500, "message": secret},
+        f"<html>{secret}".encode(),
+        b"{" + secret.encode(),
+    ]
+    for body in bodies:
+        found = failed(reply(status, body, x_request_id=f"r-{secret}", Location=f"https://h/{secret}/x")).error
+        shown = [str(found), repr(found), repr(vars(found)), repr(found.args)]
+        assert not [text for text in shown if secret in text]
+
+
+@given(st.integers(200, 599), st.binary(max_size=40), st.sampled_from([GET, LIST, CREATE, DELETE]))
+def test_no_answer_makes_the_judge_fail(status: int, body: bytes, operation: Operation[Any]) -> None:
+    found = verdict(reply(status, body), operation)
+    if isinstance(found, Failure):
+        assert isinstance(found.error, e.StackOneError)
+        assert found.error.status is not None

@@ -1,0 +1,268 @@
+"""From bytes to answers: strict, then lenient, then item by item."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stackone_lms.decode import Decoder, is_error, mend, unfinished
+from stackone_lms.errors import DecodeError
+from stackone_lms.guard import MAX_DEPTH
+from stackone_lms.models import Completion, CompletionResult, Content, DeleteResult, Page, ResponseInfo
+from stackone_lms.models.base import attach
+
+one = Decoder(CompletionResult)
+many = Decoder(Page[Completion])
+both = pytest.mark.parametrize("keep_unknown", [False, True])
+
+
+@both
+def test_what_the_document_describes_is_decoded(keep_unknown: bool) -> None:
+    answer = one(b'\n\n {"data":{"id":"c1","completed_at":"2021-07-21T14:00:00.000Z"}} \n', keep_unknown=keep_unknown)
+    assert (answer.data.id, answer.data.completed_at) == ("c1", datetime(2021, 7, 21, 14, tzinfo=UTC))
+    assert answer.data.user_id is None
+    assert answer.raw is None
+
+
+@both
+@pytest.mark.parametrize(
+    ("field", "sent", "read"),
+    [
+        ("completed_at", b'"2021-07-21"', datetime(2021, 7, 21, tzinfo=UTC)),
+        ("completed_at", b'"2021-07-21T14:00:00"', datetime(2021, 7, 21, 14, tzinfo=UTC)),
+        ("completed_at", b'" 2021-07-21T14:00:00Z "', datetime(2021, 7, 21, 14, tzinfo=UTC)),
+        ("completed_at", b'"2021-07-21 14:00:00+02:00"', datetime(2021, 7, 21, 12, tzinfo=UTC)),
+        ("id", b"42", "42"),
+        ("id", b"4.5", "4.5"),
+        ("id", b"123456789012345678901234567890", "123456789012345678901234567890"),
+        ("time_spent", b"90", "90"),
+    ],
+)
+def test_what_providers_are_known_for_is_mended(field: str, sent: bytes, read: object, keep_unknown: bool) -> None:
+    answer = one(b'{"data":{"%s":%s}}' % (field.encode(), sent), keep_unknown=keep_unknown)
+    assert getattr(answer.data, field) == read
+
+
+@both
+@pytest.mark.parametrize(("percentage", "read"), [(b'"87.5"', 87.5), (b'" -3 "', -3.0), (b"87", 87.0), (b"null", None)])
+def test_numbers_may_come_as_strings(percentage: bytes, read: float | None, keep_unknown: bool) -> None:
+    answer = one(b'{"data":{"id":5,"score":{"percentage":%s}}}' % percentage, keep_unknown=keep_unknown)
+    assert answer.data.score is not None
+    assert answer.data.score.percentage == read
+
+
+@pytest.mark.parametrize("flag", ["TRUE", " true ", "False"])
+def test_flags_may_come_as_strings_in_any_case(flag: str) -> None:
+    mended = mend({"active": flag}, Content)
+    assert mended["active"] is (flag.strip().lower() == "true")
+
+
+def test_an_unknown_value_of_an_enum_stays_as_it_is() -> None:
+    answer = one(b'{"data":{"id":5,"result":{"value":"Distinction","source_value":[1,{"a":2}]}}}')
+    assert answer.data.result is not None
+    assert (answer.data.result.value, answer.data.result.source_value) == ("Distinction", [1, {"a": 2}])
+
+
+@both
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b'{"data":{"id":{}}}', "$.data.id"),
+        (b'{"data":{"id":true}}', "$.data.id"),
+        (b'{"data":{"completed_at":"soon"}}', "$.data.completed_at"),
+        (b'{"data":{"completed_at":"2021-07-21T14:00:60Z"}}', "$.data.completed_at"),
+        (b'{"data":{"completed_at":"0000-01-01T00:00:00Z"}}', "$.data.completed_at"),
+        (b'{"data":{"completed_at":5}}', "$.data.completed_at"),
+        (b'{"data":{"score":[]}}', "$.data.score"),
+        (b'{"data":{"score":{"percentage":"1e5"}}}', "$.data.score.percentage"),
+        (b'{"data":{"score":{"percentage":"\xd9\xa1"}}}', "$.data.score.percentage"),
+        (b'{"data":{"score":{"percentage":1e999}}}', "$.data.score.percentage"),
+        (b'{"data":{"unified_custom_fields":[1]}}', "$.data.unified_custom_fields"),
+        (b'{"data":null}', "$.data"),
+        (b'{"data":[]}', "$.data"),
+        (b'{"data":"x"}', "$.data"),
+        (b"{}", "$"),
+        (b"[]", "$"),
+        (b"null", "$"),
+        (b'"ok"', "$"),
+        (b"5", "$"),
+        (b'{"data":{"id":"x"}', "$"),
+        (b'{"data":{"id":"x"}} x', "$"),
+        (b'{"data":{"id":"x",}}', "$"),
+        (b'{"data":{"id":"x","u":NaN}}', "$"),
+        (b'{"data":{"id":"\xff"}}', "$"),
+        (b'{"data":{"id":"\\ud800"}}', "$"),
+        (b"<html>", "$"),
+        (b"", "$"),
+    ],
+    ids=lambda value: repr(value)[:44],
+)
+def test_what_cannot_be_mended_is_refused_with_its_path(body: bytes, path: str, keep_unknown: bool) -> None:
+    with pytest.raises(DecodeError) as caught:
+        one(body, keep_unknown=keep_unknown)
+    assert (caught.value.path, caught.value.body) == (path, body)
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"9" * 5000, b"123456789012345678901234567890"])
+def test_numbers_of_any_size_pass_in_fields_that_are_not_declared(number: bytes) -> None:
+    assert one(b'{"data":{"id":"x","unknown":%s}}' % number).data.id == "x"
+
+
+@both
+def test_one_bad_item_never_loses_a_page(keep_unknown: bool) -> None:
+    """Whatever is wrong with it: types, numbers without bounds, bytes that are no text."""
+    bad = [
+        b'{"id": {} }',
+        b'{"id":"n","score":{"percentage":1e999}}',
+        b'{"id":"\xff"}',
+        b'{"completed_at" : "soon"}',
+        b"null",
+        b"5",
+        b'"x"',
+        b"[]",
+    ]
+    items = [b'{"id":"first"}', *bad, b'{"id":7}']
+    page = many(b'{"next":"n2","data":[%s],"total":"12"}' % b" , ".join(items), keep_unknown=keep_unknown)
+    assert [item.id for item in page.data] == ["first", "7"]
+    assert (page.next, page.total) == ("n2", 12.0)
+    assert [error.body for error in page.errors] == bad
+    assert [error.path.split(".")[1] for error in page.errors] == [f"data[{n}]" for n in range(1, 9)]
+    assert page.errors[0].path == "$.data[1].id"
+    assert page.errors[1].path == "$.data[2].score.percentage"
+
+
+@both
+def test_a_page_of_null_is_an_empty_page(keep_unknown: bool) -> None:
+    page = many(b'{"data":null,"next":"n"}', keep_unknown=keep_unknown)
+    assert (page.data, page.next, page.errors) == ([], "n", ())
+
+
+@both
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"next":"n"}',
+        b'{"data":{"id":"x"}}',
+        b'{"data":"x"}',
+        b'{"data":[],"next":{}}',
+        b'{"data":[{"id":5}],"next":["a"]}',
+        b'{"data":[{"id":{}},{"id":"x"}',
+        b'{"data":[{"id":{}}],"next":"n"',
+        b'{"data":[{"id":{}}]} x',
+        b'{"data":[{"id":{}}],"next":"\xff"}',
+        b"[]",
+        b"null",
+    ],
+    ids=lambda body: body.decode("latin-1")[:30],
+)
+def test_an_envelope_that_does_not_decode_is_an_error_of_the_whole_page(body: bytes, keep_unknown: bool) -> None:
+    with pytest.raises(DecodeError):
+        many(body, keep_unknown=keep_unknown)
+
+
+def test_a_cursor_that_is_a_number_is_read_as_text() -> None:
+    assert many(b'{"data":[],"next":5}').next == "5"
+
+
+@both
+def test_raw_survives_the_lenient_ways(keep_unknown: bool) -> None:
+    raw = b'[{"method":"GET","url":"/x","body":[1,255],"response":{"deep":[null]}}]'
+    for answer in (
+        one(b'{"data":{"id":5},"raw":%s}' % raw, keep_unknown=keep_unknown),
+        many(b'{"data":[{"id":5},{"id":{}}],"raw":%s}' % raw, keep_unknown=keep_unknown),
+    ):
+        assert answer.raw is not None
+        call = answer.raw[0]
+        assert (call.method, call.url, call.body, call.response) == ("GET", "/x", [1, 255], {"deep": [None]})
+
+
+@both
+def test_a_page_keeps_its_errors_and_its_http_side_when_pickled_and_copied(keep_unknown: bool) -> None:
+    page = many(b'{"data":[{"id":"a"},{"id":{}}],"next":"n"}', keep_unknown=keep_unknown)
+    attach(page, ResponseInfo(status=200, request_id="r1", attempts=2, body=b"..."))
+    for twin in (pickle.loads(pickle.dumps(page)), copy.copy(page), copy.deepcopy(page)):
+        assert [item.id for item in twin.data] == ["a"]
+        assert [(error.path, error.body) for error in twin.errors] == [("$.data[1].id", b'{"id":{}}')]
+        assert (twin.status, twin.request_id, twin.attempts, twin.body) == (200, "r1", 2, b"...")
+
+
+@both
+@pytest.mark.parametrize("decoder", [one, many], ids=["one", "many"])
+def test_the_apis_error_object_is_never_mended_into_an_answer(decoder: Decoder[Any], keep_unknown: bool) -> None:
+    with pytest.raises(DecodeError):
+        decoder(b'{"statusCode":400,"message":"no","data":{"id":5,"statusCode":400}}', keep_unknown=keep_unknown)
+
+
+@pytest.mark.parametrize(
+    ("value", "yes"),
+    [
+        ({"statusCode": 404, "message": "no"}, True),
+        ({"statusCode": 500, "message": None}, True),
+        ({"statusCode": 399, "message": "no"}, False),
+        ({"statusCode": 404}, False),
+        ({"statusCode": "404", "message": "no"}, False),
+        ({"statusCode": True, "message": "no"}, False),
+        ({"message": "no"}, False),
+        ([404, "no"], False),
+        (None, False),
+        ("error", False),
+    ],
+)
+def test_an_error_object_has_a_status_and_a_message(value: object, yes: bool) -> None:
+    assert is_error(value) is yes
+
+
+def test_the_status_code_of_a_write_may_be_any_number() -> None:
+    assert Decoder(DeleteResult)(b'{"statusCode":204.0,"message":7}').status_code == 204
+
+
+WHOLE = b'{"data":[{"id":"a[\\"","name":"}]"},{"id":"b\\\\"}],"next":"n"}'
+
+
+@pytest.mark.parametrize("cut", range(1, len(WHOLE)))
+def test_a_body_cut_anywhere_looks_unfinished(cut: int) -> None:
+    assert unfinished(WHOLE[:cut])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [WHOLE, b"", b"null", b'"text', b"{}", b"[1,", b"<html></html>", b'{"a":1}}', b"]", b"[" * (MAX_DEPTH + 1)],
+    ids=lambda body: body[:12].decode(),
+)
+def test_what_was_not_cut_does_not_look_unfinished(body: bytes) -> None:
+    assert unfinished(body) is (body == b"[1,")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["id", "data", "result", "value", "score", "percentage", "completed_at", "raw", "next", "x"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=15,
+)
+
+
+@both
+@given(data=VALUES, next=VALUES, keep=st.booleans())
+def test_any_json_is_an_answer_or_a_decode_error(keep_unknown: bool, data: Any, next: Any, keep: bool) -> None:
+    body = msgspec.json.encode({"data": data, "next": next, **({"raw": data} if keep else {})})
+    for decoder in (one, many):
+        try:
+            outcome: Any = decoder(body, keep_unknown=keep_unknown)
+        except DecodeError as error:
+            outcome = error.path
+        assert isinstance(outcome, CompletionResult | Page) or outcome.startswith("$")

@@ -1,0 +1,169 @@
+"""One timer for all calls, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from stackone_lms.transport import Watch
+from stackone_lms.watchdog import Watchdog
+from tests.fake.fakes import now, virtual
+
+
+async def watched(dog: Watchdog, seconds: float, *, work: float = 1000.0) -> tuple[float, Watch, bool]:
+    """Work under a watch that ends it after so many seconds.
+
+    Returns:
+        When it ended, its watch, and whether it was cancelled.
+    """
+    watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + seconds)
+    dog.add(watch)
+    dog.heed(watch)
+    cancelled = False
+    try:
+        await asyncio.sleep(work)
+    except asyncio.CancelledError:
+        cancelled = True
+        assert watch.uncancel()
+    finally:
+        dog.discard(watch)
+    return now(), watch, cancelled
+
+
+@virtual
+async def test_each_call_ends_when_its_own_time_is_over() -> None:
+    dog, start = Watchdog(now), now()
+    ends = await asyncio.gather(*(watched(dog, seconds) for seconds in (5, 1, 3, 1, 0)))
+    assert [round(at - start, 6) for at, _, _ in ends] == [5, 1, 3, 1, 0]
+    assert all(cancelled for _, _, cancelled in ends)
+    assert len(dog) == 0
+
+
+@virtual
+async def test_who_is_done_in_time_is_left_alone() -> None:
+    dog, start = Watchdog(now), now()
+    (early, watch, cancelled), (late, _, _) = await asyncio.gather(watched(dog, 5, work=2), watched(dog, 9))
+    assert (early - start, cancelled, watch.fired) == (2, False, False)
+    assert late - start == 9
+
+
+@virtual
+async def test_a_limit_that_moves_away_is_obeyed() -> None:
+    dog, start = Watchdog(now), now()
+
+    async def call() -> float:
+        watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 1)
+        dog.add(watch)
+        dog.heed(watch)
+        await asyncio.sleep(0.5)
+        watch.wait("read", now() + 10)
+        dog.heed(watch)
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            watch.uncancel()
+        dog.discard(watch)
+        return now() - start
+
+    assert await call() == 10.5
+
+
+@virtual
+async def test_a_limit_that_moves_closer_is_obeyed() -> None:
+    dog, start = Watchdog(now), now()
+
+    async def call() -> float:
+        watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 100)
+        dog.add(watch)
+        dog.heed(watch)
+        watch.wait("read", now() + 2)
+        dog.heed(watch)
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            watch.uncancel()
+        dog.discard(watch)
+        return now() - start
+
+    assert await call() == 2
+
+
+@virtual
+async def test_a_call_is_ended_again_when_it_goes_on_after_the_first_time() -> None:
+    """As a retry does after an attempt timed out."""
+    dog, start = Watchdog(now), now()
+    watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 1)
+    dog.add(watch)
+    ends: list[float] = []
+    for seconds in (1, 2):
+        watch.wait("read", now() + seconds)
+        dog.heed(watch)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(50)
+        assert watch.fired
+        assert watch.uncancel()
+        assert not watch.fired
+        ends.append(now() - start)
+    dog.discard(watch)
+    assert ends == [1, 3]
+
+
+@virtual
+async def test_closing_ends_all_at_once_and_says_so() -> None:
+    dog, start = Watchdog(now), now()
+    calls = [asyncio.create_task(watched(dog, 50)) for _ in range(3)]
+    await asyncio.sleep(1)
+    dog.close_all()
+    for at, watch, cancelled in await asyncio.gather(*calls):
+        assert (at - start, watch.closing, cancelled) == (1, True, True)
+    dog.stop()
+    await asyncio.sleep(100)  # the timer that was set is gone: nothing is cancelled
+
+
+@virtual
+async def test_a_cancellation_from_outside_is_told_apart() -> None:
+    dog = Watchdog(now)
+
+    async def call() -> tuple[bool, bool]:
+        watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 1)
+        dog.add(watch)
+        dog.heed(watch)
+        try:
+            await asyncio.sleep(50)
+        except asyncio.CancelledError:
+            return watch.fired, watch.uncancel()
+        finally:
+            dog.discard(watch)
+        raise AssertionError
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(1)  # both at the same moment: the timer of the watch came first
+    task.cancel()
+    assert await task == (True, False)
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0.5)
+    task.cancel()
+    fired, _ = await task
+    assert not fired
+
+
+@virtual
+async def test_a_watch_knows_the_phase_that_ends_first() -> None:
+    watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 300)
+    begin = now()
+    watch.attempt(begin, begin + 75, "attempt", connect=5.0, read=65.0)
+    assert (watch.phase, watch.due - begin) == ("connect", 5)
+    await asyncio.sleep(1)
+    watch.progress()
+    assert (watch.phase, watch.due - begin) == ("read", 66)
+    await asyncio.sleep(20)
+    watch.progress()
+    assert (watch.phase, watch.due - begin) == ("attempt", 75)
+    watch.attempt(begin, begin + 3, "total", connect=5.0, read=65.0)
+    assert (watch.phase, watch.due - begin) == ("total", 3)
+    watch.attempt(begin, begin + 75, "attempt", connect=None, read=None)
+    assert (watch.phase, watch.due - begin) == ("attempt", 75)
+    watch.progress()
+    assert (watch.phase, watch.due - begin) == ("attempt", 75)
