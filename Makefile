@@ -13,7 +13,7 @@ $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --editable '.[cli,tls,testing,shared-limit,arrow,duckdb]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[cli,tls,testing,shared-limit]' --group dev
 	touch $@
 
 demo: $(VENV)/.run
@@ -21,7 +21,7 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.dev check
 	$(BIN)/python -m coverage erase
-	$(PYTEST) --cov --cov-report=term --cov-fail-under=95 -n auto
+	$(PYTEST) --cov --cov-report=term --cov-fail-under=95
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -38,7 +38,9 @@ def completion(id: str = ID) -> dict[str, Any]:
     }
 
 
-RAW = [{"method": "GET", "url": "https://provider.example/v2/records/12345?include=x", "body": None, "response": {}}]
+RAW: list[dict[str, Any]] = [
+    {"method": "GET", "url": "https://provider.example/v2/records/12345?include=x", "body": None, "response": {}}
+]
 
 
 def one() -> bytes:

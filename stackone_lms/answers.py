@@ -22,6 +22,7 @@ from .errors import (
     printable,
 )
 from .guard import parse
+from .models.base import Page
 from .retry import parse_retry_after
 from .transport.base import Reply
 
@@ -87,6 +88,7 @@ def judge(
     except DecodeError as problem:
         failed = problem
     else:
+        _blot_errors(answer, scrub)
         wrong = _wrong(operation, args, reply, answer, scrub)
         if wrong is None and not (operation.checks_id and cast("Any", answer).data.id is None):
             return answer
@@ -101,6 +103,12 @@ def _about(reply: Reply, scrub: Scrub) -> dict[str, Any]:
 
 def _blotted(text: str | None, scrub: Scrub) -> str | None:
     return None if text is None else scrub(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+
+def _blot_errors(answer: Any, scrub: Scrub) -> None:
+    if isinstance(answer, Page):
+        for error in cast("Page[Any]", answer).errors:
+            error.body = scrub(error.body)
 
 
 def _error_inside(reply: Reply, scrub: Scrub, wall: Callable[[], float]) -> Failure | None:

@@ -21,6 +21,8 @@ from .transport.base import Secret
 
 DEFAULT_BASE_URL = "https://api.stackone.com"
 
+T = TypeVar("T")
+
 
 def veil(value: T) -> T:
     """Return a string so that no traceback with locals shows it, anything else as it is."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from random import random
@@ -25,6 +24,7 @@ from .errors import (
     StackOneError,
     WrongLoopError,
 )
+from .forking import process
 from .limiter import Clock, Limiter, Quota, Sleep
 from .models.base import Answer, ResponseInfo, attach
 from .options import RateLimit, RetryPolicy, Timeout
@@ -141,7 +141,7 @@ class Core:
             sleep=sleep,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = os.getpid()
+        self._process = process()
         self._closed = False
         self._drained: asyncio.Future[None] | None = None
 
@@ -155,7 +155,7 @@ class Core:
     def _admit(self) -> asyncio.AbstractEventLoop:
         if self._closed:
             raise ClientClosedError("the client is closed")
-        if self._pid != os.getpid():
+        if self._process != process():
             raise ForkedError("this client was made before a fork; make a new one in the child process")
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
@@ -170,7 +170,7 @@ class Core:
 
     async def aclose(self) -> None:
         """Close: calls under way and waiting end with ClientClosedError, then the session closes."""
-        if self._pid != os.getpid():
+        if self._process != process():
             # What is open belongs to the parent process.
             self._closed = True
         if self._closed:
@@ -223,11 +223,11 @@ class Core:
             raise ConfigurationError(
                 "no account id: pass account_id=, set STACKONE_ACCOUNT_ID, or use with_options(account_id=...)"
             )
-        self._admit()
+        loop = self._admit()
         started = self._clock()
         timeout = settings.timeout
         end = _FOREVER if timeout.total is None else started + timeout.total
-        watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), self._clock, end)
+        watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task(loop)), self._clock, end)
         self._watchdog.add(watch)
         try:
             return await self._attempts(settings, operation, args, request, watch, started, end)

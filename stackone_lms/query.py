@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias, TypedDict, cast, get_type_hints
 from urllib.parse import quote
 
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, printable
 from .models.base import to_wire
 
 Moment: TypeAlias = datetime | str
@@ -240,16 +240,18 @@ _MOST_BITS = 4096  # Python writes ints of up to 4300 digits
 
 def _deep(prefix: str, value: Any, pairs: list[str], depth: int) -> None:
     if depth > _DEEPEST:
-        raise InvalidArgumentError(f"{prefix[:60]}... nests deeper than {_DEEPEST} levels")
+        raise InvalidArgumentError(f"{printable(prefix, 60)} nests deeper than {_DEEPEST} levels")
     if isinstance(value, Mapping):
         for name, item in value.items():  # pyright: ignore[reportUnknownVariableType]
             if not isinstance(name, str) or not name:
-                raise InvalidArgumentError(f"{prefix} must have non-empty strings as keys, not {name!r:.60}")
+                raise InvalidArgumentError(
+                    f"{printable(prefix, 60)} must have non-empty strings as keys, not {name!r:.60}"
+                )
             _deep(f"{prefix}[{name}]", item, pairs, depth + 1)
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:  # pyright: ignore[reportUnknownVariableType]
             if isinstance(item, Mapping | list | tuple | set | frozenset):
-                raise InvalidArgumentError(f"{prefix}: a list can hold single values only")
+                raise InvalidArgumentError(f"{printable(prefix, 60)}: a list can hold single values only")
             _deep(prefix, item, pairs, depth + 1)
     elif value is not None:
         pairs.append(f"{_percent(prefix, prefix)}={_percent(_single(value, prefix), prefix)}")
@@ -262,20 +264,20 @@ def _single(value: Any, where: str) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         if value.bit_length() > _MOST_BITS:
-            raise InvalidArgumentError(f"{where} is too large a number")
+            raise InvalidArgumentError(f"{printable(where, 60)} is too large a number")
         return str(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InvalidArgumentError(f"{where} must be finite, not {value}")
+            raise InvalidArgumentError(f"{printable(where, 60)} must be finite, not {value}")
         return repr(value)
     if isinstance(value, datetime):
         try:
             return to_wire(value)
         except (ValueError, OverflowError) as error:
-            raise InvalidArgumentError(f"{where}: {error}") from None
+            raise InvalidArgumentError(f"{printable(where, 60)}: {error}") from None
     if isinstance(value, date):
         return value.isoformat()
-    raise InvalidArgumentError(f"{where} cannot be sent as {type(value).__name__}")
+    raise InvalidArgumentError(f"{printable(where, 60)} cannot be sent as {type(value).__name__}")
 
 
 def _percent(text: str, where: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Generic, Unpack
 
 from .bulk import Many, ManyOf
@@ -131,11 +132,11 @@ def many_of_user(id: str, /, **query: Unpack[ListQuery]) -> None:  # noqa: D103 
     ...
 
 
-for _shape in (many_courses, many_contents, many_users, many_assignments, assignments_of_user, many_of_user):
-    _shape.__doc__ = many.__doc__
-for _shape in (assignments_of_user, many_of_user):
-    _user = "Args:\n        id: StackOne's id of the user, or the provider's.\n"
-    _shape.__doc__ = (many.__doc__ or "").replace("Args:\n", _user)
+_LIST = inspect.cleandoc(many.__doc__ or "")
+for _shape in (many_courses, many_contents, many_users, many_assignments):
+    _shape.__doc__ = _LIST
+for _one_user in (assignments_of_user, many_of_user):
+    _one_user.__doc__ = _LIST.replace("Args:\n", "Args:\n    id: StackOne's id of the user, or the provider's.\n")
 
 _SUMMER_2025 = "2025-07-08"
 

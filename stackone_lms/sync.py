@@ -163,9 +163,10 @@ _ending: set[asyncio.Task[None]] = set()
 def _finish(thread: PortalThread, core: Core) -> None:
     """Close the client on its loop, then end the loop; bounded in time, and nothing in a forked child."""
     if thread.is_current:  # the garbage collector found the client, and happened to run there
-        task = asyncio.get_running_loop().create_task(_finish_within(thread.portal, core))
-        _ending.add(task)
-        task.add_done_callback(_ending.discard)
+        with contextlib.suppress(RuntimeError):  # no loop runs: it has ended already
+            task = asyncio.get_running_loop().create_task(_finish_within(thread.portal, core))
+            _ending.add(task)
+            task.add_done_callback(_ending.discard)
         return
     if thread.usable:
         with contextlib.suppress(RuntimeError, TimeoutError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from ..errors import DecodeError, StackOneError
+from ..errors import DecodeError, PaginationError, StackOneError
 from .arguments import Fields, Proxy, Raw, Resource, check_ids, find, method, names, narrowing, read_query
 from .connection import Connection, connected
 from .messages import console, note, problem
@@ -89,15 +89,17 @@ class _Walk:
         try:
             with _count_shown() as show:
                 cut = self._print(show, everything=everything, most=most, whole_pages=whole_pages)
-        except (StackOneError, KeyboardInterrupt):
+        except (StackOneError, KeyboardInterrupt) as error:
+            if isinstance(error, PaginationError):
+                self._position = error.cursor
             if self._printed:
                 note(f"{_items(self._printed)} so far{self._how_to_go_on()}")
             raise
         self._writer.end()
         if cut:
-            note(f"{_items(self._printed)}; more follow{self._how_to_go_on(', from the start of the last page')}")
+            note(f"{_items(self._printed)}; more follow{self._how_to_go_on(' (from the start of the last page)')}")
         elif self._position:
-            note(f"{_items(self._printed)}; more follow{self._how_to_go_on(', or --all')}")
+            note(f"{_items(self._printed)}; more follow{self._how_to_go_on(' (or --all)')}")
         _report(self._pager.errors)
 
     def _print(self, show: Callable[[int], None], *, everything: bool, most: int | None, whole_pages: bool) -> bool:

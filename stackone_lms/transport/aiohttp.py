@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from . import private
 from .base import ExchangeError, Reply, Request, Transport, Watch
 from .foreign import translate
 from .wire import KEEP_ALIVE, READ_BUFFER, Connector, read_now, read_on, readable
@@ -54,18 +56,30 @@ class _Connector(Connector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._known: WeakKeyDictionary[Any, Callable[[], Any]] = WeakKeyDictionary()
+        if private.UNUSABLE is None:
+            private.prepare(self)
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 (aiohttp's signature)
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol: Any = connection.protocol
-            has_more = self._known.get(protocol)
-            if has_more is None:
-                self._known[protocol] = readable(protocol.transport)
-                return connection
-            if not protocol.should_close and not has_more():
+            if isinstance(protocol, private.Protocol):
+                new, quiet = not protocol.idle, protocol.resume()
+            else:
+                has_more = self._known.get(protocol)
+                new, quiet = has_more is None, not protocol.should_close and not (has_more and has_more())
+                if new:
+                    self._known[protocol] = readable(protocol.transport)
+            if quiet:
                 return connection
             connection.close()
+            if new:
+                raise aiohttp.ServerDisconnectedError("it spoke before it was asked")
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        if isinstance(protocol, private.Protocol) and not should_close:
+            should_close = not protocol.rest()
+        super()._release(key, protocol, should_close=should_close)
 
 
 async def _no_hidden_retry(
@@ -185,7 +199,7 @@ class AiohttpTransport(Transport):
             request.method,
             url,
             headers=self._prepared(request.headers),
-            data=request.body,
+            data=_payload(request.body),
             allow_redirects=False,
             timeout=_NO_TIMEOUT if self._own else self._timeout(watch.connect),
             proxy=self._proxy,
@@ -218,6 +232,11 @@ class AiohttpTransport(Transport):
         for session in sessions:
             if session is not None:
                 await session.close()
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    # aiohttp warns of bytes that are longer than this.
+    return io.BytesIO(body) if body is not None and len(body) > 2**20 else body
 
 
 async def _read(response: aiohttp.ClientResponse, most: int, watch: Watch) -> Reply:

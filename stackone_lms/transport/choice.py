@@ -6,7 +6,8 @@ import logging
 
 import aiohttp
 
-from .lean import UNUSABLE, LeanTransport
+from .lean import LeanTransport
+from .private import UNUSABLE
 
 log = logging.getLogger("stackone_lms")
 

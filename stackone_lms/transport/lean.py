@@ -22,9 +22,6 @@ from .base import ExchangeError, Reply, Request, Secret, Transport, Watch
 from .foreign import translate
 from .wire import KEEP_ALIVE, Connector, read_now, read_on
 
-UNUSABLE = private.check()
-"""Why this transport cannot be used with the aiohttp that is installed; None if it can."""
-
 _KEPT_HEADS = 1024
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -48,8 +45,8 @@ class LeanTransport(Transport):
         ssl_context: Callable[[], ssl.SSLContext] | None = None,
         proxy: str | None = None,
     ) -> None:
-        if UNUSABLE is not None:
-            raise ConfigurationError(f"the lean transport cannot be used: {UNUSABLE}")
+        if private.UNUSABLE is not None:
+            raise ConfigurationError(f"the lean transport cannot be used: {private.UNUSABLE}")
         self._origin, self._make_ssl, self._proxy = origin, ssl_context, proxy
         self._secure = URL(origin).scheme == "https"
         self._connector: Connector | None = None

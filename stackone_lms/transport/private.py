@@ -50,25 +50,22 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
     connections of a loop can share it.
 
     Attributes:
+        idle: Whether no request is under way, so that nothing may come.
         since: When it was last given back, on the clock of `time.monotonic`.
+        forget: Tells the connector that it is closed.
+        has_more: Tells whether something stands in the socket that the event loop has not read yet.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, buffer: memoryview) -> None:
         super().__init__(loop)
         self._shared = buffer
-        self._idle = False
+        self.idle = False
         self.since = 0.0
-        self._has_more: Callable[[], Any]
-        self._forget: Callable[[], None] | None = None
+        self.has_more: Callable[[], Any] | None = None
+        self.forget: Callable[[], None] | None = None
 
-    def begin(self, forget: Callable[[], None]) -> None:
-        """Begin to take what comes for answers. One parser reads all answers of a connection.
-
-        Args:
-            forget: Tells the connector that this connection is closed.
-        """
-        self._forget = forget
-        self._has_more = readable(cast("asyncio.Transport", self.transport))
+    def listen(self) -> None:
+        """Begin to take what comes for answers. One parser reads all answers of a connection."""
         self.set_response_params(timer=_timer, read_until_eof=True, read_bufsize=READ_BUFFER)
 
     async def answer(self) -> tuple[int, CIMultiDictProxy[str], aiohttp.StreamReader]:
@@ -90,28 +87,39 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
 
         What comes now ends the connection: an answer that is late, or one that nobody asked for.
         """
-        wire = self.transport
+        wire, parser = self.transport, self._parser
         # The answer may be here before the whole request is away: what is left of it would precede the next one.
         if self.should_close or wire is None or wire.get_write_buffer_size():
             return False
-        self._idle = True
+        try:
+            # Does nothing if the last answer ended the bytes that came, else shows the beginning of another.
+            if parser is None or parser.feed_eof() is not None or getattr(parser, "_lines", None):
+                return False
+        except Exception:  # noqa: BLE001 (whatever it makes of half an answer)
+            return False
+        if self.has_more is None:
+            self.has_more = readable(wire)
+        self.idle = True
         self.since = time.monotonic()
         return True
 
     def resume(self) -> bool:
-        """Let answers come again; False if something has happened meanwhile, or it rested too long."""
-        rested = time.monotonic() - self.since
-        if not self.is_connected() or rested >= KEEP_ALIVE or (rested > _TRUSTED and self._has_more()):
+        """Let answers come again; False if it was closed meanwhile, something came in, or it rested too long."""
+        if not self.is_connected() or self.should_close:
             return False
-        self._idle = False
+        if self.idle:
+            rested = time.monotonic() - self.since
+            if rested >= KEEP_ALIVE or (rested > _TRUSTED and self.has_more is not None and self.has_more()):
+                return False
+            self.idle = False
         return True
 
     def hang_up(self) -> None:
         """Close, at once."""
         self.abort()
-        if self._forget is not None:
-            self._forget()
-            self._forget = None
+        if self.forget is not None:
+            self.forget()
+            self.forget = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where to read into."""
@@ -119,14 +127,14 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
-        if self._idle:
+        if self.idle:
             self.abort()
         else:
             _receive(self, bytes(self._shared[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Take what an event loop read into a buffer of its own, or what the parser had put aside."""
-        if self._idle:
+        if self.idle:
             self.abort()
         else:
             _receive(self, data)
@@ -160,11 +168,12 @@ async def connect(connector: Connector, request: ClientRequest) -> Protocol | No
     forget = partial(connector._release, connection._key, protocol, should_close=True)  # pyright: ignore[reportPrivateUsage]
     # A Connection would be closed by the garbage collector, with a warning, also in a forked child.
     connection._protocol = None  # pyright: ignore[reportPrivateUsage]
-    if protocol.should_close or not protocol.is_connected():
+    if not protocol.resume():
         protocol.abort()
         forget()
         return None
-    protocol.begin(forget)
+    protocol.forget = forget
+    protocol.listen()
     return cast("Protocol", protocol)
 
 
@@ -205,18 +214,34 @@ def _missing() -> str | None:
     for function, name in uses:
         if name not in function.__code__.co_names:
             return f"{name} in {function.__qualname__}"
-    return None if _reads_two_answers() else "a parser that reads two answers"
+    return None if _reads_two_answers() else "a parser that tells where an answer ends"
 
 
 def _reads_two_answers() -> bool:
     heard: list[tuple[int, str | None, bytes, bool]] = []
     protocol = Protocol(cast("asyncio.AbstractEventLoop", object()), memoryview(bytearray(64)))
-    protocol.set_response_params(timer=_timer, read_until_eof=True, read_bufsize=READ_BUFFER)
-    for text in (b"one", b"two"):
-        protocol.data_received(b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 3\r\n\r\n" + text)
+    wire: Any = _Wire()
+    protocol.transport, protocol.has_more = wire, bool
+    protocol.listen()
+    for text, more in ((b"one", b""), (b"two", b"HTTP/1.1 200 OK\r\nX")):
+        protocol.data_received(b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 3\r\n\r\n" + text + more)
         try:
             protocol.answer().send(None)
         except StopIteration as done:
             status, headers, content = done.value
-            heard.append((status, headers.get("x-a"), content.read_nowait(), protocol.should_close))
-    return heard == [(200, "b", b"one", False), (200, "b", b"two", False)]
+            heard.append((status, headers.get("x-a"), content.read_nowait(), protocol.rest() and protocol.resume()))
+    return heard == [(200, "b", b"one", True), (200, "b", b"two", False)]
+
+
+class _Wire:
+    """The least of an asyncio transport."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
+
+UNUSABLE = check()
+"""Why this cannot be used with the aiohttp that is installed; None if it can."""

@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -82,12 +84,15 @@ def test_takes_port_accounts_seed_latency_and_rate_limit() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ("--port", str(port), "--accounts", "1", "--seed", "7", "--latency", "0.2", "--rate-limit", "1/3600")
+    options = ("--port", str(port), "--accounts", "1", "--seed", "7", "--latency", "0.3", "--rate-limit", "1/3600")
     with serving(*SMALL, *options) as served:
         env = environment(**served.env)
         begun = time.monotonic()
+        with pytest.raises(HTTPError, match="401") as refused:
+            urlopen(served.env["STACKONE_BASE_URL"] + "/unified/lms/users")
+        refused.value.close()
+        assert time.monotonic() - begun > 0.3
         first = program("list", "users", "--page-size", "1", env=env)
-        assert time.monotonic() - begun > 0.2
         second = program("list", "users", "--page-size", "1", env=env)
         ended = served.end()
     assert served.env["STACKONE_BASE_URL"] == f"http://127.0.0.1:{port}"

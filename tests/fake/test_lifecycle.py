@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -320,7 +319,7 @@ async def test_after_a_fork_the_child_is_told() -> None:
     client = client_of(FakeTransport(record()))
     await client.completions.get("c1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: -1)
+        patch.setattr("stackone_lms.core.process", lambda: -1)
         with pytest.raises(ForkedError, match="make a new one in the child process"):
             await client.completions.get("c1")
     await client.completions.get("c1")

@@ -8,7 +8,7 @@ import signal
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class Finished(NamedTuple):
 
 
 @asynccontextmanager
-async def program(source: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def program(source: str, *arguments: str) -> AsyncGenerator[asyncio.subprocess.Process]:
     """Start Python source in a new process, which is killed in the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,

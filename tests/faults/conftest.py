@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from .sdk import SECRETS, lean_is_missing
+from stackone_lms.transport.private import UNUSABLE
+
+from .sdk import SECRETS
 
 
 @pytest.fixture(
-    params=[
-        "aiohttp",
-        pytest.param("lean", marks=pytest.mark.skipif(lean_is_missing(), reason="no lean transport in this build")),
-    ]
+    params=["aiohttp", pytest.param("lean", marks=pytest.mark.skipif(UNUSABLE is not None, reason=str(UNUSABLE)))]
 )
 def carrier(request: pytest.FixtureRequest) -> Any:
     """The name of a transport."""

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import importlib.util
 import pickle
 import ssl
 import time
 import traceback
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from stackone_lms import AsyncClient, SyncClient
 from stackone_lms.core import Core
 from stackone_lms.errors import StackOneError
 from stackone_lms.options import RetryPolicy, Timeout
-from stackone_lms.transport import Transport
 
 Carrier = Literal["aiohttp", "lean"]
 """Which transport carries a client's requests."""
@@ -43,34 +40,18 @@ SOON = RetryPolicy(attempts=ATTEMPTS, base=0.01, cap=0.02, throttle_base=0.01, t
 """Retries as usual, with pauses for tests."""
 
 
-def lean_is_missing() -> bool:
-    return importlib.util.find_spec("stackone_lms.transport.lean") is None
-
-
-def transport_for(carrier: Carrier, url: str, context: ssl.SSLContext | None = None) -> Transport | None:
-    """Return what to pass as `transport=`; None for the default one."""
-    if carrier == "aiohttp":
-        return None
-    from stackone_lms.transport.lean import LeanTransport  # type: ignore[import-not-found, unused-ignore]
-
-    parts = urlsplit(url)
-    make = None if context is None else lambda: context
-    transport: Transport = LeanTransport(f"{parts.scheme}://{parts.netloc}", ssl_context=make)  # pyright: ignore
-    return transport
-
-
-def client_for(carrier: Carrier, url: str, *, context: ssl.SSLContext | None = None, **options: Any) -> AsyncClient:
+def client_for(
+    carrier: Carrier | None, url: str, *, context: ssl.SSLContext | None = None, **options: Any
+) -> AsyncClient:
     """Return a client of the server at `url`, with quick retries and no limit of its own."""
     settings: dict[str, Any] = {"timeout": PATIENT, "retry": SOON, "rate_limit": None, **options}
-    if context is not None and carrier == "aiohttp":
-        settings["ssl_context"] = context
-    return AsyncClient(KEY, ACCOUNT, base_url=url, transport=transport_for(carrier, url, context), **settings)
+    return AsyncClient(KEY, ACCOUNT, base_url=url, transport=carrier, ssl_context=context, **settings)
 
 
 def blocking_client_for(carrier: Carrier, url: str, **options: Any) -> SyncClient:
     """Return a blocking client of the server at `url`."""
     settings: dict[str, Any] = {"timeout": PATIENT, "retry": SOON, "rate_limit": None, **options}
-    return SyncClient(KEY, ACCOUNT, base_url=url, transport=transport_for(carrier, url), **settings)
+    return SyncClient(KEY, ACCOUNT, base_url=url, transport=carrier, **settings)
 
 
 class SkippingClock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -73,7 +73,7 @@ class Situation:
 
 
 @asynccontextmanager
-async def situation(carrier: Carrier, phase: Phase) -> AsyncIterator[Situation]:
+async def situation(carrier: Carrier, phase: Phase) -> AsyncGenerator[Situation]:
     options: dict[str, Any] = {"retry": SLOW, "timeout": PATIENT, "max_concurrency": 1 if phase == "slot" else 10}
     if phase == "limiter":
         options["rate_limit"] = RateLimit(1, per=50)

@@ -7,6 +7,7 @@ import ssl
 from collections import Counter
 from typing import Any
 
+import aiohttp
 import pytest
 
 from stackone_lms import AsyncClient, errors
@@ -89,9 +90,7 @@ async def test_a_fault_of_an_answer(carrier: Carrier, fault: Fault) -> None:
     async with (
         FaultServer(stall=5, tick=TICK, more=[switch.fault]) as evil,
         FaultServer(stall=5, tick=TICK, more=[switch.fault], evil_url=evil.url) as server,
-        client_for(
-            carrier, server.base_url(SUBJECT), clock=clock, sleep=clock.sleep, **options_for(fault)
-        ) as client,
+        client_for(carrier, server.base_url(SUBJECT), clock=clock, sleep=clock.sleep, **options_for(fault)) as client,
     ):
         error = await outcome(client, fault, server)
         requests = asked(server)
@@ -102,7 +101,8 @@ async def test_a_fault_of_an_answer(carrier: Carrier, fault: Fault) -> None:
         elif fault.retried is not None and error is not None:
             assert most == 1 + fault.retried, requests
         assert most <= ATTEMPTS
-        assert len(clock.slept) == requests.total() - len(requests)
+        if fault.call != "sequence":  # on a connection that was reset a request may not arrive
+            assert len(clock.slept) == requests.total() - len(requests)
         if error is not None:
             assert_presentable(error)
             assert error.attempts == (0 if isinstance(error, errors.PaginationError) else most)
@@ -113,11 +113,44 @@ async def test_a_fault_of_an_answer(carrier: Carrier, fault: Fault) -> None:
         before = server.total.connections
         answer = await client.completions.get("afterwards")
         assert answer.data.id == "afterwards"
-        assert answer.attempts == 1
+        if error is not None:
+            assert answer.attempts == 1
         if error is not None and not isinstance(error, APIStatusError | errors.PaginationError):
             assert server.total.connections == before + 1
         assert evil.total.connections == 0
         assert server.total.suspicious == []
+
+
+_FOR_SESSIONS = [
+    f for f in CATALOGUE if f.section in "BCD" and not f.server and not {"ok", "APITimeoutError"} & {f.expect, *f.also}
+]
+
+
+@pytest.mark.parametrize("fault", _FOR_SESSIONS, ids=lambda fault: fault.name)
+async def test_a_fault_of_an_answer_to_a_session_of_the_callers_own(fault: Fault) -> None:
+    """A session that was not made by the client changes neither the class nor the count."""
+    switch, clock = Switch(fault), SkippingClock()
+    async with (
+        FaultServer(stall=5, tick=TICK, more=[switch.fault]) as server,
+        aiohttp.ClientSession() as session,
+        client_for(
+            None,
+            server.base_url(SUBJECT),
+            session=session,
+            clock=clock,
+            sleep=clock.sleep,
+            **options_for(fault),
+        ) as client,
+    ):
+        error = await outcome(client, fault, server)
+        assert is_expected(fault, error), repr(error)
+        assert error is not None
+        assert_presentable(error)
+        most = max(asked(server).values())
+        assert most == error.attempts
+        if isinstance(fault.retried, bool):
+            assert most == (ATTEMPTS if fault.retried else 1)
+        await server.idle()
 
 
 @pytest.mark.parametrize("fault", [f for f in CATALOGUE if f.server], ids=lambda fault: fault.name)

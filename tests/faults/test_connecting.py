@@ -141,7 +141,7 @@ async def test_no_descriptors_left(carrier: Carrier) -> None:
             async with FaultServer() as server, client_for(
                 sys.argv[1], server.base_url("ok"), retry=retry, clock=clock, sleep=clock.sleep, random=lambda: 1.0
             ) as client:
-                await core_of(client)._open()
+                await core_of(client)._line.open()
                 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
                 lowest = os.open(os.devnull, os.O_RDONLY)
                 os.close(lowest)

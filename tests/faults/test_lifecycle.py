@@ -154,7 +154,7 @@ def test_another_thread_with_its_own_loop_is_refused(carrier: Carrier) -> None:
 
             def other() -> None:
                 try:
-                    asyncio.run(client.completions.get("y"))  # type: ignore[arg-type]
+                    asyncio.run(client.completions.get("y"))
                 except StackOneError as error:
                     errors.append(error)
 

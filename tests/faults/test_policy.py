@@ -33,7 +33,11 @@ POLICY = RetryPolicy(
 
 
 def skipping_client(carrier: Carrier, url: str, clock: SkippingClock, **options: Any) -> AsyncClient:
-    settings: dict[str, Any] = {"retry": POLICY, "timeout": Timeout(connect=5, read=5, attempt=5, total=3600), **options}
+    settings: dict[str, Any] = {
+        "retry": POLICY,
+        "timeout": Timeout(connect=5, read=5, attempt=5, total=3600),
+        **options,
+    }
     return client_for(carrier, url, clock=clock, sleep=clock.sleep, **settings)
 
 
@@ -119,8 +123,8 @@ async def test_dates_are_measured_against_the_answers_own(carrier: Carrier, name
 
 @pytest.mark.parametrize(
     "value",
-    ["-5", "soon", "", "inf", "nan", "1e3", "1_0", "0x10", "+5", "²", "1, 2", "5s", "9" * 5000, '"5"', "NaN", "１",
-     "Wed, 99 Foo 2026 25:61:61 GMT", "2026-11-24", "1 2", "5.", ".5", "٣"],
+    ["-5", "soon", "", "inf", "nan", "1e3", "1_0", "0x10", "+5", "²", "1, 2", "5s", "9" * 5000, '"5"', "NaN", "\uff11",
+     "Wed, 99 Foo 2026 25:61:61 GMT", "2026-11-24", "1 2", "5.", ".5", "\u0663"],
 )  # fmt: skip
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_senseless_retry_after_is_ignored(carrier: Carrier, value: str, status: int) -> None:

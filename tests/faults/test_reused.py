@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -159,7 +159,7 @@ async def test_a_record_that_is_always_another_is_an_error_after_one_retry(carri
 
 
 @contextmanager
-def _scripted(*answers: bytes) -> Iterator[tuple[str, threading.Event, list[int]]]:
+def _scripted(*answers: bytes) -> Generator[tuple[str, threading.Event, list[int]]]:
     """Serve connections in a thread: the first answer for the first request, the second right behind, unasked.
 
     Yields the URL, an event that is set when the second has been sent, and the number of requests of each connection.

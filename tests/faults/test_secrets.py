@@ -159,14 +159,13 @@ async def test_a_cancellation_shows_nothing_on_its_way_through(carrier: Carrier,
                 await asyncio.sleep(0)
             await asyncio.sleep(0.02)
         call.cancel()
-        try:
+        with pytest.raises(asyncio.CancelledError) as caught:
             await call
-        except asyncio.CancelledError as error:
-            assert leaked(shown_by(error)) == []
+        assert leaked(shown_by(caught.value)) == []
 
 
 async def test_logs_at_their_most_talkative(carrier: Carrier, caplog: pytest.LogCaptureFixture) -> None:
-    """Attempts, retries and timeouts are told; the `conftest` looks for secrets in all of it, asyncio's own included."""
+    """Attempts, retries and timeouts are told; the `conftest` looks for secrets in all of it, asyncio's own too."""
     asyncio.get_running_loop().set_debug(True)
     caplog.set_level(logging.DEBUG)
     async with FaultServer(stall=5) as server:

@@ -50,7 +50,7 @@ thread.join()
 """
 
 
-@pytest.mark.parametrize("kib", [256, 2048])
+@pytest.mark.parametrize(("carrier", "kib"), [("aiohttp", 256), ("aiohttp", 2048), ("lean", 256)])
 async def test_deep_nesting_is_an_error_and_nothing_worse(carrier: Carrier, kib: int) -> None:
     """In known and unknown fields, closed or not; what only looks deep passes."""
     finished = await run(_IN_A_SMALL_THREAD, carrier, str(kib * 1024))
@@ -74,7 +74,10 @@ from tests.faults.threads import serving
 from stackone_lms.errors import DecodeError
 
 fault = Fault("deep-500", "-", "", "ok", None, added("other", b"[" * 500 + b"]" * 500))
-with serving(FaultServer(more=[fault])) as server, blocking_client_for(sys.argv[1], server.base_url("deep-500")) as client:
+with (
+    serving(FaultServer(more=[fault])) as server,
+    blocking_client_for(sys.argv[1], server.base_url("deep-500")) as client,
+):
     answer = client.completions.get("x")
     print(answer.data.id)
 

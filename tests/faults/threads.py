@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from .server import FaultServer
 
 
 @contextmanager
-def serving(server: FaultServer) -> Iterator[FaultServer]:
+def serving(server: FaultServer) -> Generator[FaultServer]:
     """Run a server on an event loop in a thread of its own."""
     ready = threading.Event()
     loop: asyncio.AbstractEventLoop | None = None

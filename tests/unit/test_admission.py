@@ -210,7 +210,7 @@ async def test_one_account_cannot_take_all_slots_from_another() -> None:
     assert times["b1"] == 1
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_after_any_storm_of_arrivals_cancellations_and_pauses_every_slot_is_free(seed: int) -> None:
     async def main() -> None:

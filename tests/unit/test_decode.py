@@ -139,6 +139,14 @@ def test_one_bad_item_never_loses_a_page(keep_unknown: bool) -> None:
 
 
 @both
+@pytest.mark.parametrize("bad", [b'{"id":"\xff"}', b'{"id":"x","score":{"percentage":1e999}}', b"null"])
+def test_a_single_bad_item_of_any_kind_does_not_lose_a_page(bad: bytes, keep_unknown: bool) -> None:
+    page = many(b'{"data":[{"id":"a"},%s,{"id":"b"}]}' % bad, keep_unknown=keep_unknown)
+    assert [item.id for item in page.data] == ["a", "b"]
+    assert [error.body for error in page.errors] == [bad]
+
+
+@both
 def test_a_page_of_null_is_an_empty_page(keep_unknown: bool) -> None:
     page = many(b'{"data":null,"next":"n"}', keep_unknown=keep_unknown)
     assert (page.data, page.next, page.errors) == ([], "n", ())

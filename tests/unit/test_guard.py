@@ -73,6 +73,9 @@ def test_exactly_max_depth_levels_are_allowed(opening: str, closing: str) -> Non
     each = opening.count("[") + opening.count("{")
     assert not too_deep(nested(MAX_DEPTH // each, opening, closing))
     assert too_deep(nested(MAX_DEPTH // each + 1, opening, closing))
+    beside = b"[" + b"[]," * 500
+    assert not too_deep(beside + nested((MAX_DEPTH - 1) // each, opening, closing) + b"]")
+    assert too_deep(beside + nested(MAX_DEPTH // each, opening, closing) + b"]")
 
 
 @pytest.mark.parametrize(

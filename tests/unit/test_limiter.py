@@ -64,7 +64,7 @@ ARRIVALS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(LIMITS, ARRIVALS)
 def test_no_window_ever_holds_more_than_the_limit(limit: RateLimit, arrivals: list[tuple[float, float | None]]) -> None:
     """Whoever comes and gives up, whenever: arrival times are in units of the window."""
@@ -129,13 +129,21 @@ async def test_callers_pass_in_the_order_they_came() -> None:
 
 @virtual
 async def test_a_newcomer_does_not_overtake_those_who_wait() -> None:
-    limiter = limiter_of(RateLimit(1, per=10.0))
+    time = 100.0
+    alarm = asyncio.Event()
+
+    async def oversleep(seconds: float) -> None:
+        await alarm.wait()
+
+    limiter = Limiter(RateLimit(1, per=10.0), clock=lambda: time, sleep=oversleep)
     await limiter.acquire()
     waiting = asyncio.create_task(limiter.acquire())
-    await asyncio.sleep(10.1)
-    # The token is there by now, and the first in the queue has it or is about to take it.
+    await asyncio.sleep(0)
+    time = 200.0  # the token has long been there, and belongs to who waits for it
     assert not limiter.try_acquire()
+    alarm.set()
     await waiting
+    assert not limiter.try_acquire()
 
 
 @virtual

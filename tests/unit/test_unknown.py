@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stackone_lms import unknown
 from stackone_lms.decode import Decoder
 from stackone_lms.errors import DecodeError
 from stackone_lms.models import Completion, CompletionResult, Content, Page, encode
@@ -144,6 +145,8 @@ def test_names_that_are_new_for_ever_do_not_pile_up() -> None:
     a = name()
     content = {"data": {"id": "x", "result": {a: 1}}}
     assert json.loads(msgspec.json.encode(keep(content))) == content
+    registry: Any = unknown._shared  # pyright: ignore[reportPrivateUsage]
+    assert max(len(names) for names in registry.names.values()) <= MOST
 
 
 def test_lenient_answers_keep_theirs_too() -> None:

@@ -1,0 +1,74 @@
+"""Both transports, for every test."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, Protocol, TypeVar, cast
+
+import pytest
+
+from stackone_lms.transport import Reply, Request, Secret, Transport, Watch
+from stackone_lms.transport.aiohttp import AiohttpTransport
+from stackone_lms.transport.lean import LeanTransport
+
+HEADERS = {
+    "Authorization": Secret("Basic a2V5Og=="),
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+    "User-Agent": "tests",
+    "x-account-id": Secret("account"),
+}
+BODY_HEADERS = {**HEADERS, "Content-Type": "application/json"}
+
+W = TypeVar("W", bound=Watch)
+
+KINDS: dict[str, Callable[..., Transport]] = {"aiohttp": AiohttpTransport, "lean": LeanTransport}
+
+
+class Opener(Protocol):
+    """Opens a transport to an origin; it closes after the test."""
+
+    def __call__(
+        self, origin: str, *, ssl_context: Callable[[], ssl.SSLContext] | None = ..., proxy: str | None = ...
+    ) -> Awaitable[Transport]: ...
+
+
+@pytest.fixture(params=list(KINDS))
+async def connect_to(request: pytest.FixtureRequest) -> AsyncGenerator[Opener]:
+    """Return the function that opens a transport; once for each kind of transport."""
+    opened: list[Transport] = []
+
+    async def connect_to(origin: str, **options: Any) -> Transport:
+        transport = KINDS[request.param](origin, **options)
+        await transport.open()
+        opened.append(transport)
+        return transport
+
+    yield connect_to
+    for transport in opened:
+        await transport.close()
+
+
+def get(path: str = "/things/x", query: str = "", *, max_body: int = 1_000_000, fresh: bool = False) -> Request:
+    request = Request("GET", path, query, HEADERS, None, max_body)
+    request.fresh = fresh
+    return request
+
+
+def post(body: bytes) -> Request:
+    return Request("POST", "/things", "", BODY_HEADERS, body, 1_000_000)
+
+
+def new_watch(kind: type[W] = Watch) -> W:  # type: ignore[assignment]
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
+    watch = kind(task, time.monotonic, time.monotonic() + 60)
+    watch.attempt(time.monotonic(), time.monotonic() + 60, "total", connect=5, read=10)
+    return watch
+
+
+async def exchange(transport: Transport, request: Request | None = None) -> Reply:
+    async with asyncio.timeout(20):
+        return await transport.exchange(request or get(), new_watch())
