@@ -1,6 +1,6 @@
 """One rate limit for several processes that share an API key, kept in a SQLite file or in Redis.
 
-It is an adapter over [pyrate-limiter](https://pypi.org/project/pyrate-limiter/), which the extra `shared-limit`
+It is an adapter over pyrate-limiter, which the extra `shared-limit`
 installs: `pip install "stackone-lms[shared-limit]"`.
 """
 
