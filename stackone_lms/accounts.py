@@ -10,16 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from .bulk import Bulk
+from .bulk.fetch import Fetch
+from .bulk.ids import Inbox, check_ids, iterate, size_of
+from .bulk.many import Bulk
+from .bulk.stream import Stream, bring
 from .endpoint import Aio, AioFan, Args, Blocking, BlockingFan, C_co, Operation
 from .errors import ClientClosedError, ForkedError, InvalidArgumentError, StackOneError, WrongLoopError
-from .fetch import Fetch
-from .ids import Inbox, check_ids, iterate, size_of
 from .outcomes import AccountOutcome
 from .pager import AsyncPager
 from .progress import Meter, Report
 from .resources import Api
-from .stream import Stream, bring
 
 MOST_ACCOUNTS = 256
 """Accounts that are read from at once; the others follow as those end."""

@@ -12,14 +12,16 @@ import sys
 import typing
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
+
+import msgspec
 
 from .decode import Decoder
 from .query import filters, keywords
 
 if TYPE_CHECKING:
     from .admission import Pace
-    from .bulk import Bulk
+    from .bulk.many import Bulk
     from .outcomes import AccountOutcome
     from .pager import AsyncPager
 
@@ -28,7 +30,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Args(NamedTuple):
+class Args(msgspec.Struct, frozen=True):
     """What one call supplies: ids for the path, a query (keywords, or already encoded), an encoded body."""
 
     ids: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Generic, Unpack
 
-from .bulk import Many, ManyOf
+from .bulk.many import Many, ManyOf
 from .endpoint import C_co, Endpoint, Resource
 from .models import (
     Assignment,

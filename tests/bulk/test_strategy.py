@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from stackone_lms.bulk.picking import Strategy
 from stackone_lms.errors import AuthenticationError
 from stackone_lms.models import CompletionResult
-from stackone_lms.picking import Strategy
 from stackone_lms.transport.base import Reply
 
 from .server import QUICK, Server, blocking, client, ids, refuse

@@ -15,19 +15,19 @@ ROOT = Path(stackone_lms.__file__).parent
 
 FLOORS = """
     _version _lazy
-    errors guard options outcomes ids
+    errors guard options outcomes bulk.ids
     models retry limiter shared_limit transport.base
     query unknown decode watchdog forking
     transport transport.wire transport.foreign transport.private transport.aiohttp transport.lean transport.choice
     endpoint admission stats progress answers core
-    pager writes stream jobs fetch picking bulk resources operations accounts
+    pager writes bulk.stream bulk.jobs bulk.fetch bulk.picking bulk.many bulk resources operations accounts
     configuration client sync webhooks
-    testing cli
+    export.columns arrow export testing cli
 """
 ORDER = FLOORS.split()
 """All modules, from the ground up; a package stands for what is in it and not named itself."""
 
-OUTSKIRTS = frozenset({"sandbox", "shared_limit", "testing", "cli"})
+OUTSKIRTS = frozenset({"sandbox", "shared_limit", "arrow", "export", "testing", "cli"})
 """What may need an extra."""
 
 OURS = {"msgspec": "", "anyio": "sync", "aiohttp": "transport.", "multidict": "transport.", "yarl": "transport."}

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from .endpoint import Operation
-from .errors import StackOneError
+from ..endpoint import Operation
+from ..errors import StackOneError
+from ..models.base import Answer, Page, attach
+from ..pager import AsyncPager
+from ..stats import Choice
 from .fetch import HOPELESS, Fetch, Prelude
-from .models.base import Answer, Page, attach
-from .pager import AsyncPager
-from .stats import Choice
 
 log = logging.getLogger("stackone_lms")
 

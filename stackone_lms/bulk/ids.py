@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
-from .errors import InvalidArgumentError
+from ..errors import InvalidArgumentError
 
 Ids: TypeAlias = Iterable[str] | Path
 """Several ids: a list, a generator, an open text file, or the path of one (UTF-8, one id a line)."""

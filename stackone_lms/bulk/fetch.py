@@ -8,8 +8,8 @@ from collections.abc import AsyncIterable, Callable, Coroutine
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
-from .endpoint import Aio, Args, Operation
-from .errors import (
+from ..endpoint import Aio, Args, Operation
+from ..errors import (
     AuthenticationError,
     ClientClosedError,
     ConfigurationError,
@@ -20,10 +20,10 @@ from .errors import (
     TLSError,
     WrongLoopError,
 )
+from ..outcomes import Outcome
+from ..progress import Meter
 from .ids import NOTHING, Feed, Inbox, Source
 from .jobs import Job, Recent
-from .outcomes import Outcome
-from .progress import Meter
 from .stream import Stream
 
 R = TypeVar("R")

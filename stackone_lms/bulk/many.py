@@ -7,15 +7,15 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection,
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeAlias, TypeVar, Unpack, cast, overload
 
-from .endpoint import Aio, AioFan, Blocking, BlockingFan, Endpoint, Fan, Resource
-from .errors import InvalidArgumentError
+from ..endpoint import Aio, AioFan, Blocking, BlockingFan, Endpoint, Fan, Resource
+from ..errors import InvalidArgumentError
+from ..outcomes import AccountOutcome, Outcome
+from ..pager import Listing
+from ..progress import Report
+from ..query import GetQuery, encode_id, encode_query
 from .fetch import Fetch, Plan, Prelude
 from .ids import Feed, Ids, Inbox, Inline, Source, check_ids, iterate, size_of
-from .outcomes import AccountOutcome, Outcome
-from .pager import Listing
 from .picking import PAGE, Strategy, picking
-from .progress import Report
-from .query import GetQuery, encode_id, encode_query
 from .stream import bring
 
 I_contra = TypeVar("I_contra", contravariant=True)
