@@ -215,7 +215,7 @@ class Admission:
             end: When, on the clock, the call has to be over.
             paced: Whether it waits for the account's own limit, too.
         """
-        lane = self.lane(account)
+        lane = self.lanes.get(account) or self.lane(account)
         while True:
             while lane.paused_until and (delay := lane.paused_until - self._clock()) > 0:
                 await self._wait(watch, "rate_limit", end, self._sleep(delay))

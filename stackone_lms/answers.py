@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -88,13 +88,21 @@ def judge(
     except DecodeError as problem:
         failed = problem
     else:
-        _blot_errors(answer, scrub)
-        wrong = _wrong(operation, args, reply, answer, scrub)
-        if wrong is None and not (operation.checks_id and cast("Any", answer).data.id is None):
+        checked: Any = answer
+        if operation.checks_id and checked.data.id == args.ids[-1]:
+            return answer
+        for error in _left_out(answer):
+            error.body = scrub(error.body)
+        wrong = _wrong(operation, args, reply, checked, scrub)
+        if wrong is None and not (operation.checks_id and checked.data.id is None):
             return answer
         # An error object may pass for an answer: nearly every field of the models may be missing.
         return _error_inside(reply, scrub, wall) or wrong or answer
     return _error_inside(reply, scrub, wall) or _undecodable(reply, failed, scrub)
+
+
+def _left_out(answer: Any) -> Sequence[DecodeError]:
+    return cast("Page[Any]", answer).errors if isinstance(answer, Page) else ()
 
 
 def _about(reply: Reply, scrub: Scrub) -> dict[str, Any]:
@@ -103,12 +111,6 @@ def _about(reply: Reply, scrub: Scrub) -> dict[str, Any]:
 
 def _blotted(text: str | None, scrub: Scrub) -> str | None:
     return None if text is None else scrub(text.encode("utf-8", "replace")).decode("utf-8", "replace")
-
-
-def _blot_errors(answer: Any, scrub: Scrub) -> None:
-    if isinstance(answer, Page):
-        for error in cast("Page[Any]", answer).errors:
-            error.body = scrub(error.body)
 
 
 def _error_inside(reply: Reply, scrub: Scrub, wall: Callable[[], float]) -> Failure | None:
@@ -231,8 +233,6 @@ def _wrong(operation: Operation[Any], args: Args, reply: Reply, answer: Any, scr
         )
     asked = args.ids[-1]
     data = answer.data
-    if data.id == asked:
-        return None
     query = args.query
     narrowed = bool(query.get("fields")) if isinstance(query, Mapping) else "&fields=" in f"&{query}"
     if is_same_record(asked, data.id, data.remote_id, narrowed=narrowed):

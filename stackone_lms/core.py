@@ -314,7 +314,7 @@ class Core:
     def _request(self, settings: Settings, operation: Operation[Any], args: Args) -> Request:
         path = operation.template
         if args.ids:
-            path %= tuple([encode_id(id) for id in args.ids])
+            path %= encode_id(args.ids[0]) if len(args.ids) == 1 else tuple(map(encode_id, args.ids))
         query = args.query if isinstance(args.query, str) else encode_query(args.query, operation.filters)
         headers = settings.headers if args.body is None else settings.body_headers
         return Request(operation.method, self._prefix + path, query, headers, args.body, self._max_body)
@@ -330,7 +330,11 @@ class Core:
         else:
             watch.attempt(now, end, "total", connect=timeout.connect, read=timeout.read)
         # Once connected, the wait for bytes may have to end sooner than that for the connection.
-        self._watchdog.wake_by(watch.due if timeout.read is None else min(watch.due, now + timeout.read))
+        due = watch.due
+        if timeout.read is not None and now + timeout.read < due:
+            due = now + timeout.read
+        if due < self._watchdog.next:
+            self._watchdog.wake_by(due)
         try:
             line = self._bulk_line if settings.bulk else self._line
             transport = line.transport or await line.open()

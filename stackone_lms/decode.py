@@ -19,7 +19,7 @@ from typing import Any, Generic, Literal, TypeVar, Union, cast
 import msgspec
 
 from .errors import DecodeError
-from .guard import FAILURES, MAX_DEPTH, brackets, check_depth, failure, parse
+from .guard import FAILURES, MAX_DEPTH, brackets, check_depth, failure, parse, roomy
 from .models.base import Page, record_errors
 from .unknown import KeepUnknown
 
@@ -49,7 +49,8 @@ class Decoder(Generic[R]):
         Raises:
             DecodeError: It does not decode, not even leniently. `path` tells where.
         """
-        check_depth(body)
+        if not getattr(roomy, "known", False):
+            check_depth(body)
         try:
             return self._keeper()(body) if keep_unknown else self._strict(body)
         except FAILURES as error:

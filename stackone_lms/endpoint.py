@@ -295,8 +295,11 @@ class Endpoint(Generic[P, R]):
         operation, carrier = self.operation, obj._carrier  # pyright: ignore[reportPrivateUsage]
         carry = carrier.carry_one if isinstance(carrier, Fan) and operation.method == "GET" else carrier.carry
 
+        arity, known = operation.arity, operation.keywords
+
         def call(*ids: Any, **query: Any) -> Any:
-            operation.check(ids, query)
+            if len(ids) != arity or not known.issuperset(query):
+                operation.check(ids, query)
             return carry(operation, Args(ids, query))
 
         operation.present(call, owner, self._name, self._shape, operation.answer)

@@ -19,12 +19,13 @@ _UP_AND_DOWN = bytes.maketrans(b"[]", b"\x01\xff")
 _NEITHER_BRACKETS_NOR_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
 _CHUNK = 256 * 1024
 _ENOUGH_STACK = 4 * 1024 * 1024
-_roomy = threading.local()
+roomy = threading.local()
+"""Has `known` set where the stack of the present thread is known: True if it is large enough for any nesting."""
 
 
 def mark_stack(size: int) -> None:
     """Tell that the present thread has `size` bytes of stack."""
-    _roomy.known = size >= _ENOUGH_STACK
+    roomy.known = size >= _ENOUGH_STACK
 
 
 def stack_is_roomy() -> bool:
@@ -32,10 +33,10 @@ def stack_is_roomy() -> bool:
 
     On a small stack msgspec overruns it and the process dies: seen with 256 KiB on 3.11 and 2 MiB on 3.13.
     """
-    known: bool | None = getattr(_roomy, "known", None)
+    known: bool | None = getattr(roomy, "known", None)
     if known is None:
         known = threading.current_thread() is threading.main_thread() and _main_stack() >= _ENOUGH_STACK
-        _roomy.known = known
+        roomy.known = known
     return known
 
 

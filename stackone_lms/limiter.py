@@ -88,7 +88,10 @@ class Limiter:
 
     def try_acquire(self) -> bool:
         """Pass without waiting if there is room and nobody is ahead."""
-        return not self._queue and self._delay() <= 0 and self._take()
+        if self._queue or self._delay() > 0:
+            return False
+        self._tokens -= 1.0
+        return True
 
     def give_back(self) -> None:
         """Return the token of somebody who passed and then sent nothing."""
@@ -116,7 +119,7 @@ class Limiter:
     async def _admit(self) -> None:
         while (delay := self._delay()) > 0:
             await self._sleep(delay)
-        self._take()
+        self._tokens -= 1.0
 
     def _wake(self) -> None:
         if self._queue and not self._queue[0].done():
@@ -126,14 +129,12 @@ class Limiter:
         now = self._clock()
         if self.limit is None:
             return self._paused_until - now
+        tokens = self._tokens
         if now > self._filled_at:
-            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
-            self._filled_at = now
-        missing = 1.0 - self._tokens
+            tokens += (now - self._filled_at) * self._rate
+            tokens = min(tokens, self._burst)
+            self._tokens, self._filled_at = tokens, now
         # A hair more than needed, or rounding could leave the bucket a fraction short for ever.
-        wait = missing / self._rate + 1e-9 if missing > 1e-9 else 0.0
-        return max(wait, self._paused_until - now)
-
-    def _take(self) -> bool:
-        self._tokens -= 1.0
-        return True
+        wait = (1.0 - tokens) / self._rate + 1e-9 if tokens < 1.0 - 1e-9 else 0.0
+        pause = self._paused_until - now
+        return max(pause, wait)

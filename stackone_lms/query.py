@@ -120,13 +120,15 @@ def encode_query(query: Mapping[str, Any], allowed_filters: frozenset[str] = fro
     """
     pairs: list[str] = []
     filtered: dict[str, Any] = {}
-    _check_filters(query.get("filter"), allowed_filters)
+    if "filter" in query:
+        _check_filters(query["filter"], allowed_filters)
     for key, value in query.items():
-        if value is None or key in CLIENT:
+        if value is None:
             continue
-        if key in PLAIN:
-            _PLAIN_ENCODERS[key](key, value, pairs)
-        else:
+        encode = _PLAIN_ENCODERS.get(key)
+        if encode is not None:
+            encode(key, value, pairs)
+        elif key not in CLIENT:
             filtered[key] = value
     if filtered:
         _check_filters(filtered, allowed_filters)
@@ -145,9 +147,9 @@ def _check_filters(given: Any, allowed: frozenset[str]) -> None:
 
 
 def _raw(key: str, value: Any, pairs: list[str]) -> None:
-    if not isinstance(value, bool):
+    if value is not True and value is not False:
         raise InvalidArgumentError(f"{key} must be True or False, not {type(value).__name__}")
-    pairs.append(f"raw={'true' if value else 'false'}")
+    pairs.append("raw=true" if value else "raw=false")
 
 
 def _fields(key: str, value: Any, pairs: list[str]) -> None:
@@ -178,7 +180,7 @@ def _page_size(key: str, value: Any, pairs: list[str]) -> None:
 
 
 def _proxy(key: str, value: Any, pairs: list[str]) -> None:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, _MAPPINGS):
         raise InvalidArgumentError(f"proxy must be a mapping, not {type(value).__name__}")
     _deep(key, value, pairs, 0)  # pyright: ignore[reportUnknownArgumentType]
 
@@ -235,22 +237,28 @@ _PLAIN_ENCODERS = {
 }
 
 _DEEPEST = 32
+_MAPPINGS = (dict, Mapping)
+_LISTS = (list, tuple, set, frozenset)
 _MOST_BITS = 4096  # Python writes ints of up to 4300 digits
 
 
 def _deep(prefix: str, value: Any, pairs: list[str], depth: int) -> None:
     if depth > _DEEPEST:
         raise InvalidArgumentError(f"{printable(prefix, 60)} nests deeper than {_DEEPEST} levels")
-    if isinstance(value, Mapping):
+    if isinstance(value, _MAPPINGS):
         for name, item in value.items():  # pyright: ignore[reportUnknownVariableType]
             if not isinstance(name, str) or not name:
                 raise InvalidArgumentError(
                     f"{printable(prefix, 60)} must have non-empty strings as keys, not {name!r:.60}"
                 )
-            _deep(f"{prefix}[{name}]", item, pairs, depth + 1)
-    elif isinstance(value, list | tuple | set | frozenset):
+            key = f"{prefix}[{name}]"
+            if type(item) is str:  # pyright: ignore[reportUnknownArgumentType]
+                pairs.append(f"{_percent(key, key)}={_percent(item, key)}")
+            else:
+                _deep(key, item, pairs, depth + 1)
+    elif isinstance(value, _LISTS):
         for item in value:  # pyright: ignore[reportUnknownVariableType]
-            if isinstance(item, Mapping | list | tuple | set | frozenset):
+            if isinstance(item, (*_LISTS, *_MAPPINGS)):
                 raise InvalidArgumentError(f"{printable(prefix, 60)}: a list can hold single values only")
             _deep(prefix, item, pairs, depth + 1)
     elif value is not None:

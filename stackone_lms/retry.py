@@ -81,4 +81,5 @@ class Budget:
 
     def succeed(self, spent: int) -> None:
         """Give back after a success what its last retry took."""
-        self.left = min(self.size, self.left + (spent or 1))
+        if self.left < self.size:
+            self.left = min(self.size, self.left + (spent or 1))

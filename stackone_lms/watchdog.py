@@ -16,24 +16,23 @@ class Watchdog:
 
     Args:
         clock: Monotonic seconds, the same as of the watches.
+
+    Attributes:
+        add: Begins to look after a call.
+        discard: Stops looking after a call.
+        next: When it looks at them next.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._watches: set[Watch] = set()
+        self.add = self._watches.add
+        self.discard = self._watches.discard
         self._timer: asyncio.TimerHandle | None = None
-        self._next = float("inf")
+        self.next = float("inf")
 
     def __len__(self) -> int:
         return len(self._watches)
-
-    def add(self, watch: Watch) -> None:
-        """Begin to look after a call."""
-        self._watches.add(watch)
-
-    def discard(self, watch: Watch) -> None:
-        """Stop looking after a call."""
-        self._watches.discard(watch)
 
     def heed(self, watch: Watch) -> None:
         """Take note that `watch.due` has changed."""
@@ -41,13 +40,13 @@ class Watchdog:
 
     def wake_by(self, due: float) -> None:
         """Look at all watches at `due` at the latest."""
-        if due < self._next:
+        if due < self.next:
             self._set(due)
 
     def _set(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._next = due
+        self.next = due
         delay = max(0.0, due - self._clock())
         self._timer = asyncio.get_running_loop().call_later(delay, self._look)
 
@@ -63,8 +62,8 @@ class Watchdog:
                 watch.task.cancel()
             elif watch.due < soonest:
                 soonest = watch.due
-        self._next = float("inf")
-        if soonest < self._next:
+        self.next = float("inf")
+        if soonest < self.next:
             self._set(soonest)
 
     def close_all(self) -> None:
@@ -80,4 +79,4 @@ class Watchdog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._next = float("inf")
+        self.next = float("inf")

@@ -17,7 +17,7 @@ from yarl import URL
 from . import private
 from .base import ExchangeError, Reply, Request, Transport, Watch
 from .foreign import translate
-from .wire import KEEP_ALIVE, READ_BUFFER, Connector, read_now, read_on, readable
+from .wire import KEEP_ALIVE, READ_BUFFER, Connector, check_head, read_on, readable, whole
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 
@@ -45,6 +45,13 @@ class _Response(aiohttp.ClientResponse):
 
     def _response_eof(self) -> None:
         pass
+
+    def _notify_content(self) -> None:
+        # What it notes for those who read on is expensive, and there is nothing more to read.
+        if self.content and self.content.is_eof():
+            self._released = True
+        else:
+            super()._notify_content()
 
 
 class _Connector(Connector):
@@ -131,7 +138,8 @@ class AiohttpTransport(Transport):
         self._ssl: ssl.SSLContext | bool = True
         self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
         self._headers: dict[int, tuple[Mapping[str, str], CIMultiDict[str]]] = {}
-        self._middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (_no_hidden_retry,)
+        own = self._own and private.UNUSABLE is None
+        self._middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = () if own else (_no_hidden_retry,)
 
     async def open(self) -> None:
         """Make the session."""
@@ -145,7 +153,7 @@ class AiohttpTransport(Transport):
 
     def _make_session(self, *, force_close: bool) -> aiohttp.ClientSession:
         keep_alive: dict[str, Any] = {"force_close": True} if force_close else {"keepalive_timeout": KEEP_ALIVE}
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             # No limit here: whatever waits inside aiohttp gets CancelledError when the session closes.
             connector=_Connector(limit=0, ssl=self._ssl, **keep_alive),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -154,6 +162,9 @@ class AiohttpTransport(Transport):
             response_class=_Response,
             trust_env=False,
         )
+        if private.UNUSABLE is None:
+            private.never_retry(session)
+        return session
 
     async def exchange(self, request: Request, watch: Watch) -> Reply:
         """Send one request and read its answer."""
@@ -241,12 +252,12 @@ def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
 
 async def _read(response: aiohttp.ClientResponse, most: int, watch: Watch) -> Reply:
     status, headers, content = response.status, response.headers, response.content
-    body, whole = read_now(status, headers, content, most), True
+    body, complete = check_head(status, headers, whole(content), most), True
     if body is None:
-        body, whole = await read_on(status, content, most, watch)
+        body, complete = await read_on(status, content, most, watch)
     connection = response.connection
     wire = None if connection is None else connection.transport
-    if whole:
+    if complete:
         response.release()
     else:
         response.close()

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from ..errors import Phase, StackOneError
 
 
@@ -67,17 +69,18 @@ class Watch:
     def attempt(self, now: float, end: float, last: Phase, *, connect: float | None, read: float | None) -> None:
         """Begin a request that has to be over at `end`, which is called `last`; first of all it connects."""
         self.connect, self._read, self._end, self._last = connect, read, end, last
-        self._step("connect", None if connect is None else now + connect)
+        if connect is None or now + connect >= end:
+            self.phase, self.due = last, end
+        else:
+            self.phase, self.due = "connect", now + connect
 
     def progress(self) -> None:
         """Note that the request was sent, or that bytes came: now the next ones are waited for."""
-        self._step("read", None if self._read is None else self._clock() + self._read)
-
-    def _step(self, phase: Phase, due: float | None) -> None:
-        if due is None or due >= self._end:
-            self.phase, self.due = self._last, self._end
-        else:
-            self.phase, self.due = phase, due
+        self.phase, self.due = self._last, self._end
+        if self._read is not None:
+            due = self._clock() + self._read
+            if due < self._end:
+                self.phase, self.due = "read", due
 
     def uncancel(self) -> bool:
         """Take back this watch's own cancellation; False if somebody else cancelled the task too."""
@@ -85,7 +88,7 @@ class Watch:
         return self.task.uncancel() <= self.cancelling
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One HTTP request, ready to send.
 
     Attributes:
@@ -98,20 +101,13 @@ class Request:
         fresh: Whether it has to go over a new connection, after the last one failed.
     """
 
-    __slots__ = ("body", "fresh", "headers", "max_body", "method", "path", "query")
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        query: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        max_body: int,
-    ) -> None:
-        self.method, self.path, self.query, self.headers, self.body = method, path, query, headers, body
-        self.max_body = max_body
-        self.fresh = False
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    max_body: int
+    fresh: bool = False
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path}>"
@@ -121,7 +117,7 @@ def _nothing() -> None:
     pass
 
 
-class Reply:
+class Reply(msgspec.Struct, eq=False):
     """One HTTP answer, read to its end.
 
     Attributes:
@@ -131,12 +127,10 @@ class Reply:
         discard: Closes the connection that it came on, so that nothing else is read from it.
     """
 
-    __slots__ = ("body", "discard", "headers", "status")
-
-    def __init__(
-        self, status: int, headers: Mapping[str, str], body: bytes, discard: Callable[[], None] = _nothing
-    ) -> None:
-        self.status, self.headers, self.body, self.discard = status, headers, body, discard
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    discard: Callable[[], None] = _nothing
 
     def __repr__(self) -> str:
         return f"<Reply {self.status}, {len(self.body)} bytes>"

@@ -18,12 +18,26 @@ from yarl import URL
 
 from ..errors import ClientClosedError, ConfigurationError, ConnectionLostError
 from . import private
-from .base import ExchangeError, Reply, Request, Secret, Transport, Watch
+from .base import ExchangeError, Reply, Request, Transport, Watch
 from .foreign import translate
-from .wire import KEEP_ALIVE, Connector, read_now, read_on
+from .wire import KEEP_ALIVE, Connector, check_head, read_on
 
 _KEPT_HEADS = 1024
+_VISIBLE = bytes(range(ord("!"), ord("~") + 1))
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class SecretBytes(bytes):
+    """Bytes that print as `***` in tracebacks with locals, debuggers and logs of `repr`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+_Head = tuple[Mapping[str, str], SecretBytes, SecretBytes]
+"""Headers, their bytes, and the same as the end of a request without a body."""
 
 
 class LeanTransport(Transport):
@@ -52,9 +66,9 @@ class LeanTransport(Transport):
         self._connector: Connector | None = None
         self._idle: deque[private.Protocol] = deque()
         self._sweeping: asyncio.TimerHandle | None = None
-        self._heads: dict[int, tuple[Mapping[str, str], str]] = {}
+        self._heads: dict[int, _Head] = {}
         self._host = self._before_path = ""
-        self._end: str = "\r\n"
+        self._last = b""
 
     async def open(self) -> None:
         """Make the connector."""
@@ -72,7 +86,7 @@ class LeanTransport(Transport):
             self._before_path = str(self._request.url.origin())
             if proxy.user:
                 given = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
-                self._end = Secret(f"Proxy-Authorization: {given}\r\n\r\n")
+                self._last = SecretBytes(f"Proxy-Authorization: {given}\r\n".encode())
 
     async def exchange(self, request: Request, watch: Watch) -> Reply:
         """Send one request and read its answer."""
@@ -86,12 +100,15 @@ class LeanTransport(Transport):
                 raise ExchangeError(ConnectionLostError("the connection was closed"), sent=False)
             wire.write(self._written(request))
             watch.progress()
-            status, headers, content = await line.answer()
-            watch.progress()
-            body, whole = read_now(status, headers, content, request.max_body), True
+            message, content = await line.read()
+            while 100 <= message.code < 200 and message.code != 101:
+                message, content = await line.read()
+            status, headers = message.code, message.headers
+            body, complete = check_head(status, headers, private.whole(content), request.max_body), True
             if body is None:
-                body, whole = await read_on(status, content, request.max_body, watch)
-            if whole and not request.fresh and line.rest():
+                watch.progress()
+                body, complete = await read_on(status, content, request.max_body, watch)
+            if complete and not request.fresh and line.rest():
                 self._keep(line)
             else:
                 line.hang_up()
@@ -167,26 +184,25 @@ class LeanTransport(Transport):
 
     def _written(self, request: Request) -> bytes:
         method, query, body = request.method, request.query, request.body
-        target = f"{self._before_path}{request.path}?{query}" if query else self._before_path + request.path
-        if not (target.isascii() and target.isprintable()) or " " in target:
+        target = f"{request.path}?{query}" if query else request.path
+        first = f"{method} {self._before_path}{target} HTTP/1.1\r\n".encode()
+        if first.translate(None, _VISIBLE) != b"  \r\n":
             raise ValueError("the URL is not percent-encoded")
-        head, end = self._head(request.headers), self._end
-        if request.fresh:
-            end = Secret(f"{end[:-2]}Connection: close\r\n\r\n")
-        if body is None:
-            length = "" if method == "GET" else "Content-Length: 0\r\n"
-            return f"{method} {target} HTTP/1.1\r\n{head}{length}{end}".encode()
-        return f"{method} {target} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n{end}".encode() + body
-
-    def _head(self, headers: Mapping[str, str]) -> str:
         # A client has one headers mapping for each of its views: they are few and reused by every call.
-        kept = self._heads.get(id(headers))
-        if kept is None or kept[0] is not headers:
-            lines = {"Host": self._host, **headers}
-            if any(_CONTROL.search(name) or _CONTROL.search(value) for name, value in lines.items()):
-                raise ValueError("a header holds control characters")
+        kept = self._heads.get(id(request.headers))
+        if kept is None or kept[0] is not request.headers:
             if len(self._heads) >= _KEPT_HEADS:
                 self._heads.clear()
-            text = Secret("".join([f"{name}: {value}\r\n" for name, value in lines.items()]))
-            kept = self._heads[id(headers)] = (headers, text)
-        return kept[1]
+            kept = self._heads[id(request.headers)] = self._head(request.headers)
+        if method == "GET" and body is None and not request.fresh:
+            return first + kept[2]
+        length = b"" if method == "GET" and body is None else b"Content-Length: %d\r\n" % len(body or b"")
+        end = b"Connection: close\r\n\r\n" if request.fresh else b"\r\n"
+        return b"".join((first, kept[1], length, self._last, end, body or b""))
+
+    def _head(self, headers: Mapping[str, str]) -> _Head:
+        lines = {"Host": self._host, **headers}
+        if any(_CONTROL.search(name) or _CONTROL.search(value) for name, value in lines.items()):
+            raise ValueError("a header holds control characters")
+        head = SecretBytes("".join([f"{name}: {value}\r\n" for name, value in lines.items()]).encode())
+        return headers, head, SecretBytes(head + self._last + b"\r\n")

@@ -14,23 +14,24 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import BaseConnector, Connection
-from aiohttp.helpers import TimerNoop
+from aiohttp.helpers import EMPTY_BODY_STATUS_CODES, TimerNoop
 from aiohttp.http_exceptions import HttpProcessingError
-from multidict import CIMultiDictProxy
+from aiohttp.streams import EMPTY_PAYLOAD
 from yarl import URL
 
 from .wire import KEEP_ALIVE, READ_BUFFER, Connector, readable
+from .wire import whole as whole_of_any
 
 __all__ = [
-    "BEGIN",
-    "END",
-    "ClientRequest",
+    "UNUSABLE",
     "HttpProcessingError",
     "Protocol",
     "check",
     "connect",
     "describe",
+    "never_retry",
     "prepare",
+    "whole",
 ]
 
 BEGIN, END = (3, 14, 4), (3, 15)
@@ -68,20 +69,6 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
         """Begin to take what comes for answers. One parser reads all answers of a connection."""
         self.set_response_params(timer=_timer, read_until_eof=True, read_bufsize=READ_BUFFER)
 
-    async def answer(self) -> tuple[int, CIMultiDictProxy[str], aiohttp.StreamReader]:
-        """Wait for an answer, and return its status, headers and body; interim answers are passed over.
-
-        Raises:
-            aiohttp.ClientError: There is none.
-            aiohttp.EofStream: There is none.
-            HttpProcessingError: It is not HTTP.
-        """
-        while True:
-            message, content = await self.read()
-            status = message.code
-            if status == 101 or not 100 <= status < 200:
-                return status, message.headers, content
-
     def rest(self) -> bool:
         """Let nothing come any more, since no request is under way; False if it has to be closed instead.
 
@@ -105,13 +92,15 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
 
     def resume(self) -> bool:
         """Let answers come again; False if it was closed meanwhile, something came in, or it rested too long."""
-        if not self.is_connected() or self.should_close:
+        if not self.idle:
+            return self.is_connected() and not self.should_close
+        wire = self.transport
+        if wire is None or wire.is_closing():
             return False
-        if self.idle:
-            rested = time.monotonic() - self.since
-            if rested >= KEEP_ALIVE or (rested > _TRUSTED and self.has_more is not None and self.has_more()):
-                return False
-            self.idle = False
+        rested = time.monotonic() - self.since
+        if rested >= KEEP_ALIVE or (rested > _TRUSTED and self.has_more is not None and self.has_more()):
+            return False
+        self.idle = False
         return True
 
     def hang_up(self) -> None:
@@ -130,14 +119,37 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
         if self.idle:
             self.abort()
         else:
-            _receive(self, bytes(self._shared[:nbytes]))
+            self._take(bytes(self._shared[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Take what an event loop read into a buffer of its own, or what the parser had put aside."""
         if self.idle:
             self.abort()
         else:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        # As aiohttp's own, without what is only there for its read timeout and for WebSockets.
+        parser = self._parser
+        if parser is None or self._upgraded:
             _receive(self, data)
+            return
+        try:
+            messages, self._upgraded, _ = parser.feed_data(data)
+        except Exception as error:  # noqa: BLE001 (as aiohttp's own)
+            if self.transport is not None:
+                self.transport.close()
+            refused = HttpProcessingError()
+            if isinstance(error, HttpProcessingError):
+                refused = HttpProcessingError(code=error.code, message=error.message)
+            self.set_exception(refused, error)
+            return
+        for message, content in messages:
+            if message.should_close:
+                self._should_close = True
+            self._payload = content
+            bare = message.code in EMPTY_BODY_STATUS_CODES
+            self.feed_data((message, EMPTY_PAYLOAD if bare else content))
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Go on reading. Bodies say so at every step, nearly always without having paused it."""
@@ -149,6 +161,21 @@ def prepare(connector: Connector) -> None:
     """Let `connector` make connections of the class above."""
     factory: Any = partial(Protocol, asyncio.get_running_loop(), memoryview(bytearray(READ_BUFFER)))
     connector._factory = factory  # pyright: ignore[reportPrivateUsage]
+
+
+def whole(content: aiohttp.StreamReader) -> bytes | None:
+    """Return a body that is here to its end, else None. What the public methods do besides is not needed then."""
+    if type(content) is not aiohttp.StreamReader:
+        return whole_of_any(content)
+    if not content._eof or content._exception is not None:  # pyright: ignore[reportPrivateUsage]
+        return None
+    chunks = content._buffer  # pyright: ignore[reportPrivateUsage]
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def never_retry(session: aiohttp.ClientSession) -> None:
+    """Keep `session` from sending idempotent requests a second time of its own accord."""
+    session._retry_connection = False  # pyright: ignore[reportPrivateUsage]
 
 
 def describe(origin: str, ssl: Any, proxy: str | None) -> ClientRequest:
@@ -206,10 +233,14 @@ def _missing() -> str | None:
     uses: list[tuple[Any, str]] = [
         (aiohttp.TCPConnector._create_direct_connection, "_factory"),  # pyright: ignore[reportPrivateUsage]
         (aiohttp.TCPConnector._start_tls_connection, "_factory"),  # pyright: ignore[reportPrivateUsage]
+        (aiohttp.ClientSession._request, "_retry_connection"),  # pyright: ignore[reportPrivateUsage]
         (Connection.__init__, "_key"),
         (Connection.__del__, "_protocol"),
         (ResponseHandler.pause_reading, "pause_reading"),
         (aiohttp.StreamReader.feed_eof, "resume_reading"),
+        (aiohttp.StreamReader.feed_eof, "_eof"),
+        (aiohttp.StreamReader.exception, "_exception"),
+        (aiohttp.StreamReader.feed_data, "_buffer"),
     ]
     for function, name in uses:
         if name not in function.__code__.co_names:
@@ -226,10 +257,11 @@ def _reads_two_answers() -> bool:
     for text, more in ((b"one", b""), (b"two", b"HTTP/1.1 200 OK\r\nX")):
         protocol.data_received(b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 3\r\n\r\n" + text + more)
         try:
-            protocol.answer().send(None)
+            protocol.read().send(None)
         except StopIteration as done:
-            status, headers, content = done.value
-            heard.append((status, headers.get("x-a"), content.read_nowait(), protocol.rest() and protocol.resume()))
+            message, content = done.value
+            rests = protocol.rest() and protocol.resume()
+            heard.append((message.code, message.headers.get("x-a"), content.read_nowait(), rests))
     return heard == [(200, "b", b"one", True), (200, "b", b"two", False)]
 
 

@@ -61,13 +61,18 @@ def readable(wire: asyncio.BaseTransport) -> Callable[[], Any]:
     return partial(poll.poll, 0)
 
 
-def read_now(status: int, headers: Mapping[str, str], content: aiohttp.StreamReader, most: int) -> bytes | None:
-    """Return the body if it is here to its end, None if the rest has to be waited for.
+def whole(content: aiohttp.StreamReader) -> bytes | None:
+    """Return a body that is here to its end, else None."""
+    return content.read_nowait(-1) if content.is_eof() and content.exception() is None else None
+
+
+def check_head(status: int, headers: Mapping[str, str], body: bytes | None, most: int) -> bytes | None:
+    """Return as much of a body as is wanted if it is here to its end; None if the rest has to be waited for.
 
     Args:
         status: HTTP status code.
         headers: Headers, found in any case.
-        content: The body.
+        body: The whole body, or None.
         most: Bytes that a success may have; of an error only the first 64 KiB count.
 
     Raises:
@@ -80,8 +85,7 @@ def read_now(status: int, headers: Mapping[str, str], content: aiohttp.StreamRea
         encoding = headers.get(hdrs.CONTENT_ENCODING)
         if encoding is not None and encoding.strip().lower() not in _DECODED:
             raise ExchangeError(ProtocolError("the answer's Content-Encoding was not asked for"), sent=True, most=0)
-    if content.is_eof() and content.exception() is None:
-        body = content.read_nowait(-1)
+    if body is not None:
         if failing:
             return body[:MAX_ERROR_BODY]
         if len(body) > most:
