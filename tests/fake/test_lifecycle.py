@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+import stackone_lms
 from stackone_lms import AsyncClient, RateLimit, RetryPolicy, Timeout
-from stackone_lms.errors import APITimeoutError, ClientClosedError, ForkedError, WrongLoopError
+from stackone_lms.errors import APITimeoutError, ClientClosedError, WrongLoopError
 from stackone_lms.transport import Reply, Request, Watch
 from tests.fake.fakes import (
     ACCOUNT,
@@ -314,15 +319,44 @@ def test_when_its_loop_is_gone_a_client_can_still_be_closed() -> None:
     assert client.closed
 
 
-@virtual
-async def test_after_a_fork_the_child_is_told() -> None:
-    client = client_of(FakeTransport(record()))
+FORKING = """
+import asyncio, os, sys
+from stackone_lms import AsyncClient
+from stackone_lms.errors import ForkedError
+from tests.fake.fakes import FakeTransport, record
+
+transport = FakeTransport(record())
+
+async def main():
+    client = AsyncClient("key", "account", transport=transport)
     await client.completions.get("c1")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stackone_lms.core.process", lambda: -1)
-        with pytest.raises(ForkedError, match="make a new one in the child process"):
+    child = os.fork()
+    if child == 0:
+        try:
             await client.completions.get("c1")
+        except ForkedError as error:
+            print(error, flush=True)
+        await client.aclose()
+        os._exit(transport.closed)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     await client.completions.get("c1")
+    await client.aclose()
+    print(status, transport.closed, len(transport.sent), flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_after_a_fork_the_child_is_told_and_the_parent_goes_on() -> None:
+    root = Path(stackone_lms.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=60, check=False, cwd=root
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    told, ended = done.stdout.splitlines()
+    assert "make a new one in the child process" in told
+    assert ended == "0 1 2"
 
 
 def test_constructing_and_describing_a_client_needs_no_loop() -> None:

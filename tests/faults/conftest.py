@@ -15,6 +15,10 @@ from stackone_lms.transport.private import UNUSABLE
 from .sdk import SECRETS
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "matrix: run again on other event loops, parsers and Pythons (tests/matrix)")
+
+
 @pytest.fixture(
     params=["aiohttp", pytest.param("lean", marks=pytest.mark.skipif(UNUSABLE is not None, reason=str(UNUSABLE)))]
 )

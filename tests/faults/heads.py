@@ -85,12 +85,14 @@ FAULTS = (
     _bad("header-1mib", "a header of 1 MiB", respond(record, 200, "x-long: " + "v" * 1024**2), _LARGE),
     _bad("header-endless", "a header without end", flood(_OK + b"x-long: ", b"v" * 65_536), _LARGE),
     _bad("headers-endless", "header lines without end", flood(_OK, b"x-n: v\r\n" * 8192), _LARGE),
-    _bad(
+    Fault(
         "trailers-endless",
+        "B",
         "trailer lines without end",
+        _PROTOCOL,
+        None,
         flood(answer(b"0\r\n", 200, "transfer-encoding: chunked", length=""), b"x-n: v\r\n" * 8192),
-        _LARGE,
-        "DecodeError",
+        also=(_LARGE, "DecodeError", "ConnectionLostError"),
     ),
     _bad("header-nul", "a NUL in a header value", respond(record, 200, "x-nul: a\0b")),
     _bad("header-space-colon", "a space before the colon", respond(record, 200, "x-space : 1")),

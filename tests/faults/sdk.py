@@ -34,8 +34,10 @@ TESTS = Path(__file__).parents[1]
 ATTEMPTS = 3
 PATIENT = Timeout(connect=10, read=10, attempt=20, total=60)
 """For what ends by itself: a slow machine must not turn it into a timeout."""
-HASTY = Timeout(connect=0.2, read=0.2, attempt=0.4, total=60)
+HASTY = Timeout(connect=10, read=0.2, attempt=0.4, total=60)
 """For what does not end by itself."""
+UNCONNECTED = Timeout(connect=0.2, read=10, attempt=10, total=60)
+"""For where no connection is made."""
 SOON = RetryPolicy(attempts=ATTEMPTS, base=0.01, cap=0.02, throttle_base=0.01, throttle_cap=0.02)
 """Retries as usual, with pauses for tests."""
 

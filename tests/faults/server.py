@@ -69,6 +69,7 @@ class FaultServer:
         self._faults = {fault.name: fault for fault in (*CATALOGUE, *more)}
         self._stats: defaultdict[tuple[str, str | None], Stats] = defaultdict(Stats)
         self._listener: socket.socket
+        self._resting: asyncio.TimerHandle | None = None
         self._backlog: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._bugs: list[BaseException] = []
@@ -90,6 +91,11 @@ class FaultServer:
     def stats(self, base: str, key: str | None = None) -> Stats:
         """Return the counters of a base (what stands behind `/f/`), or of one id or cursor below it."""
         return self._stats[base, key]
+
+    @property
+    def open(self) -> int:
+        """How many connections are open, those included that this side is about to close."""
+        return len(self._tasks)
 
     async def idle(self, within: float = 1.0) -> None:
         """Wait until no answer is due any more. Raises TimeoutError."""
@@ -113,7 +119,7 @@ class FaultServer:
                 raise
         elif self._accept != "refused":
             self._listener.listen(1024)
-            self._spawn(self._listen())
+            self._listen()
         return self
 
     async def __aexit__(
@@ -124,6 +130,9 @@ class FaultServer:
             raise self._bugs[0]
 
     async def _close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._listener)
+        if self._resting is not None:
+            self._resting.cancel()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -145,26 +154,36 @@ class FaultServer:
                 return
         raise OSError("this system accepts connections above the backlog")
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (bug := task.exception()) is not None:
             self._bugs.append(bug)
 
-    async def _listen(self) -> None:
+    def _listen(self) -> None:
+        asyncio.get_running_loop().add_reader(self._listener, self._take)
+
+    def _take(self) -> None:
+        # Without waiting in between, so that closing the server loses no connection half accepted.
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, _ = await loop.sock_accept(self._listener)
-            except OSError:  # no descriptors left
-                await asyncio.sleep(0.01)
-                continue
-            self.total.connections += 1
-            self._spawn(self._serve(sock) if self._accept == "serve" else self._turn_away(sock))
+        try:
+            sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError:  # no descriptors left
+            loop.remove_reader(self._listener)
+            self._resting = loop.call_later(0.01, self._listen)
+            return
+        sock.setblocking(False)
+        self.total.connections += 1
+        task = self._spawn(self._serve(sock) if self._accept == "serve" else self._turn_away(sock))
+        # A task that is cancelled before its first step closes nothing.
+        task.add_done_callback(lambda _: sock.close())
 
     async def _turn_away(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
