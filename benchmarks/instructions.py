@@ -153,7 +153,7 @@ MEASURED = {
     "aiohttp": peers.ASYNC["aiohttp"],
     "aiohttp tuned + msgspec": peers.ASYNC["aiohttp tuned + msgspec"],
     "stackone-lms": peers.ASYNC["stackone-lms"],
-    "stackone-lms lean": peers.ASYNC["stackone-lms lean"],
+    "stackone-lms session": peers.ASYNC["stackone-lms session"],
 }
 
 

@@ -22,11 +22,10 @@ HEADERS = {
 
 
 @contextlib.asynccontextmanager
-async def stackone(url: str, pages: bool, *, lean: bool = False) -> AsyncIterator[Call]:
+async def stackone(url: str, pages: bool, **options: Any) -> AsyncIterator[Call]:
     """This package, everything switched on: limiter, retries, deadline, body cap, depth guard, id check."""
     from stackone_lms import AsyncClient, RateLimit
 
-    options: dict[str, Any] = {"transport": "lean"} if lean else {}
     limit = RateLimit(10**9, per=60.0)  # on, and never in the way
     async with AsyncClient(
         data.KEY, data.ACCOUNT, base_url=url, rate_limit=limit, max_concurrency=1000, **options
@@ -43,9 +42,9 @@ async def stackone(url: str, pages: bool, *, lean: bool = False) -> AsyncIterato
 
 
 @contextlib.asynccontextmanager
-async def stackone_lean(url: str, pages: bool) -> AsyncIterator[Call]:
-    """This package over its lean transport."""
-    async with stackone(url, pages, lean=True) as call:
+async def stackone_session(url: str, pages: bool) -> AsyncIterator[Call]:
+    """This package through `aiohttp.ClientSession`, as when a session is given, mocked or traced."""
+    async with stackone(url, pages, transport="aiohttp") as call:
         yield call
 
 
@@ -165,7 +164,7 @@ async def pyreqwest_msgspec(url: str, pages: bool) -> AsyncIterator[Call]:
 
 ASYNC: dict[str, Callable[[str, bool], contextlib.AbstractAsyncContextManager[Call]]] = {
     "stackone-lms": stackone,
-    "stackone-lms lean": stackone_lean,
+    "stackone-lms session": stackone_session,
     "aiohttp": aiohttp_plain,
     "aiohttp tuned + msgspec": aiohttp_msgspec,
     "pyreqwest + msgspec": pyreqwest_msgspec,

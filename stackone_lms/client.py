@@ -6,7 +6,6 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from functools import partial
 from os import PathLike
 from random import random as random_number
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
@@ -27,6 +26,8 @@ from .transport.base import Secret, Transport
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from .transport.lean import LeanTransport
 
 R = TypeVar("R")
 
@@ -65,7 +66,7 @@ class Scope(Aio):
 
     def for_bulk(self, *, paced: bool) -> Scope:
         """Return the same carrier for the calls of a bulk fetch."""
-        return Scope(self.core, msgspec.structs.replace(self.settings, paced=paced, bulk=True))
+        return Scope(self.core, msgspec.structs.replace(self.settings, paced=paced))
 
 
 class BaseClient(Api[C_co]):
@@ -90,7 +91,7 @@ class BaseClient(Api[C_co]):
         client_cert: str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         session: aiohttp.ClientSession | None = None,
-        transport: Transport | Literal["auto", "aiohttp", "lean"] | None = None,
+        transport: Transport | Literal["auto", "aiohttp", "lean"] | None = "auto",
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         random: Callable[[], float] = random_number,
@@ -117,11 +118,11 @@ class BaseClient(Api[C_co]):
             client_cert: PEM file with certificate and key, or a pair of files.
             ssl_context: TLS settings of your own, instead of the two above.
             session: An `aiohttp.ClientSession` of yours to send with; it stays yours to close.
-            transport: `aiohttp` sends through `aiohttp.ClientSession`, where what you mock and trace sees it; `lean`
-                has aiohttp make the connections and read the answers but skips its session, for much less CPU.
-                `auto` is `lean` unless a session is given or mocked, or the installed aiohttp is not one that it
-                knows. None: `auto` for `get_many`, `aiohttp` for everything else. Or an object to put in the place
-                of the network, such as `stackone_lms.testing.InMemoryTransport`.
+            transport: `aiohttp` sends through `aiohttp.ClientSession`; `lean` has aiohttp make the connections and
+                read the answers but skips its session, for a third of the CPU time. `auto`, the default, is `lean`
+                unless a session is given, or mocked or traced by patching its class, or the installed aiohttp is not
+                one that it knows. Or an object to put in the place of the network, such as
+                `stackone_lms.testing.InMemoryTransport`.
             clock: Monotonic seconds; for tests.
             sleep: Suspends for so many seconds; for tests.
             random: Numbers from 0 to 1, for jitter; for tests.
@@ -145,27 +146,32 @@ class BaseClient(Api[C_co]):
                 raise ConfigurationError(f"{name} must be a whole number, 1 or more")
         if rate_limit is not None and not isinstance(rate_limit, RateLimit | Quota):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("rate_limit must be a RateLimit or None")
-        if not (isinstance(transport, Transport) or transport in {None, "auto", "aiohttp", "lean"}):
+        if not (isinstance(transport, Transport) or transport in {"auto", "aiohttp", "lean", None}):
             raise ConfigurationError("transport must be 'auto', 'aiohttp', 'lean' or a Transport")
         if transport == "lean" and session is not None:
             raise ConfigurationError("the lean transport does not use a session")
 
-        def make(kind: str) -> Transport:
-            if kind != "aiohttp":
-                from .transport.choice import lean_or_reason  # noqa: PLC0415 (aiohttp is imported at the first use)
-
-                lean = lean_or_reason(asked=kind == "lean", session=session is not None)
-                if not isinstance(lean, str):
-                    return lean(origin, ssl_context=make_ssl, proxy=chosen_proxy)
-            from .transport.aiohttp import AiohttpTransport  # noqa: PLC0415 (as above)
+        def through_session() -> Transport:
+            from .transport.aiohttp import AiohttpTransport  # noqa: PLC0415 (aiohttp is imported at the first use)
 
             return AiohttpTransport(origin, ssl_context=make_ssl, proxy=chosen_proxy, session=session)
 
-        if isinstance(transport, Transport):
-            single, bulk = (lambda: transport), None
-        else:
-            single = partial(make, transport or "aiohttp")
-            bulk = partial(make, "auto") if transport is None else None
+        def lean() -> LeanTransport:
+            from .transport.lean import LeanTransport  # noqa: PLC0415 (as above)
+
+            return LeanTransport(origin, ssl_context=make_ssl, proxy=chosen_proxy)
+
+        def make() -> Transport:
+            if isinstance(transport, Transport):
+                return transport
+            if transport == "lean":
+                return lean()
+            if transport == "aiohttp" or session is not None:
+                return through_session()
+            from .transport.auto import choose  # noqa: PLC0415 (as above)
+
+            return choose(lean, through_session)
+
         given: ViewOptions = {
             "account_id": conf.from_environment(account_id, "STACKONE_ACCOUNT_ID"),
             "timeout": timeout,
@@ -175,8 +181,7 @@ class BaseClient(Api[C_co]):
         }
         settings = self._make_settings(given, ConfigurationError)
         core = Core(
-            single,
-            bulk_transport=bulk,
+            make,
             prefix=prefix,
             rate_limit=rate_limit,
             max_concurrency=max_concurrency,

@@ -31,7 +31,7 @@ from .options import RateLimit, RetryPolicy, Timeout
 from .query import encode_id, encode_query
 from .retry import Budget, backoff
 from .stats import Counts, Stats
-from .transport.base import ExchangeError, Reply, Request, Transport, Watch
+from .transport.base import ExchangeError, Line, Reply, Request, Transport, Watch
 from .watchdog import Watchdog
 
 R = TypeVar("R")
@@ -53,41 +53,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_headers: Mapping[str, str]
     scrub: Callable[[bytes], bytes]
     paced: bool = True
-    bulk: bool = False
     """Whether requests wait for the limit that their account has found for itself."""
 
     def __repr__(self) -> str:
         return f"Settings(timeout={self.timeout}, retry={self.retry}, heartbeat={self.heartbeat})"
-
-
-class _Line:
-    """A transport, opened at its first use."""
-
-    def __init__(self, make: Callable[[], Transport]) -> None:
-        self._make = make
-        self._opening: asyncio.Future[None] | None = None
-        self.transport: Transport | None = None
-
-    async def open(self) -> Transport:
-        if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_future()
-            try:
-                transport = self._make()
-                await transport.open()
-            except BaseException:
-                opening, self._opening = self._opening, None
-                opening.cancel()
-                raise
-            self.transport = transport
-            self._opening.set_result(None)
-        elif self.transport is None:
-            # Somebody else is at it; if he fails, take over.
-            await asyncio.wait([self._opening])
-        return self.transport or await self.open()
-
-    async def close(self) -> None:
-        if self.transport is not None:
-            await self.transport.close()
 
 
 class Core:
@@ -95,7 +64,6 @@ class Core:
 
     Args:
         transport: Makes the transport, when it is first needed.
-        bulk_transport: Makes that of bulk fetches; None if they use the same.
         prefix: Path of the base URL, without a slash at its end.
         rate_limit: Client-side limit, one shared with other processes, or None.
         max_concurrency: Requests under way at once.
@@ -111,7 +79,6 @@ class Core:
         self,
         transport: Callable[[], Transport],
         *,
-        bulk_transport: Callable[[], Transport] | None = None,
         prefix: str,
         rate_limit: RateLimit | Quota | None,
         max_concurrency: int,
@@ -123,8 +90,7 @@ class Core:
         wall: Clock = time.time,
     ) -> None:
         self._prefix, self._max_body = prefix, max_body
-        self._line = _Line(transport)
-        self._bulk_line = _Line(bulk_transport) if bulk_transport else self._line
+        self._line = Line(transport)
         self._clock, self._sleep, self._random, self._wall = clock, sleep, random, wall
         self.budget = Budget(budget)
         self._watchdog = Watchdog(clock)
@@ -193,8 +159,7 @@ class Core:
             self.admission.limiter.close()
             self._watchdog.stop()
             try:
-                for line in {self._line, self._bulk_line}:
-                    await line.close()
+                await self._line.close()
             finally:
                 self._drained.set_result(None)
 
@@ -336,8 +301,7 @@ class Core:
         if due < self._watchdog.next:
             self._watchdog.wake_by(due)
         try:
-            line = self._bulk_line if settings.bulk else self._line
-            transport = line.transport or await line.open()
+            transport = self._line.transport or await self._line.open()
             reply = await transport.exchange(request, watch)
         except ExchangeError as error:
             log.debug("%s %s attempt %d: %r", request.method, request.path, attempt, error.error)

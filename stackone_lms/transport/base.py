@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
@@ -157,7 +157,7 @@ class Transport:
     async def open(self) -> None:
         """Get ready, on the running loop; called once before the first exchange."""
 
-    async def exchange(self, request: Request, watch: Watch) -> Reply:
+    def exchange(self, request: Request, watch: Watch) -> Coroutine[Any, Any, Reply]:
         """Send one request and read its answer.
 
         Raises:
@@ -167,3 +167,42 @@ class Transport:
 
     async def close(self) -> None:
         """Give everything back; called once."""
+
+
+class Line:
+    """A transport, made and opened at its first use.
+
+    Args:
+        make: Makes it.
+
+    Attributes:
+        transport: It, once it is open.
+    """
+
+    def __init__(self, make: Callable[[], Transport]) -> None:
+        self._make = make
+        self._opening: asyncio.Future[None] | None = None
+        self.transport: Transport | None = None
+
+    async def open(self) -> Transport:
+        """Return it, opened."""
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_future()
+            try:
+                transport = self._make()
+                await transport.open()
+            except BaseException:
+                opening, self._opening = self._opening, None
+                opening.cancel()
+                raise
+            self.transport = transport
+            self._opening.set_result(None)
+        elif self.transport is None:
+            # Somebody else is at it; if he fails, take over.
+            await asyncio.wait([self._opening])
+        return self.transport or await self.open()
+
+    async def close(self) -> None:
+        """Close it, if it was opened."""
+        if self.transport is not None:
+            await self.transport.close()

@@ -51,7 +51,7 @@ def _other(*_: object) -> None:
         (BaseConnector, "_release", "_other"),
         (ResponseHandler, "set_response_params", "_other"),
         (aiohttp.TCPConnector, "_create_direct_connection", "_factory"),
-        (private, "_receive", "a parser"),
+        (private.Protocol, "_take", "a parser"),
     ],
 )
 def test_changed_aiohttp_is_noticed(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, told: str) -> None:

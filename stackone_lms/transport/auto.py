@@ -1,0 +1,83 @@
+"""The transport of a client that was given none: lean, or through aiohttp's session while somebody watches those."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from types import FunctionType
+from typing import Any
+
+import aiohttp
+import aiohttp.client
+
+from .base import Line, Reply, Request, Transport, Watch
+from .lean import LeanTransport
+from .private import UNUSABLE
+
+log = logging.getLogger("stackone_lms")
+
+_told: set[str] = set()
+
+
+def _own(function: Any) -> Any:
+    # None for what was put in its place before this module was imported.
+    plain = isinstance(function, FunctionType) and function.__code__.co_filename == aiohttp.client.__file__
+    return function if plain else None
+
+
+_Session = aiohttp.ClientSession
+_REQUEST, _INIT = _own(_Session._request), _own(_Session.__init__)  # pyright: ignore[reportPrivateUsage]
+
+
+def watched() -> bool:
+    """Tell whether a function of somebody else stands in `aiohttp.ClientSession`.
+
+    Mocks (aioresponses, vcrpy) replace its `_request` and mean to see every request; tracing and error reporting
+    (OpenTelemetry, Sentry) replace its `__init__`, to add their hooks to each session.
+    """
+    return _Session._request is not _REQUEST or _Session.__init__ is not _INIT  # pyright: ignore[reportPrivateUsage]
+
+
+class AutoTransport(Transport):
+    """Exchanges over a lean transport, but through aiohttp's session while that is `watched`.
+
+    Args:
+        lean: The lean transport.
+        session: Makes the transport that uses a session, when it is first needed.
+    """
+
+    def __init__(self, lean: LeanTransport, session: Callable[[], Transport]) -> None:
+        self._lean, self._session = lean, Line(session)
+
+    async def open(self) -> None:
+        """Get ready."""
+        await self._lean.open()
+
+    def exchange(self, request: Request, watch: Watch) -> Coroutine[Any, Any, Reply]:
+        """Send one request and read its answer."""
+        return self._through_session(request, watch) if watched() else self._lean.exchange(request, watch)
+
+    async def _through_session(self, request: Request, watch: Watch) -> Reply:
+        return await (await self._session.open()).exchange(request, watch)
+
+    async def close(self) -> None:
+        """Close both."""
+        try:
+            await self._lean.close()
+        finally:
+            await self._session.close()
+
+
+def choose(lean: Callable[[], LeanTransport], session: Callable[[], Transport]) -> Transport:
+    """Return the best transport for the aiohttp that is installed.
+
+    Args:
+        lean: Makes the lean transport.
+        session: Makes the one that uses a session.
+    """
+    if UNUSABLE is None:
+        return AutoTransport(lean(), session)
+    if UNUSABLE not in _told:
+        _told.add(UNUSABLE)
+        log.warning("the lean transport is not used: %s", UNUSABLE)
+    return session()
