@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import importlib.metadata
 import json
 import os
@@ -171,10 +172,14 @@ async def work(url: str, names: list[str], calls: int) -> None:
 
                 await asyncio.gather(*[one_by_one() for _ in range(CONCURRENCY)])
 
-            await run()
+            for _ in range(3):  # CPython goes on specializing its bytecode for some two thousand calls
+                await run()
+            gc.collect()
+            gc.disable()  # when it runs is a matter of chance, and what it costs a matter of all that is alive
             os.getloadavg()
             await run()
             os.getloadavg()
+            gc.enable()
 
 
 def count(names: list[str], calls: int = 1000) -> dict[str, int]:

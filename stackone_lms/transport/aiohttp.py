@@ -132,6 +132,7 @@ class AiohttpTransport(Transport):
     ) -> None:
         url = URL(origin)
         self._scheme, self._host, self._port = url.scheme, cast("str", url.raw_host), url.explicit_port
+        self._host_header = cast("str", url.host_port_subcomponent)
         self._make_ssl, self._proxy, self._own = ssl_context, proxy, session is None
         self._session = session
         self._fresh: aiohttp.ClientSession | None = None
@@ -159,6 +160,7 @@ class AiohttpTransport(Transport):
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_NO_TIMEOUT,
             read_bufsize=READ_BUFFER,
+            request_class=private.SessionRequest if private.UNUSABLE is None else aiohttp.ClientRequest,
             response_class=_Response,
             trust_env=False,
         )
@@ -176,7 +178,6 @@ class AiohttpTransport(Transport):
             watch.progress()
         try:
             response = await self._send(request, watch)
-            watch.progress()
             return await _read(response, request.max_body, watch)
         except ExchangeError as error:
             failed = error
@@ -224,7 +225,8 @@ class AiohttpTransport(Transport):
         if kept is None or kept[0] is not headers:
             if len(self._headers) > 1024:
                 self._headers.clear()
-            kept = self._headers[id(headers)] = (headers, CIMultiDict(headers))
+            whole = {"Host": self._host_header, **headers} if self._own else headers
+            kept = self._headers[id(headers)] = (headers, CIMultiDict(whole))
         return kept[1]
 
     def _timeout(self, connect: float | None) -> aiohttp.ClientTimeout:
@@ -252,8 +254,10 @@ def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
 
 async def _read(response: aiohttp.ClientResponse, most: int, watch: Watch) -> Reply:
     status, headers, content = response.status, response.headers, response.content
-    body, complete = check_head(status, headers, whole(content), most), True
+    now = (private.whole if private.UNUSABLE is None else whole)(content)
+    body, complete = check_head(status, headers, now, most), True
     if body is None:
+        watch.progress()
         body, complete = await read_on(status, content, most, watch)
     connection = response.connection
     wire = None if connection is None else connection.transport

@@ -8,15 +8,15 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import aiohttp
+from aiohttp import helpers, http_writer, streams
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import BaseConnector, Connection
-from aiohttp.helpers import EMPTY_BODY_STATUS_CODES, TimerNoop
+from aiohttp.helpers import TimerNoop
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import EMPTY_PAYLOAD
 from yarl import URL
 
 from .wire import KEEP_ALIVE, READ_BUFFER, Connector, readable
@@ -26,6 +26,7 @@ __all__ = [
     "UNUSABLE",
     "HttpProcessingError",
     "Protocol",
+    "SessionRequest",
     "check",
     "connect",
     "describe",
@@ -41,6 +42,9 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _TRUSTED = 0.001  # seconds; a connection given back so recently is not asked whether something came in since
 _timer = TimerNoop()
 _receive = ResponseHandler.data_received
+_EMPTY: Any = getattr(streams, "EMPTY_PAYLOAD", None)
+_WITHOUT_BODY: Any = getattr(helpers, "EMPTY_BODY_STATUS_CODES", None)
+_serialize: Callable[[str, Any], bytes] = getattr(http_writer, "_serialize_headers", None)  # type: ignore[assignment]
 
 
 class Protocol(ResponseHandler, asyncio.BufferedProtocol):
@@ -68,6 +72,11 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
     def listen(self) -> None:
         """Begin to take what comes for answers. One parser reads all answers of a connection."""
         self.set_response_params(timer=_timer, read_until_eof=True, read_bufsize=READ_BUFFER)
+
+    def set_response_params(self, **options: Any) -> None:
+        """Begin an answer, as sessions do before each request: with the parser of the last one, if it was ours."""
+        if self._parser is None or options.get("skip_payload") or self._read_timeout:
+            super().set_response_params(**options)
 
     def rest(self) -> bool:
         """Let nothing come any more, since no request is under way; False if it has to be closed instead.
@@ -148,13 +157,52 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
             if message.should_close:
                 self._should_close = True
             self._payload = content
-            bare = message.code in EMPTY_BODY_STATUS_CODES
-            self.feed_data((message, EMPTY_PAYLOAD if bare else content))
+            self.feed_data((message, _EMPTY if message.code in _WITHOUT_BODY else content))
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Go on reading. Bodies say so at every step, nearly always without having paused it."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
+
+
+class SessionRequest(ClientRequest):
+    """A request of a session of our own: its headers are whole, `Host` too, so that none have to be looked for."""
+
+    def update_host(self, url: URL) -> None:
+        """Do nothing: the host was checked with the client's other arguments."""
+
+    def update_headers(self, headers: Any) -> None:
+        """Take the headers, which are a copy of the session's making."""
+        self.headers = headers
+
+    def update_auto_headers(self, skip_auto_headers: Any) -> None:
+        """Do nothing."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Write the request; without the steps that wait and watch, where nobody does."""
+        line: Any = conn.protocol
+        if self._traces or self.body or self.proxy or line.writing_paused or conn._connector.force_close:  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess]
+            return await super().send(conn)
+        head = _serialize(f"{self.method} {self.url.raw_path_qs} HTTP/1.1", self.headers)
+        line.transport.write(head)
+        response = self.response_class(
+            self.method,
+            self.original_url,
+            writer=None,
+            continue100=None,
+            timer=self._timer,
+            request_info=self.request_info,
+            traces=self._traces,
+            loop=self.loop,
+            session=self.session,
+            stream_writer=cast("Any", _Sent(len(head))),
+        )
+        self.response = cast("Any", response)
+        return response
+
+
+class _Sent(NamedTuple):
+    output_size: int
 
 
 def prepare(connector: Connector) -> None:
@@ -218,6 +266,13 @@ def check() -> str | None:
 
 
 def _missing() -> str | None:
+    for name, found in {
+        "EMPTY_PAYLOAD": _EMPTY,
+        "EMPTY_BODY_STATUS_CODES": _WITHOUT_BODY,
+        "_serialize_headers": _serialize,
+    }.items():
+        if found is None:
+            return name
     signatures: list[tuple[Any, set[str]]] = [
         (BaseConnector.connect, {"req", "traces", "timeout"}),
         (BaseConnector._release, {"key", "protocol", "should_close"}),  # pyright: ignore[reportPrivateUsage]

@@ -61,6 +61,12 @@ def test_changed_aiohttp_is_noticed(monkeypatch: pytest.MonkeyPatch, owner: obje
     assert told in reason
 
 
+@pytest.mark.parametrize("name", ["_EMPTY", "_WITHOUT_BODY", "_serialize"])
+def test_a_name_that_aiohttp_has_no_more_is_noticed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(private, name, None)
+    assert "lacks" in (private.check() or "")
+
+
 def test_lean_transport_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private, "UNUSABLE", "aiohttp 9 is not known")
     with pytest.raises(ConfigurationError, match="aiohttp 9 is not known"):
