@@ -13,7 +13,7 @@ $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --editable '.[cli,tls,testing,shared-limit]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[cli,tls,testing,shared-limit,arrow,duckdb,report]' --group dev
 	touch $@
 
 demo: $(VENV)/.run
@@ -28,6 +28,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pyright
+	$(BIN)/python -m benchmarks.instructions --guard
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 
 fmt: $(VENV)/.dev

@@ -25,10 +25,12 @@ from typing import Any
 
 from . import data, peers, server
 
-RESULTS = Path(__file__).parent / "results" / "instructions.json"
+RECORD = Path(__file__).parent / "instructions.json"
 MARK = "getloadavg"
 """A function of the C library that nothing else calls: callgrind writes down its counts when it is entered."""
 CONCURRENCY = 64
+GUARDED = ["aiohttp", "stackone-lms"]
+MARGIN = 1.05
 QUERY: Any = {"raw": True, "fields": "id,result,score", "proxy": {"include": "x"}}
 
 
@@ -214,15 +216,46 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "machine": platform.machine(), **packages}
 
 
+def incomparable() -> str | None:
+    """Return why counts cannot be compared with the recorded ones, None if they can."""
+    if shutil.which("valgrind") is None:
+        return "valgrind is not installed"
+    recorded, here = json.loads(RECORD.read_text())["versions"], versions()
+    different = [name for name, version in recorded.items() if here[name] != version]
+    return f"recorded with {different[0]} {recorded[different[0]]}, here is {here[different[0]]}" if different else None
+
+
+def guard() -> None:
+    """Fail if a get has become dearer than recorded, in relation to one of plain aiohttp.
+
+    Raises:
+        SystemExit: It has, by more than 5 %.
+    """
+    reason = incomparable()
+    if reason:
+        print(f"instructions not counted: {reason}")
+        return
+    recorded = json.loads(RECORD.read_text())["instructions"]
+    counts = count(GUARDED)
+    was, now = (numbers["stackone-lms"] / numbers["aiohttp"] for numbers in (recorded, counts))
+    print(f"instructions of a get: {now:.3f} of plain aiohttp's, recorded {was:.3f}")
+    if now > was * MARGIN:
+        raise SystemExit(f"a get costs {now / was:.2f} times what it did; see python -m benchmarks.instructions")
+
+
 def main() -> None:
     """Count, print a table and write JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__)
     parser.add_argument("names", nargs="*", help="which to count", default=list(MEASURED))
+    parser.add_argument("--guard", action="store_true", help="only tell whether a get has become dearer than recorded")
     parser.add_argument("--calls", type=int, default=1000)
     parser.add_argument("--work", nargs=2, metavar=("URL", "CALLS"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.work:
         asyncio.run(work(asked.work[0], asked.names, int(asked.work[1])))
+        return
+    if asked.guard:
+        guard()
         return
     if shutil.which("valgrind") is None:
         raise SystemExit("this needs valgrind")
@@ -231,8 +264,8 @@ def main() -> None:
     for name, number in counts.items():
         print(f"| {name} | {number / 1000:.1f} | {number / counts.get('aiohttp', number):.3f} |")
     if asked.names == list(MEASURED):
-        RESULTS.write_text(json.dumps({"versions": versions(), "instructions": counts}, indent=1) + "\n")
-        print(f"\nwritten: {RESULTS}")
+        RECORD.write_text(json.dumps({"versions": versions(), "instructions": counts}, indent=1) + "\n")
+        print(f"\nwritten: {RECORD}")
 
 
 if __name__ == "__main__":
