@@ -1,4 +1,4 @@
-"""`python -m benchmarks.charts`: draws docs/_static/*.svg from benchmarks/results/results.json."""
+"""`python -m benchmarks.charts`: draws docs/_static/*.svg from the results that the benchmarks have written."""
 
 from __future__ import annotations
 
@@ -47,6 +47,34 @@ def growth(rows: dict[str, dict[str, float]]) -> None:
     save(figure, "scale")
 
 
+def layers(counts: dict[str, int]) -> None:
+    """Draw where the instructions of one get go, beside what other ways of making it cost in all."""
+    bare, alone, query = counts["bare asyncio"], counts["lean transport alone"], counts["path and query"]
+    decoding, offline = counts["decoding"], counts["whole call without network"]
+    parts = {
+        "asyncio, socket": bare,
+        "connection, HTTP parser": alone - bare,
+        "path and query": query,
+        "decoding": decoding,
+        "limits, retries, checks": offline - query - decoding,
+    }
+    figure, axes = plt.subplots(figsize=(7.2, 2.6))
+    shades = ["#1f3a73", "#2f549f", OURS, "#7d9ede", "#b9ccef"]
+    left = 0.0
+    for (label, number), shade in zip(parts.items(), shades, strict=True):
+        axes.barh("stackone-lms", number / 1000, left=left, color=shade, height=0.62, label=label)
+        left += number / 1000
+    for name in ("stackone-lms session", "aiohttp tuned + msgspec", "aiohttp"):
+        colour = OURS if name.startswith("stackone-lms") else THEIRS
+        axes.bar_label(axes.barh(name, counts[name] / 1000, color=colour, height=0.62), fmt=" {:.0f}", color=INK)
+    axes.text(left, 0, f" {left:.0f}", va="center", color=INK)
+    axes.invert_yaxis()
+    axes.set_xlabel("thousand instructions a get, 64 at a time")
+    axes.legend(fontsize=8, frameon=False, labelcolor=INK, loc="upper right")
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, "layers")
+
+
 def save(figure: Any, name: str) -> None:
     """Write a picture, with nothing in it that changes from run to run but the figures."""
     figure.tight_layout()
@@ -57,8 +85,9 @@ def save(figure: Any, name: str) -> None:
 
 def main() -> None:
     """Draw whatever the results hold."""
-    results = json.loads((HERE / "results" / "results.json").read_text())
     PICTURES.mkdir(exist_ok=True)
+    layers(json.loads((HERE / "instructions.json").read_text())["instructions"])
+    results = json.loads((HERE / "results" / "results.json").read_text())
     titles = {
         "get, concurrency 64": "get-64",
         "page of 100, concurrency 1": "page-1",
