@@ -50,15 +50,15 @@ def growth(rows: dict[str, dict[str, float]]) -> None:
 def layers(counts: dict[str, int]) -> None:
     """Draw where the instructions of one get go, beside what other ways of making it cost in all."""
     bare, alone, query = counts["bare asyncio"], counts["lean transport alone"], counts["path and query"]
-    decoding, offline = counts["decoding"], counts["whole call without network"]
+    decoding, whole = counts["decoding"], counts["stackone-lms"]
     parts = {
         "asyncio, socket": bare,
         "connection, HTTP parser": alone - bare,
         "path and query": query,
         "decoding": decoding,
-        "limits, retries, checks": offline - query - decoding,
+        "limits, retries, checks": whole - alone - query - decoding,
     }
-    figure, axes = plt.subplots(figsize=(7.2, 2.6))
+    figure, axes = plt.subplots(figsize=(7.2, 3.2))
     shades = ["#1f3a73", "#2f549f", OURS, "#7d9ede", "#b9ccef"]
     left = 0.0
     for (label, number), shade in zip(parts.items(), shades, strict=True):
@@ -70,7 +70,8 @@ def layers(counts: dict[str, int]) -> None:
     axes.text(left, 0, f" {left:.0f}", va="center", color=INK)
     axes.invert_yaxis()
     axes.set_xlabel("thousand instructions a get, 64 at a time")
-    axes.legend(fontsize=8, frameon=False, labelcolor=INK, loc="upper right")
+    axes.legend(fontsize=8.5, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(-0.3, -0.25), ncols=3)
+    axes.set_xlim(right=counts["aiohttp"] / 1000 * 1.1)
     axes.spines[["top", "right"]].set_visible(False)
     save(figure, "layers")
 
