@@ -10,6 +10,8 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import errors, models, webhooks
+    from .accounts import Accounts
+    from .bulk.picking import Strategy
     from .client import AsyncClient
     from .errors import (
         APIConnectionError,
@@ -81,7 +83,7 @@ if TYPE_CHECKING:
     from .outcomes import AccountOutcome, Outcome
     from .pager import AsyncPager, SyncPager
     from .progress import Progress
-    from .stats import Stats
+    from .stats import AccountStats, Choice, Stats
     from .sync import SyncClient
 
 __all__ = [
@@ -89,6 +91,8 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "AccountOutcome",
+    "AccountStats",
+    "Accounts",
     "Assignment",
     "AssignmentResult",
     "AsyncClient",
@@ -99,6 +103,7 @@ __all__ = [
     "BatchResult",
     "Category",
     "CategoryResult",
+    "Choice",
     "ClientClosedError",
     "Completion",
     "CompletionResult",
@@ -144,6 +149,7 @@ __all__ = [
     "SkillResult",
     "StackOneError",
     "Stats",
+    "Strategy",
     "SyncClient",
     "SyncPager",
     "TLSError",
@@ -168,6 +174,9 @@ if not TYPE_CHECKING:  # pragma: no branch (type checkers would take any name fo
     __getattr__, __dir__ = attributes(
         __name__,
         __all__,
-        homes=("errors", "options", "models", "outcomes", "limiter", "progress", "stats", "pager", "client", "sync"),
+        homes=(
+            *("errors", "options", "models", "outcomes", "limiter", "progress", "stats", "pager"),
+            *("bulk.picking", "accounts", "client", "sync"),
+        ),
         submodules=("errors", "models", "webhooks"),
     )

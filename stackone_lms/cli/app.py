@@ -5,27 +5,41 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import StackOneError
-from . import demo, get, listing, operations, sandbox
+from . import demo, export, failures, get, listing, operations, report, sandbox
 from .connection import Debug
-from .failures import exit_code, report
 from .messages import note, problem
 from .output import OutputClosedError, finish, forsake
 
 PROGRAM = "stackone-lms"
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+class _InOrder(TyperGroup):
+    """Lists the commands as they are declared here; by itself it puts groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
+
+_ORDER = ("demo", "sandbox", "get", "list", "export", "report", "operations")
+
+app = typer.Typer(
+    cls=_InOrder, no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+)
 
 app.command("demo")(demo.command)
 app.command("sandbox")(sandbox.command)
 app.command("get")(get.command)
 app.command("list")(listing.command)
 app.command("operations")(operations.command)
+app.add_typer(export.app, name="export")
+app.command("report")(report.command)
 
 
 def _show_version(wanted: bool) -> None:
@@ -79,8 +93,8 @@ def _fail(error: Exception, *, debug: bool) -> int:
     if debug:
         sys.stderr.write("".join(traceback.format_exception(error)))
     if isinstance(error, StackOneError):
-        report(error)
-        return exit_code(error)
+        failures.report(error)
+        return failures.exit_code(error)
     explain = getattr(error, "format_message", None)
     if explain is not None:  # typer's own, about the command line
         context = getattr(error, "ctx", None)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
@@ -63,11 +64,25 @@ class Narration:
                 nonlocal quarters
                 if now.done * 4 // total > quarters:
                     quarters = now.done * 4 // total
-                    sys.stderr.write(f"   {now.done} of {total}\n")
+                    sys.stderr.write(f"   {now.done} of {total}, {_pace(now)}\n")
 
             yield tell
             return
-        columns = (TextColumn("  "), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("  "),
+            BarColumn(bar_width=18),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[pace]}"),
+        )
         with Bar(*columns, console=console(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda now: bar.update(task, completed=now.done)
+            task = bar.add_task("", total=total, pace="")
+            yield lambda now: bar.update(task, completed=now.done, pace=_pace(now))
+
+
+def _pace(now: Progress) -> str:
+    """Return in words how fast it goes, how often the server asked for less, and how long it will take."""
+    text = f"{now.rate:,.0f}/s, {now.throttled} throttled, {now.retries} retries"
+    if not now.eta:
+        return text
+    minutes, seconds = divmod(math.ceil(now.eta), 60)
+    return f"{text}, {minutes}:{seconds:02} left"

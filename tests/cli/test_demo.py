@@ -40,7 +40,7 @@ def test_shows_everything_and_ends_well_without_a_terminal() -> None:
         "stackone-lms list completions",
     ):
         assert shown in ended.out
-    assert ended.err.splitlines()[-1] == "   5000 of 5000"
+    assert re.fullmatch(r"   5000 of 5000, [\d,]+/s, 0 throttled, 0 retries", ended.err.splitlines()[-1])
 
 
 BAR = """
@@ -50,7 +50,8 @@ show = Narration()
 show.step("Bulk")
 with show.progress(10) as bar:
     for done in range(1, 11):
-        bar(Progress(done=done, failed=0, total=10, retries=0, throttled=0, rate=1.0, eta=None))
+        eta = 125.2 if done == 5 else 0.0
+        bar(Progress(done=done, failed=0, total=10, retries=3, throttled=2, rate=1234.5, eta=eta))
 show.row("fetched", "10")
 """
 
@@ -59,11 +60,14 @@ show.row("fetched", "10")
 def test_a_terminal_gets_a_progress_bar_on_stderr(no_color: bool) -> None:
     """With NO_COLOR there is no bar either: plain lines."""
     env = environment(NO_COLOR="1") if no_color else environment()
-    ended = on_terminal(env=env, piped=True, command=[sys.executable, "-W", "error", "-c", BAR])
+    ended = on_terminal(env=env, piped=True, columns=80, command=[sys.executable, "-W", "error", "-c", BAR])
     assert (ended.code, ended.out) == (0, "\n1. Bulk\n   fetched         10\n")
     assert ("\u2501" in ended.err, "\x1b" in ended.err) == (not no_color, not no_color)
     assert ("10/10" in ended.err) == (not no_color)
-    assert ("   10 of 10\n" in ended.err) == no_color
+    assert ("   5 of 10, 1,234/s, 2 throttled, 3 retries, 2:06 left\n" in ended.err) == no_color
+    assert ("   10 of 10, 1,234/s, 2 throttled, 3 retries\n" in ended.err) == no_color
+    assert "1,234/s, 2 throttled, 3 retries" in plain(ended.err)
+    assert all(len(line) <= 80 for line in plain(ended.err).replace("\r", "\n").splitlines())
 
 
 @pytest.mark.parametrize("no_color", [False, True])

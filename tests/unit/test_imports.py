@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import stackone_lms
-from stackone_lms import errors, models, testing
+from stackone_lms import errors, models, options, outcomes, progress, stats, testing
 
 ROOT = Path(stackone_lms.__file__).parents[1]
 WATCHED = ("aiohttp", "anyio", "msgspec", "asyncio", "typer", "rich", "pytest")
@@ -125,6 +126,18 @@ def test_records_and_answers_are_public() -> None:
     } - {"Answer", "Body", "CreateCategory", "CreateContent", "CreateSkill", "Result"}
     assert len(wanted) > 15
     assert wanted <= set(stackone_lms.__all__)
+
+
+def test_what_clients_tell_of_themselves_is_public() -> None:
+    """Options, outcomes, progress, statistics and what they are made of can be imported from the top."""
+    wanted = {
+        name
+        for module in (options, outcomes, progress, stats)
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, msgspec.Struct) and value.__module__ == module.__name__
+    }
+    assert {"AccountStats", "Choice", "Outcome", "Progress", "RetryPolicy"} <= wanted
+    assert wanted | {"Accounts", "Strategy"} <= set(stackone_lms.__all__)
 
 
 def test_other_names_are_attribute_errors() -> None:

@@ -1,0 +1,200 @@
+"""Where records come from: the lists of the API, page by page, as the bytes that were sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias, Unpack, cast, get_args
+
+import msgspec
+
+from .. import endpoint
+from ..endpoint import Aio, Operation
+from ..errors import InvalidArgumentError, NotFoundError
+from ..guard import FAILURES
+from ..models.base import Model, Page
+from ..operations import operations
+from ..pager import AsyncPager, Listing
+
+RawPage: TypeAlias = Page[msgspec.Raw]
+
+_AHEAD = 4
+"""Users whose first page is asked for before it is needed: most have one page only."""
+
+
+class Resource(NamedTuple):
+    """A list of the API."""
+
+    name: str
+    """As on a client: `completions`, `users.completions`."""
+    model: type[Model]
+    """What its records are."""
+    operation: Operation[Any]
+    """Its operation."""
+
+    @property
+    def of_users(self) -> bool:
+        """Whether each user has a list of it."""
+        return self.operation.arity == 1
+
+    @property
+    def sql_name(self) -> str:
+        """Name of its table: `completions`, `user_completions`."""
+        return self.name.replace("users.", "user_")
+
+
+@lru_cache(maxsize=1)
+def resources() -> Mapping[str, Resource]:
+    """Return every list of the API by its name."""
+    return {
+        name: Resource(name, get_args(operation.answer)[0], operation)
+        for name, verb, operation in operations()
+        if verb == "list"
+    }
+
+
+def find(name: str) -> Resource:
+    """Return a list by its name.
+
+    Raises:
+        InvalidArgumentError: There is none.
+    """
+    found = resources().get(name)
+    if found is None:
+        raise InvalidArgumentError(f"{name!r:.60} cannot be exported; there are: {', '.join(sorted(resources()))}")
+    return found
+
+
+class _Lists(endpoint.Resource[Aio]):
+    """The lists with their records left as bytes: nothing that was sent can get lost, or stop a page."""
+
+
+def _without_decoding(resource: Resource) -> str:
+    """Declare a list on `_Lists`, unless it is there; return the name of the method."""
+    name, operation = resource.sql_name, resource.operation
+    if not hasattr(_Lists, name):
+
+        def shape(**query: Any) -> None:
+            """List records."""
+
+        shape.__annotations__["query"] = Unpack[operation.query]
+        listing = Listing(operation.id, operation.path, msgspec.Raw, shape)
+        listing.__set_name__(_Lists, name)
+        listing.operation.name = operation.name
+        setattr(_Lists, name, listing)
+    return name
+
+
+def _pager(carrier: Aio, resource: Resource, ids: tuple[str, ...], query: Mapping[str, Any]) -> AsyncPager[msgspec.Raw]:
+    method = getattr(_Lists(carrier), _without_decoding(resource))
+    return cast("AsyncPager[msgspec.Raw]", method(*ids, **query))
+
+
+class Fetched(NamedTuple):
+    """A page."""
+
+    page: RawPage | None
+    """The answer; None for a user that is gone."""
+    cursor: str | None
+    """Where the following page starts; None after the last."""
+    user: str | None = None
+    """Whose list it is, of lists of users."""
+
+
+async def account_pages(
+    carrier: Aio, resource: Resource, query: Mapping[str, Any], cursor: str | None
+) -> AsyncGenerator[Fetched]:
+    """Yield the pages of one list, from `cursor` on, fetching one ahead."""
+    pager = _pager(carrier, resource, (), {**query, "next": cursor, "prefetch": 1})
+    async with aclosing(pager.pages()) as pages:
+        async for page in pages:
+            await asyncio.sleep(0)  # lets the request for the next page go out before this one is worked on
+            yield Fetched(page, pager.cursor)
+
+
+async def user_pages(
+    carrier: Aio, resource: Resource, query: Mapping[str, Any], users: Iterable[str], cursor: str | None
+) -> AsyncGenerator[Fetched]:
+    """Yield the pages of the lists of `users`, one user after the other; `cursor` belongs to the first."""
+    waiting = iter(users)
+    ahead: deque[_OneUser] = deque()
+    try:
+        while True:
+            while len(ahead) < _AHEAD and (user := next(waiting, None)) is not None:
+                ahead.append(_OneUser(user, _pager(carrier, resource, (user,), {**query, "next": cursor})))
+                cursor = None
+            if not ahead:
+                return
+            while (fetched := await ahead[0].take()) is not None:
+                yield fetched
+            await ahead.popleft().close()
+    finally:
+        for one in ahead:
+            await one.close()
+
+
+class _OneUser:
+    """The list of one user, whose first page is fetched beforehand."""
+
+    def __init__(self, user: str, pager: AsyncPager[msgspec.Raw]) -> None:
+        self._user, self._pager, self._pages = user, pager, pager.pages()
+        self._first: asyncio.Task[Fetched | None] | None = asyncio.create_task(self._fetch())
+
+    async def _fetch(self) -> Fetched | None:
+        try:
+            page = await anext(self._pages, None)
+        except NotFoundError:  # deleted since the users were listed
+            if self._pager.cursor is not None:
+                raise
+            return Fetched(None, None, self._user)
+        return None if page is None else Fetched(page, self._pager.cursor, self._user)
+
+    async def take(self) -> Fetched | None:
+        """Return the next page, None after the last."""
+        first = self._first
+        if first is None:
+            return await self._fetch()
+        await asyncio.wait([first])
+        self._first = None
+        return first.result()
+
+    async def close(self) -> None:
+        """Stop, whether or not it was read."""
+        first, self._first = self._first, None
+        if first is not None:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+        await self._pages.aclose()
+
+
+class _WithId(msgspec.Struct):
+    id: str | int | None = None
+    remote_id: str | int | None = None
+
+
+_with_id = msgspec.json.Decoder(_WithId).decode
+
+
+def _id_of(user: msgspec.Raw) -> str | None:
+    try:
+        found = _with_id(user)
+    except FAILURES:  # no record, or none that a list can be asked for
+        return None
+    id = found.id if found.id is not None else found.remote_id
+    return None if id is None else str(id) or None
+
+
+async def list_users(carrier: Aio, page_size: int) -> list[str]:
+    """Return the ids of all users of an account, each once, in the order of the API."""
+    found: dict[str, None] = {}
+    query = {"page_size": page_size, "fields": "id,remote_id"}
+    async with aclosing(account_pages(carrier, find("users"), query, None)) as pages:
+        async for fetched in pages:
+            for item in fetched.page.data if fetched.page is not None else ():
+                id = _id_of(item)
+                if id is not None:
+                    found[id] = None
+    return list(found)

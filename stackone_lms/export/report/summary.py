@@ -1,0 +1,247 @@
+"""What a report shows, counted in one pass over the files of an export."""
+
+from __future__ import annotations
+
+import statistics
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ...errors import ExportError
+from ...models.base import to_timedelta
+from .. import manifest
+from ..formats import Format, Table, formats, with_user
+from ..lists import find
+from ..manifest import ListEntry, Manifest
+
+COURSES: Final = 100
+"""Courses that are shown, those with the most completions."""
+_STEPS: Final = ((45, "day"), (210, "week"), (3660, "month"))
+"""Days of the whole span, and how long a period is then; beyond the last: years."""
+_NEEDED: Final = (
+    "result_value", "completed_at", "time_spent", "user_id", "remote_user_id", "course_id", "remote_course_id",
+    "learning_object_type_value", "learning_object_id", "remote_learning_object_id",
+)  # fmt: skip
+
+
+class Course(msgspec.Struct):
+    """What is told about a course."""
+
+    title: str
+    note: str | None
+    """What tells it from others of the same title."""
+    completions: int
+    passed: int
+    failed: int
+    minutes: float | None
+    """Median time to complete."""
+
+
+class Account(msgspec.Struct):
+    """What is told about an account, or about all of them."""
+
+    name: str
+    completions: int
+    passed: int
+    failed: int
+    learners: int
+    courses: int
+    minutes: float | None
+    """Median time to complete."""
+    last: str | None
+    """Day of the newest completion."""
+    periods: list[str]
+    """Beginnings of the periods, without a gap."""
+    results: dict[str, list[int]]
+    """By result: completions in each period."""
+    top: list[Course]
+    """The courses with the most completions."""
+
+
+class Summary(msgspec.Struct):
+    """What a report shows."""
+
+    exported: str | None
+    """When the export ended."""
+    complete: bool
+    """Whether it reached its end."""
+    accounts: list[Account]
+    """All of them together first, then each."""
+    titles: bool
+    """Whether the titles of courses are known."""
+
+
+class _Tally:
+    """Counts completions."""
+
+    def __init__(self) -> None:
+        self.days: dict[str, Counter[date]] = {"Pass": Counter(), "Fail": Counter(), "Other": Counter()}
+        self.undated: Counter[str] = Counter()
+        self.users: set[Any] = set()
+        self.courses: dict[Any, Counter[str]] = defaultdict(Counter)
+        self.minutes: dict[Any, array[float]] = defaultdict(lambda: array("d"))
+
+    def add(self, result: str, day: date | None, user: Any, course: Any, minutes: float | None) -> None:
+        if day is None:
+            self.undated[result] += 1
+        else:
+            self.days[result][day] += 1
+        if user is not None:
+            self.users.add(user)
+        if course is not None:
+            self.courses[course][result] += 1
+        if minutes is not None:
+            self.minutes[course].append(minutes)
+
+    def account(self, name: str, titles: dict[Any, str]) -> Account:
+        counts = {result: days.total() + self.undated[result] for result, days in self.days.items()}
+        every = [day for days in self.days.values() for day in days]
+        starts, results = _periods(self.days, every)
+        shown = sorted(self.courses.items(), key=lambda item: (-item[1].total(), str(item[0])))[:COURSES]
+        return Account(
+            name=name,
+            completions=sum(counts.values()),
+            passed=counts["Pass"],
+            failed=counts["Fail"],
+            learners=len(self.users),
+            courses=len(self.courses),
+            minutes=_median(value for some in self.minutes.values() for value in some),
+            last=max(every).isoformat() if every else None,
+            periods=starts,
+            results=results,
+            top=[
+                Course(*called, found.total(), found["Pass"], found["Fail"], _median(self.minutes[key]))
+                for called, (key, found) in zip(_called([key for key, _ in shown], titles), shown, strict=True)
+            ],
+        )
+
+
+def _called(courses: list[tuple[str, str]], titles: dict[Any, str]) -> Iterator[tuple[str, str | None]]:
+    """Yield titles of courses, with what tells a course from others of the same title: account, or id."""
+    called = [titles.get(key) or key[1] for key in courses]
+    same: dict[str, Counter[str]] = defaultdict(Counter)
+    for title, (account, _) in zip(called, courses, strict=True):
+        same[title][account] += 1
+    for title, (account, id) in zip(called, courses, strict=True):
+        if same[title].total() == 1:
+            yield title, None
+        else:
+            yield title, f"id {_end(id, 16)}" if same[title][account] > 1 else f"account {_end(account, 4)}"
+
+
+def _end(id: str, count: int) -> str:
+    return id if len(id) <= 2 * count else f"...{id[-count:]}"
+
+
+def _median(values: Iterable[float]) -> float | None:
+    some = array("d", values)
+    return round(statistics.median(some), 1) if some else None
+
+
+def _periods(days: dict[str, Counter[date]], every: list[date]) -> tuple[list[str], dict[str, list[int]]]:
+    """Count by day, week or month, whichever makes a chart that can be read; periods without any are there too."""
+    if not every:
+        return [], {result: [] for result in days}
+    first, last = min(every), max(every)
+    step = next((name for most, name in _STEPS if (last - first).days <= most), "year")
+    starts: list[date] = []
+    start = _start(first, step)
+    while start <= last:
+        starts.append(start)
+        if start.year == date.max.year and start.month + (step == "year") * 12 >= 12:
+            break  # there is no following one
+        start = _following(start, step)
+    place = {start: number for number, start in enumerate(starts)}
+    results = {result: [0] * len(starts) for result in days}
+    for result, counts in days.items():
+        for day, count in counts.items():
+            results[result][place[_start(day, step)]] += count
+    return [start.isoformat() for start in starts], results
+
+
+def _start(day: date, step: str) -> date:
+    if step in {"month", "year"}:
+        return day.replace(month=1 if step == "year" else day.month, day=1)
+    return date.fromordinal(max(1, day.toordinal() - day.weekday())) if step == "week" else day
+
+
+def _following(day: date, step: str) -> date:
+    if step == "year":
+        return day.replace(year=day.year + 1)
+    if step == "month":
+        return day.replace(year=day.year + day.month // 12, month=day.month % 12 + 1)
+    return date.fromordinal(day.toordinal() + (7 if step == "week" else 1))
+
+
+def summarize(folder: Path) -> Summary:
+    """Read the export in a folder.
+
+    Raises:
+        ExportError: There is none, or none of completions.
+    """
+    found = manifest.read(folder)
+    known = formats().get(found.format) if found is not None else None
+    if found is None or known is None:
+        raise ExportError("a report is made of an export to a folder; there is none")
+    known.prepare()
+    name = next((n for n in ("completions", "users.completions") if any(e.resource == n for e in found.lists)), None)
+    if name is None:
+        raise ExportError("the export has no completions: export completions and courses, then make the report")
+    titles = dict(_titles(folder, found, known))
+    whole, each = _Tally(), dict[str, _Tally]()
+    for entry in found.lists:
+        if entry.resource == name:
+            tally = each.setdefault(entry.account_id, _Tally())
+            for one in _completions(folder, entry, known):
+                whole.add(*one)
+                tally.add(*one)
+    accounts = [tally.account(account, titles) for account, tally in each.items()]
+    together = whole.account("All accounts", titles)
+    return Summary(found.finished, found.complete, [together, *accounts], bool(titles))
+
+
+def _titles(folder: Path, found: Manifest, known: Format) -> Iterator[tuple[Any, str]]:
+    for entry in found.lists:
+        if entry.resource != "courses":
+            continue
+        for row in _rows(folder, entry, known, ("id", "remote_id", "title")):
+            id, remote_id, title = row
+            for key in (id, remote_id):
+                if key and title:
+                    yield (entry.account_id, key), title
+
+
+def _completions(folder: Path, entry: ListEntry, known: Format) -> Iterator[tuple[Any, ...]]:
+    account = entry.account_id
+    for row in _rows(folder, entry, known, _NEEDED):
+        result, completed, spent, user, remote_user, course, remote_course, kind, learned, remote_learned = row
+        if not course and not remote_course and kind == "course":
+            course, remote_course = learned, remote_learned
+        key = course or remote_course
+        person = user or remote_user
+        time = to_timedelta(spent)
+        yield (
+            result if result in {"Pass", "Fail"} else "Other",
+            _day(completed),
+            (account, person) if person else None,
+            (account, key) if key else None,
+            None if time is None else time.total_seconds() / 60,
+        )
+
+
+def _day(moment: datetime | None) -> date | None:
+    return None if moment is None else moment.astimezone(UTC).date()
+
+
+def _rows(folder: Path, entry: ListEntry, known: Format, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    resource = find(entry.resource)
+    model = with_user(resource.model) if resource.of_users else resource.model
+    for file in entry.files:
+        if file.path.startswith(f"resource={entry.resource}/"):
+            for columns in known.columns(folder / file.path, Table(model, entry.account_id), names):
+                yield from zip(*(columns[name] for name in names), strict=True)

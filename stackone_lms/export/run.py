@@ -1,0 +1,285 @@
+"""The run: all accounts at once, each list from its journal to its place, the manifest last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from .. import __version__
+from ..client import BaseClient
+from ..errors import ExportError, StackOneError, printable
+from ..models.base import to_wire
+from . import manifest
+from .fetching import Fetcher
+from .journal import VERSION, Head, Journal, finished
+from .manifest import Failed, ListEntry, Manifest
+from .outcome import ExportProgress, ExportResult, ListOutcome, State, Watcher
+from .plan import Plan, differences
+from .storage import locked, storing, sync_folder, write_whole
+from .targets import Listed
+from .threads import in_thread
+
+R = TypeVar("R")
+
+
+class _Unfinished(msgspec.Struct, frozen=True):
+    """A run that has begun."""
+
+    run: str
+    started: str
+    parameters: dict[str, Any]
+
+
+class Run:
+    """One run of an export.
+
+    Args:
+        client: Fetches, through views for each account.
+        plan: What was asked for.
+        watch: Hears how far it is.
+    """
+
+    def __init__(self, client: BaseClient[Any], plan: Plan, watch: Watcher | None) -> None:
+        self._client, self._plan, self._target, self._watch = client, plan, plan.target, watch
+        self._writing = asyncio.Lock()
+        self._stop = threading.Event()
+        self._outcomes: dict[tuple[str, str], ListOutcome] = {}
+
+    async def export(self) -> ExportResult:
+        """Fetch and write everything."""
+        began = time.monotonic()
+        self._target.prepare()
+        try:
+            with locked(self._target.work / "lock"):
+                self._begin()
+                await self._all_accounts()
+                result = ExportResult(lists=self._in_order(), seconds=time.monotonic() - began)
+                self._end(complete=result.ok)
+        except ExportError as error:
+            error.__context__ = None  # an OSError, whose path names an account
+            raise
+        return result
+
+    def _in_order(self) -> tuple[ListOutcome, ...]:
+        accounts, lists_of = self._plan.accounts, self._plan.lists_of
+        return tuple(self._outcomes[one.resource.name, a] for a in accounts for one in lists_of(a))
+
+    def _begin(self) -> None:
+        work, parameters = self._target.work, self._plan.parameters(self._client.base_url)
+        found = manifest.read(self._target.root)
+        if found is not None and found.format != self._target.format:
+            raise ExportError(f"the target holds {found.format}, not {self._target.format}: take another one")
+        self._manifest = found or Manifest(sdk=__version__, format=self._target.format)
+        begun = None if self._plan.restart else _read(work / manifest.RUN)
+        if begun is None:
+            if (work / manifest.RUN).exists():
+                self._give_up(work)
+            _clear(work)
+            begun = _Unfinished(uuid.uuid4().hex, _now(), parameters)
+            write_whole(work / manifest.RUN, msgspec.json.encode(begun))
+        elif differing := differences(begun.parameters, parameters):
+            raise ExportError(
+                f"the target holds an unfinished export with other parameters: {'; '.join(differing)}; "
+                "go on with the same ones, or give it up with restart"
+            )
+        self._begun = begun
+
+    def _give_up(self, work: Path) -> None:
+        """End a run that is not finished; the lists that it has finished stay in the manifest, as they do in place."""
+        for path in sorted((work / "lists").rglob("journal")):
+            done = finished(path)
+            entry = msgspec.json.decode(done, type=ListEntry) if done is not None else None
+            if entry is not None and self._target.has(entry.files):
+                self._place(entry, self._manifest.find(entry.resource, entry.account_id))
+                self._manifest.put(entry)
+                self._manifest.complete = False
+        if self._manifest.lists:
+            manifest.write(self._target.root, self._manifest)
+        with storing("clearing away an old run"):
+            (work / manifest.RUN).unlink()
+        sync_folder(work)
+
+    async def _all_accounts(self) -> None:
+        at_once = asyncio.Semaphore(self._plan.accounts_at_once)
+        first: BaseException
+        try:
+            async with asyncio.TaskGroup() as group:
+                for account in self._plan.accounts:
+                    group.create_task(self._account(account, at_once))
+            return
+        except BaseExceptionGroup as failed:
+            first = failed.exceptions[0]
+        raise first
+
+    async def _account(self, account: str, at_once: asyncio.Semaphore) -> None:
+        async with at_once:
+            # One list after the other: the API advises against concurrent requests to one account.
+            for listed in self._plan.lists_of(account):
+                self._outcomes[listed.resource.name, account] = await self._list(listed)
+
+    def _end(self, *, complete: bool) -> None:
+        found, work = self._manifest, self._target.work
+        found.sdk, found.complete, found.parameters = __version__, complete, self._begun.parameters
+        found.started, found.finished = self._begun.started, _now()
+        manifest.write(self._target.root, found)
+        if complete:
+            with storing("clearing away the journals"):
+                (work / manifest.RUN).unlink()
+            sync_folder(work)
+            _clear(work)
+
+    # One list
+
+    async def _list(self, listed: Listed) -> ListOutcome:
+        began = time.monotonic()
+        before = self._manifest.find(listed.resource.name, listed.account)
+        after, merge = self._plan.changes_after(listed, before)
+        head = Head(VERSION, self._plan.query(listed, after), _now(), merge)
+        folder = self._target.work / "lists" / listed.folder
+        journal = Journal(folder, head, with_calls=self._plan.raw)
+        entry, error = None, None
+        try:
+            entry = await self._complete(listed, journal, before)
+        except ExportError:
+            self._tell(listed, "failed", journal.mark.records)
+            raise  # the target is at fault: the other lists would fail as well
+        except StackOneError as failure:
+            error = failure
+        finally:
+            await journal.aclose()
+        if entry is None:
+            entry = msgspec.structs.replace(_entry_of(listed, before), error=_failed(error))
+        self._manifest.put(entry)
+        self._tell(listed, "done" if error is None else "failed", journal.mark.records)
+        return ListOutcome(
+            resource=listed.resource.name,
+            account_id=listed.account,
+            records=entry.records,
+            fetched=journal.mark.records,
+            dropped=entry.dropped if error is None else 0,
+            seconds=time.monotonic() - began,
+            error=error,
+        )
+
+    async def _complete(self, listed: Listed, journal: Journal, before: ListEntry | None) -> ListEntry:
+        if journal.done is None:
+            carrier = self._client.with_options(account_id=listed.account)._scope  # pyright: ignore[reportPrivateUsage]
+            folder = self._target.work / "lists" / listed.folder
+
+            def tell(records: int, total: float | None) -> None:
+                self._tell(listed, "fetching", records, total)
+
+            tell(journal.mark.records, None)
+            await Fetcher(carrier, self._plan, listed, journal, folder, tell).fetch()
+            async with self._writing:
+                self._tell(listed, "writing", journal.mark.records)
+                await self._in_thread(lambda: self._write(listed, journal, before))
+        if journal.done is None:
+            raise ExportError("the list was not written")
+        entry = msgspec.json.decode(journal.done, type=ListEntry)
+        if not self._target.has(entry.files):
+            raise ExportError("a file of this unfinished export is gone: give it up with restart")
+        await self._in_thread(lambda: self._place(entry, before))
+        return entry
+
+    def _write(self, listed: Listed, journal: Journal, before: ListEntry | None) -> None:
+        head, mark = journal.head, journal.mark
+        base = before if head.merge else None
+        if head.merge and base is None:
+            raise ExportError("the manifest is gone, so that changes cannot be merged: give this run up with restart")
+        loaded = self._target.write(listed, journal, base, self._begun.run, self._pulse)
+        newest = loaded.survey.newest
+        if newest is not None:
+            # A provider's clock that runs ahead must not hide what changes until then.
+            newest = min(newest, datetime.fromisoformat(head.started))
+        since = head.query.get("updated_after") if base is None else base.parameters.get("since")
+        entry = ListEntry(
+            resource=listed.resource.name,
+            account_id=listed.account,
+            records=loaded.records,
+            fetched=mark.records,
+            dropped=len(loaded.survey.superseded),
+            gone_users=mark.gone,
+            oldest_update=manifest.moment(loaded.survey.oldest),
+            newest_update=manifest.moment(loaded.survey.newest),
+            high_water=manifest.moment(newest),
+            incremental=head.merge,
+            parameters={**self._plan.kept_parameters(), "since": since, "page_size": self._plan.page_size},
+            started=head.started,
+            finished=_now(),
+            files=loaded.files,
+        )
+        journal.finish(msgspec.Raw(msgspec.json.encode(entry)))
+
+    def _place(self, entry: ListEntry, before: ListEntry | None) -> None:
+        self._target.place(entry.files)
+        kept = {file.path for file in entry.files}
+        with storing("removing an old file"):
+            for file in before.files if before is not None else ():
+                if file.path not in kept:
+                    (self._target.root / file.path).unlink(missing_ok=True)
+
+    def _tell(self, listed: Listed, state: State, records: int, total: float | None = None) -> None:
+        if self._watch is not None:
+            name, account = listed.resource.name, listed.account
+            self._watch(ExportProgress(resource=name, account_id=account, state=state, records=records, total=total))
+
+    def _pulse(self) -> None:
+        if self._stop.is_set():
+            raise ExportError("the export was interrupted")
+
+    async def _in_thread(self, function: Callable[[], R]) -> R:
+        work = in_thread(function)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The lock is given back only when nothing writes any more.
+            self._stop.set()
+            await asyncio.wait([work])
+            with contextlib.suppress(StackOneError):
+                work.result()
+            raise
+
+
+def _now() -> str:
+    return to_wire(datetime.now(UTC))
+
+
+def _read(path: Path) -> _Unfinished | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Unfinished)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError):
+        raise ExportError("the state of an unfinished export cannot be read: give it up with restart") from None
+
+
+def _clear(work: Path) -> None:
+    for name in ("lists", "drafts"):
+        with storing("clearing away the journals"), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(work / name)
+
+
+def _entry_of(listed: Listed, before: ListEntry | None) -> ListEntry:
+    return before or ListEntry(resource=listed.resource.name, account_id=listed.account)
+
+
+def _failed(error: StackOneError | None) -> Failed | None:
+    if error is None:
+        return None
+    return Failed(
+        type=type(error).__name__,
+        message=printable(error.message, 500),
+        status=error.status if isinstance(error.status, int) else None,
+        request_id=error.request_id,
+    )

@@ -1,0 +1,153 @@
+"""Records as Arrow tables and data frames, without an export."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from stackone_lms import AsyncClient, SyncClient
+from stackone_lms.arrow import to_arrow
+from stackone_lms.errors import ExportError, InvalidArgumentError, NotFoundError
+from stackone_lms.export import export
+from stackone_lms.models import Completion, User
+from stackone_lms.outcomes import Outcome
+from stackone_lms.sandbox import Sandbox
+
+from .datasets import table_of
+
+
+@pytest.fixture
+def view(client: AsyncClient, sandbox: Sandbox) -> AsyncClient:
+    return client.with_options(account_id=sandbox.account_ids[0])
+
+
+async def test_a_pager_becomes_a_table(view: AsyncClient, sandbox: Sandbox) -> None:
+    """With typed columns, and through it a data frame of Polars or pandas."""
+    table = await to_arrow(view.completions.list(page_size=100))
+    assert table.column("id").to_pylist() == sandbox.ids("completions")
+    types: dict[str, Any] = dict(zip(table.schema.names, table.schema.types, strict=True))
+    assert types["completed_at"] == pa.timestamp("us", tz="UTC")
+    library: Any = pl
+    assert library.from_arrow(table).height == 330
+    untyped: Any = table
+    assert untyped.to_pandas()["score_percentage"].max() <= 100
+
+
+async def test_undeclared_fields_stand_in_extra_if_they_are_kept(view: AsyncClient, sandbox: Sandbox) -> None:
+    """With keep_unknown the column has them, without it is empty."""
+    kept = await to_arrow(view.with_options(keep_unknown=True).completions.list(page_size=100))
+    odd = [sandbox.record("completions", id).get("proctored") is not None for id in sandbox.ids("completions")]
+    assert any(odd)
+    assert [text is not None for text in kept.column("extra").to_pylist()] == odd
+    plain = await to_arrow(view.completions.list(page_size=100))
+    assert plain.column("extra").null_count == 330
+    assert plain.drop_columns(["extra"]) == kept.drop_columns(["extra"])
+
+
+async def test_bulk_results_become_a_table(view: AsyncClient, sandbox: Sandbox) -> None:
+    """Outcomes of get_many, in which an error is raised, or skipped if that is asked for."""
+    ids = sandbox.ids("users")
+    table = await to_arrow(view.users.get_many(ids, ordered=True))
+    assert table.column("id").to_pylist() == ids
+    with pytest.raises(NotFoundError):
+        await to_arrow(view.users.get_many([*ids, "not-there"]))
+    skipped = await to_arrow(view.users.get_many([*ids, "not-there"]), errors="skip")
+    assert skipped.num_rows == len(ids)
+
+
+async def test_an_error_is_raised_at_once_and_what_gives_the_records_is_closed(view: AsyncClient) -> None:
+    """Not when the next thousands have been fetched."""
+    given: list[str] = []
+
+    async def outcomes() -> AsyncIterator[Any]:
+        try:
+            for id in ("1", "2", "3"):
+                given.append(id)
+                error = NotFoundError("gone") if id == "2" else None
+                yield Outcome(id=id, result=None if error else Completion(id=id), error=error)
+        finally:
+            given.append("closed")
+
+    with pytest.raises(NotFoundError):
+        await to_arrow(outcomes())
+    assert given == ["1", "2", "closed"]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_tables_in_many_batches(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is lost where one ends; fields that some records have and others do not are null where missing."""
+    monkeypatch.setattr("stackone_lms.arrow.BATCH", 2)
+    records = [Completion(id=str(n), user_id="u" if n % 2 else None) for n in range(count)]
+    table = to_arrow(records)
+    assert table.column("id").to_pylist() == [str(n) for n in range(count)]
+    assert table.column("user_id").to_pylist() == ["u" if n % 2 else None for n in range(count)]
+
+
+def test_blocking_pagers_and_plain_records(sandbox: Sandbox) -> None:
+    """A SyncPager, a list of records, or whole answers."""
+    with SyncClient(sandbox.api_key, sandbox.account_ids[0], base_url=sandbox.url, rate_limit=None) as client:
+        assert to_arrow(client.users.list(page_size=100)).num_rows == 20
+        answers = [client.users.get(id) for id in sandbox.ids("users")[:2]]
+    assert to_arrow(answers).column("id").to_pylist() == sandbox.ids("users")[:2]
+    assert to_arrow([answer.data for answer in answers]) == to_arrow(answers)
+
+
+async def test_a_table_is_what_an_export_writes(view: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The same columns with the same values, but for the account."""
+    await export(view, "completions", tmp_path, accounts=sandbox.account_ids[:1])
+    (path,) = tmp_path.glob("resource=completions/*/*.parquet")
+    written = table_of(path)
+    table = await to_arrow(view.with_options(keep_unknown=True).completions.list(page_size=100))
+    assert written.drop_columns(["account_id"]) == table
+
+
+def test_no_records_need_a_model() -> None:
+    """An empty table has columns all the same; what its records would be has to be said."""
+    assert to_arrow([], User).num_rows == 0
+    assert "email" in to_arrow([], User).column_names
+    with pytest.raises(InvalidArgumentError, match="model="):
+        to_arrow([])
+
+
+def test_what_is_no_record_is_refused() -> None:
+    """A mistake is told, not turned into an empty row."""
+    with pytest.raises(InvalidArgumentError, match="dict"):
+        to_arrow([{"id": "1"}])
+
+
+def test_accounts_are_a_column() -> None:
+    """What comes from several accounts tells from which."""
+    from stackone_lms.outcomes import AccountOutcome
+
+    several: list[Any] = [AccountOutcome(account_id=a, id="1", result=Completion(id="1")) for a in ("x", "y")]
+    table = to_arrow(several)
+    assert table.select(["account_id", "id"]).to_pylist() == [
+        {"account_id": "x", "id": "1"},
+        {"account_id": "y", "id": "1"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("module", "target", "extra"), [("pyarrow", "data", "arrow"), ("duckdb", "duckdb:data.db", "duckdb")]
+)
+async def test_a_missing_package_is_told_before_anything_is_fetched(
+    module: str,
+    target: str,
+    extra: str,
+    client: AsyncClient,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the extra that brings it."""
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ExportError, match=rf"pip install 'stackone-lms\[{extra}\]'"):
+        await export(client, "users", target, accounts=sandbox.account_ids)
+    assert sandbox.request_count == 0

@@ -1,0 +1,298 @@
+"""`stackone-lms export`, `export verify` and `report`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stackone_lms.client
+from stackone_lms import RateLimit
+from stackone_lms.cli import export_display
+from stackone_lms.sandbox import Sandbox
+
+from ..cli.program import MODULE, Run, environment, runner, settings, start
+from .datasets import lines, records, sent
+
+
+@pytest.fixture
+def run(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the program with the sandbox as its server, and no account by default."""
+    variables = settings(sandbox)
+    del variables["STACKONE_ACCOUNT_ID"]
+    return runner(monkeypatch, capsys, {**variables, "COLUMNS": "120"})
+
+
+def test_export_verify_and_report(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """From accounts to a page: data in the folder, a summary on stderr, nothing on stdout."""
+    data, page = tmp_path / "lms", tmp_path / "report.html"
+    first, second = sandbox.account_ids
+    ended = run("export", "completions", "courses", "--account", first, "--account", second, "--out", str(data))
+    assert (ended.code, ended.out) == (0, "")
+    assert "676 records in" in ended.err
+    assert ended.err.count("complete") >= 4
+    assert first not in ended.err
+    ended = run("export", "verify", str(data))
+    assert (ended.code, ended.err) == (0, "4 files, 676 records: all as exported\n")
+    ended = run("report", str(data), "--out", str(page))
+    assert ended.code == 0
+    assert "660 completions" in ended.err
+    assert page.stat().st_size > 1_000_000
+
+
+def test_verify_finds_damage(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Exit code 1, and what is wrong."""
+    run("export", "users", "--account", sandbox.account_ids[0], "--out", str(tmp_path), "--format", "jsonl")
+    (path,) = tmp_path.glob("resource=users/*/*")
+    path.write_bytes(b"{}\n")
+    ended = run("export", "verify", str(tmp_path))
+    assert ended.code == 1
+    assert "not as it was written" in ended.err
+
+
+def test_a_failed_account_makes_exit_code_1(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The others are complete; the reason and the id of the request are told, and what to do."""
+    file = tmp_path / "accounts.txt"
+    file.write_text("\n".join([sandbox.account_ids[0], "", sandbox.inactive_account_id, sandbox.account_ids[1]]))
+    data = tmp_path / "lms"
+    command = ["export", "users", "--accounts-file", str(file), "--out", str(data), "--format", "jsonl"]
+    ended = run(*command)
+    assert ended.code == 1
+    assert "PreconditionFailedError: 412" in ended.err
+    assert "request id 0" in ended.err
+    assert "1 of 3 lists are not complete; the same command goes on" in ended.err
+    assert records(data) == sent(sandbox, "users")
+    ended = run(*command, "--fields", "name")
+    assert ended.code == 1
+    assert "unfinished export with other parameters: fields" in ended.err
+
+
+def test_options_reach_the_export(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Fields, the moment, provider calls, users, page size, and the forms of files."""
+    account = sandbox.account_ids[0]
+    data = tmp_path / "lms"
+    options = ["--account", account, "--out", str(data), "--format", "jsonl", "--raw", "--page-size", "7"]
+    user = sandbox.ids("users")[0]
+    more = ["--fields", "result,score", "--since", "2024-06-01", "--user", user]
+    assert run("export", "users.completions", *options, *more).code == 0
+    found = [json.loads(line) for line in lines(data)["users.completions", account]]
+    assert found
+    assert all(set(one) == {"id", "result", "score", "updated_at", "of_user_id"} for one in found)
+    assert {one["of_user_id"] for one in found} == {user}
+    assert lines(data)["users.completions.calls", account]
+    before = sandbox.request_count
+    again = [*options, "--fields", "result,score", "--user", user, "--incremental"]
+    assert run("export", "users.completions", *again).code == 0
+    assert sandbox.request_count - before == 1
+
+
+def test_a_database_as_the_target(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """`--to` instead of `--out`."""
+    file = tmp_path / "lms.db"
+    assert run("export", "users", "--account", sandbox.account_ids[0], "--to", f"sqlite:{file}").code == 0
+    connection = sqlite3.connect(file)
+    assert connection.execute("SELECT count(*) FROM users").fetchall() == [(20,)]
+    connection.close()
+
+
+def test_the_account_of_the_environment(
+    run: Run, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --account it is STACKONE_ACCOUNT_ID, as with the other commands."""
+    monkeypatch.setenv("STACKONE_ACCOUNT_ID", sandbox.account_ids[1])
+    assert run("export", "skills", "--out", str(tmp_path), "--format", "csv").code == 0
+    (listed,) = json.loads((tmp_path / "_manifest.json").read_text())["lists"]
+    assert listed["account_id"] == sandbox.account_ids[1]
+
+
+def test_the_limit_of_requests(run: Run, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--max-requests-per-minute is the client's rate limit, for all accounts together."""
+    given: list[Any] = []
+    whole = stackone_lms.client.AsyncClient
+
+    def recording(**options: Any) -> Any:
+        given.append(options["rate_limit"])
+        return whole(**options)
+
+    monkeypatch.setattr(stackone_lms.client, "AsyncClient", recording)
+    command = ["export", "skills", "--account", sandbox.account_ids[0], "--out", str(tmp_path), "--format", "csv"]
+    assert run(*command, "--max-requests-per-minute", "120").code == 0
+    assert given == [RateLimit(120)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["users", "--account", "a"], "either --out DIR or --to KIND:FILE"),
+        (["users", "--account", "a", "--out", "x", "--to", "sqlite:y"], "either --out DIR or --to KIND:FILE"),
+        (["users", "--out", "x"], "no account"),
+        (["people", "--account", "a", "--out", "x", "--format", "csv"], "no resource 'people'"),
+        (["completion", "--account", "a", "--out", "x"], "did you mean completions?"),
+        (["users", "--account", "a", "--out", "x", "--format", "xlsx"], "xlsx"),
+        (["users", "--account", "a", "--out", "sqlite:x"], "--to sqlite:x"),
+        (["users", "--account", "a", "--out", __file__], "is a file"),
+        (["users", "--account", "a", "--to", "postgres:x"], "no database such as duckdb:FILE"),
+        (["users", "--account", "a", "--to", "sqlite"], "no database such as duckdb:FILE"),
+        (["users", "--account", "a", "--to", "sqlite:x", "--format", "csv"], "--format"),
+        (["users", "--account", " ", "--out", "x"], "an account id is empty"),
+        (["users", "--account", "a", "--out", "x", "--since", "2026-01-31", "--incremental"], "exclude each other"),
+        (["users", "--account", "a", "--out", "x", "--user", "u"], "lists of users only"),
+        (["users", "--account", "a", "--out", "x", "--max-requests-per-minute", "0"], "--max-requests-per-minute"),
+        (["users", "--account", "a", "--out", "x", "--since", "soon"], "since must be a date"),
+        (["users", "--account", "a", "--out", "x", "--page-size", "0"], "--page-size"),
+        (["--account", "a", "--out", "x"], "RESOURCE"),
+        (["verify"], "DIR"),
+        (["verify", "not-there"], "not-there"),
+    ],
+)
+def test_wrong_usage(
+    arguments: list[str], told: str, run: Run, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 2, one line that tells what is wrong, nothing sent and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    ended = run("export", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert told in ended.err
+    assert sandbox.request_count == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_field_that_no_record_has(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The API passes over it, so the program tells; those that are known are not named."""
+    command = ["export", "completions", "--account", sandbox.account_ids[0], "--out", str(tmp_path)]
+    ended = run(*command, "--fields", "id,tile,score.percentage")
+    assert ended.code == 0
+    assert "misspelt: tile\n" in ended.err
+
+
+def test_help_tells_of_verify(run: Run) -> None:
+    """Both forms explain themselves."""
+    assert "export verify lms" in run("export", "--help").out
+    assert "checksum" in run("export", "verify", "--help").out
+    assert "--out" in run("report", "--help").out
+    assert "Usage: stackone-lms export [OPTIONS] {RESOURCE}..." in run("export", "--help").out
+    commands = run("--help").out
+    assert commands.index(" export ") < commands.index(" report ") < commands.index(" operations ")
+
+
+def test_lines_where_there_is_no_terminal(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """One for each list as it ends, failed ones too, without the ids of accounts."""
+    good, bad = sandbox.account_ids[0], sandbox.inactive_account_id
+    command = ["export", "skills", "users", "--account", good, "--account", bad, "--out", str(tmp_path)]
+    ended = run(*command, "--format", "jsonl")
+    lines = [line for line in ended.err.splitlines() if line.startswith("[")]
+    assert [line[:5] for line in lines] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    told = {line[6:] for line in lines}
+    assert f"users, account 1 ...{good[-4:]}: done, 20 records fetched" in told
+    assert f"users, account 2 ...{bad[-4:]}: failed, 0 records fetched" in told
+    assert good not in ended.err
+    assert bad not in ended.err
+
+
+def test_lists_under_way_are_told_of_now_and_then(
+    run: Run, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads a log sees that it goes on."""
+    monkeypatch.setattr(export_display, "_EVERY", 0.0)
+    command = ["export", "completions", "--account", sandbox.account_ids[0], "--out", str(tmp_path)]
+    ended = run(*command, "--format", "jsonl")
+    assert re.search(r"^completions, account 1.*: 100 records so far$", ended.err, re.MULTILINE)
+
+
+def test_many_lists_are_summed_up(run: Run, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By resource, and not more failures are told of than people read."""
+    monkeypatch.setattr(export_display, "_MOST_ROWS", 3)
+    monkeypatch.setattr(export_display, "_MOST_FAILURES", 1)
+    accounts = [*sandbox.account_ids, sandbox.inactive_account_id]
+    given = [word for account in accounts for word in ("--account", account)]
+    ended = run("export", "users", "skills", *given, "--out", str(tmp_path), "--format", "jsonl")
+    assert ended.code == 1
+    assert re.search(r"^users +3 +40 +40 +[\d.]+ +1 failed", ended.err, re.MULTILINE)
+    assert ended.err.count("PreconditionFailedError") == 1
+    assert "and 1 more; the manifest tells about each" in ended.err
+    manifest = json.loads((tmp_path / "_manifest.json").read_text())
+    assert sum(one["error"] is not None for one in manifest["lists"]) == 2
+
+
+def test_a_folder_that_is_no_export(run: Run, tmp_path: Path) -> None:
+    """Exit code 1 from both commands that read one."""
+    assert run("export", "verify", str(tmp_path)).code == 1
+    ended = run("report", str(tmp_path), "--out", str(tmp_path / "report.html"))
+    assert ended.code == 1
+    assert "ExportError" in ended.err
+
+
+def test_the_commands_of_the_guide(run: Run, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other in one folder, as somebody who reads the page does."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "export.md").read_text()
+    for name, account in zip(("$ACCOUNT_A", "$ACCOUNT_B"), sandbox.account_ids, strict=True):
+        page = page.replace(name, account)
+    commands = re.findall(r"^stackone-lms (.+)$", page, re.MULTILINE)
+    assert len(commands) >= 5
+    for command in commands:
+        ended = run(*shlex.split(command))
+        assert ended.code == 0, (command, ended.err)
+    assert {path.name for path in tmp_path.iterdir()} >= {"lms", "lms.duckdb", "report.html"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_and_the_same_command_again(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Exit code 130, no traceback, and the same command goes on where it stopped."""
+    command = ["export", "completions", "--out", str(tmp_path), "--format", "jsonl", "--page-size", "20"]
+    for account in sandbox.account_ids:
+        command += ["--account", account]
+    with start(*command, env=environment(**settings(sandbox))) as process:
+        deadline = time.monotonic() + 30
+        while sandbox.request_count < 6 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "the same command goes on where this one stops" in err
+    assert run(*command).code == 0
+    assert records(tmp_path) == sent(sandbox, "completions")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
+def test_progress_on_a_terminal(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Bars for the lists under way and the whole, with the accounts' ids shortened."""
+    import os
+    import pty
+
+    parent, child = pty.openpty()
+    account = sandbox.account_ids[0]
+    command = ["export", "completions", "--account", account, "--out", str(tmp_path), "--format", "csv"]
+    with subprocess.Popen(
+        [*MODULE, *command, "--page-size", "5"],
+        stdin=subprocess.DEVNULL,
+        stderr=child,
+        env=environment(**settings(sandbox), COLUMNS="120"),
+    ) as process:
+        os.close(child)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(parent, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not piece:
+                break
+            shown += piece
+        os.close(parent)
+    assert process.returncode == 0
+    assert b"all lists" in shown
+    assert b"0 of 1" in shown
+    assert b"writing" in shown
+    assert f"completions, account 1 ...{account[-4:]}".encode() in shown
+    assert account.encode() not in shown

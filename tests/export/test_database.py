@@ -1,0 +1,295 @@
+"""DuckDB and SQLite as targets: upserts by account and id, whole lists or nothing."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from stackone_lms import AsyncClient
+from stackone_lms.errors import ExportError
+from stackone_lms.export import export, verify
+from stackone_lms.export.database import Database
+from stackone_lms.sandbox import Sandbox
+
+from .datasets import part_of
+from .test_export import Canned, manifest
+from .test_incremental import change
+
+KINDS = pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+ALL = ["assignments", "completions", "content", "courses", "skills", "users", "users.completions"]
+
+
+class Target:
+    """A database that is being exported to."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind, self.file = kind, folder / "lms.db"
+        self.name = f"{kind}:{self.file}"
+
+    def rows(self, sql: str) -> list[Any]:
+        connection: Any = sqlite3.connect(self.file) if self.kind == "sqlite" else duckdb.connect(str(self.file))
+        try:
+            rows: list[Any] = connection.execute(sql).fetchall()
+            return rows
+        finally:
+            connection.close()
+
+    def ids(self, table: str) -> list[tuple[str, str]]:
+        return sorted(self.rows(f"SELECT account_id, id FROM {table}"))
+
+    async def export(self, client: AsyncClient, resources: Any, accounts: list[str], **options: Any) -> None:
+        result = await export(client, resources, self.name, accounts=accounts, **options)
+        assert result.ok, result
+
+
+def ids_of(sandbox: Sandbox, resource: str) -> list[tuple[str, str]]:
+    return sorted((account, id) for account in sandbox.account_ids for id in sandbox.ids(resource, account))
+
+
+@KINDS
+async def test_tables_hold_every_record(kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """A table a resource, with the columns of its model; a second run changes nothing."""
+    target = Target(kind, tmp_path)
+    for _ in range(2):
+        await target.export(client, ALL, sandbox.account_ids)
+        for resource in ALL[:-1]:
+            assert target.ids(resource) == ids_of(sandbox, resource)
+        assert target.ids("user_completions") == ids_of(sandbox, "completions")
+    id = sandbox.ids("completions")[0]
+    record = sandbox.record("completions", id)
+    sql = f"SELECT result_value, score_percentage, user_id, unified_custom_fields FROM completions WHERE id = '{id}'"
+    ((result, score, user, custom),) = target.rows(sql)
+    assert result == part_of(record, "result", "value")
+    assert score == part_of(record, "score", "percentage")
+    assert user == record["user_id"]
+    assert (json.loads(custom) if custom else None) == record["unified_custom_fields"]
+    newest = max(sandbox.record("users", id)["updated_at"] for id in sandbox.ids("users"))
+    mine = f"FROM users WHERE account_id = '{sandbox.account_ids[0]}'"
+    shown = {
+        "sqlite": "max(updated_at)",
+        "duckdb": "strftime(max(updated_at) AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%gZ')",
+    }
+    assert target.rows(f"SELECT {shown[kind]} {mine}") == [(newest,)]
+
+
+@KINDS
+async def test_views_join_completions_to_users_and_courses(
+    kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """One row a completion, with names; also before users and courses have been exported."""
+    target = Target(kind, tmp_path)
+    await target.export(client, "completions", sandbox.account_ids)
+    assert target.rows("SELECT count(*), count(user_name), count(course_title) FROM completion_details") == [
+        (660, 0, 0)
+    ]
+    await target.export(client, ["users", "courses", "users.completions"], sandbox.account_ids)
+    rows = target.rows("SELECT account_id, id, user_name, user_email, course_title FROM completion_details")
+    assert len(rows) == 660
+    for account, id, name, email, title in rows:
+        record = sandbox.record("completions", id, account)
+        user = sandbox.record("users", record["user_id"], account)
+        course = sandbox.record("courses", record["course_id"], account) if record["course_id"] else {"title": None}
+        assert (name, email, title) == (user["name"], user["email"], course["title"])
+    assert target.rows("SELECT count(*), count(user_name) FROM user_completion_details") == [(660, 660)]
+
+
+@KINDS
+async def test_changes_are_upserted_and_full_runs_drop_what_is_gone(
+    kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """An incremental run keeps what it does not see; a full one makes the table what the API has."""
+    target = Target(kind, tmp_path)
+    await target.export(client, ["completions", "content"], sandbox.account_ids)
+    await change(client, sandbox)
+    first = sandbox.account_ids[0]
+    gone = sandbox.record("completions", sandbox.ids("completions")[3])
+    await client.with_options(account_id=first).users.completions.delete(gone["user_id"], gone["id"])
+    await target.export(client, ["completions", "content"], sandbox.account_ids, incremental=True)
+    assert target.ids("completions") == sorted([*ids_of(sandbox, "completions"), (first, gone["id"])])
+    assert target.rows("SELECT count(*) FROM content WHERE title = 'A new title'") == [(1,)]
+    await target.export(client, ["completions", "content"], sandbox.account_ids)
+    assert target.ids("completions") == ids_of(sandbox, "completions")
+
+
+@KINDS
+async def test_since_adds_and_updates_only(kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """What is older stays."""
+    target = Target(kind, tmp_path)
+    await target.export(client, "users", sandbox.account_ids)
+    await target.export(client, "users", sandbox.account_ids, since="2026-01-01")
+    assert target.ids("users") == ids_of(sandbox, "users")
+
+
+@KINDS
+async def test_an_older_version_does_not_replace_a_newer_one(kind: str, tmp_path: Path) -> None:
+    """The last updated_at wins, whatever comes later."""
+    target = Target(kind, tmp_path)
+    for moment, name in (("2026-02-02", "new"), ("2026-02-01", "old")):
+        record = {"id": "u", "name": name, "updated_at": f"{moment}T00:00:00.000Z"}
+        async with Canned({None: (None, [record])}) as url, AsyncClient("key", base_url=url) as client:
+            await target.export(client, "users", ["a"], since="2025-01-01", restart=True)
+    assert target.rows("SELECT name FROM users") == [("new",)]
+
+
+@KINDS
+async def test_records_without_an_id_are_kept_apart(kind: str, tmp_path: Path) -> None:
+    """Equal or not, each is a row; and running again does not add them again."""
+    target = Target(kind, tmp_path)
+    records: list[Any] = [{"name": "x"}, {"name": "x"}, {"name": "y"}, [1], {"id": "u"}]
+    for _ in range(2):
+        async with Canned({None: (None, records)}) as url, AsyncClient("key", base_url=url) as client:
+            await target.export(client, "users", ["a"], restart=True)
+        names = target.rows("SELECT name FROM users")
+        assert sorted(str(name) for (name,) in names) == ["None", "None", "x", "x", "y"]
+    assert target.rows("SELECT count(*) FROM users WHERE id LIKE 'missing-%'") == [(4,)]
+
+
+@KINDS
+async def test_provider_calls_have_a_table(kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """A full run replaces them, an incremental one adds its own."""
+    target = Target(kind, tmp_path)
+    for incremental, expected in ((False, 1), (True, 2), (False, 1)):
+        await target.export(client, "users", sandbox.account_ids[:1], raw=True, incremental=incremental)
+        assert target.rows("SELECT count(*) FROM users_calls WHERE response IS NOT NULL") == [(expected,)]
+
+
+@KINDS
+@pytest.mark.parametrize("moment", ["before the commit", "after the commit"])
+async def test_a_crash_around_the_commit(
+    kind: str, moment: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a list is there or nothing of it, and the same call ends exact: provider calls too, which have no key."""
+    target = Target(kind, tmp_path)
+    accounts = sandbox.account_ids[:1]
+    await target.export(client, "users", accounts, raw=True)
+    before = target.rows("SELECT count(*) FROM users_calls")
+
+    class CrashError(Exception):
+        pass
+
+    def crash(*_: Any) -> None:
+        raise CrashError
+
+    method: Callable[..., Any] = Database._merge  # pyright: ignore[reportPrivateUsage]
+
+    def merge(self: Any, *arguments: Any, **named: Any) -> None:
+        method(self, *arguments, **named)
+        raise CrashError
+
+    with monkeypatch.context() as patch:
+        if moment == "before the commit":
+            patch.setattr(Database, "_merge", merge)
+        else:
+            patch.setattr("stackone_lms.export.journal.Journal.finish", crash)
+        with pytest.raises(CrashError):
+            await target.export(client, "users", accounts, raw=True, incremental=True)
+    there = 1 if moment == "before the commit" else 2
+    assert target.rows("SELECT count(*) FROM users_calls") == [(there,)]
+    await target.export(client, "users", accounts, raw=True, incremental=True)
+    assert target.rows("SELECT count(*) FROM users_calls") == [(before[0][0] + 1,)]
+    assert target.ids("users") == sorted((accounts[0], id) for id in sandbox.ids("users"))
+
+
+@KINDS
+async def test_a_table_of_an_older_version_gets_its_new_columns(
+    kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Models grow; tables grow with them, and so do the views."""
+    target = Target(kind, tmp_path)
+    await target.export(client, "completions", sandbox.account_ids)
+    target.rows("DROP VIEW completion_details")
+    target.rows("ALTER TABLE completions DROP COLUMN certificate_url")
+    await target.export(client, "completions", sandbox.account_ids)
+    assert target.rows("SELECT count(certificate_url) FROM completion_details")[0][0] > 0
+
+
+@KINDS
+async def test_a_database_that_cannot_be_written(
+    kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """It is an ExportError, without the account; once it can be, the same call goes on."""
+    target = Target(kind, tmp_path)
+    target.file.write_bytes(b"this is no database, and long enough not to be taken for an empty one" * 100)
+    with pytest.raises(ExportError, match="writing to the database failed") as caught:
+        await target.export(client, "users", sandbox.account_ids)
+    assert not any(account in str(caught.value) for account in sandbox.account_ids)
+    target.file.unlink()
+    before = sandbox.request_count
+    await target.export(client, "users", sandbox.account_ids)
+    assert sandbox.request_count - before <= 1
+    assert target.ids("users") == ids_of(sandbox, "users")
+
+
+@KINDS
+async def test_a_database_has_no_files_to_verify(
+    kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """`verify` says so."""
+    target = Target(kind, tmp_path)
+    await target.export(client, "users", sandbox.account_ids)
+    with pytest.raises(ExportError, match=f"an export to {kind} is a database"):
+        verify(target.file.with_name("lms.db.export"))
+
+
+@KINDS
+async def test_an_incremental_run_without_changes_forgets_nothing(kind: str, tmp_path: Path) -> None:
+    """The mark up to which changes are known stays, and so does the span of the moments."""
+    target = Target(kind, tmp_path)
+    moments = ["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"]
+    everything = [{"id": str(n), "updated_at": moment} for n, moment in enumerate(moments)]
+    seen: list[dict[str, Any]] = []
+    for records, incremental in ((everything, False), ([], True), ([], True)):
+        async with Canned({None: (None, records)}) as url, AsyncClient("key", base_url=url) as client:
+            await target.export(client, "users", ["a"], incremental=incremental)
+        seen += manifest(target.file.with_name("lms.db.export"))["lists"]
+    assert [(e["oldest_update"], e["newest_update"], e["high_water"]) for e in seen] == [(*moments, moments[1])] * 3
+    assert [e["incremental"] for e in seen] == [False, True, True]
+    assert {e["records"] for e in seen} == {2}
+
+
+@KINDS
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such modes")
+async def test_a_new_database_is_its_owners_and_one_that_is_there_stays_as_it_is(kind: str, tmp_path: Path) -> None:
+    """Whoever made a database has said who may read it."""
+    target = Target(kind, tmp_path)
+    async with Canned({None: (None, [{"id": "1"}])}) as url, AsyncClient("key", base_url=url) as client:
+        await target.export(client, "users", ["a"])
+        assert target.file.stat().st_mode & 0o777 == 0o600
+        target.file.chmod(0o640)
+        await target.export(client, "users", ["a"])
+    assert target.file.stat().st_mode & 0o777 == 0o640
+
+
+async def test_a_commit_of_sqlite_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With less than EXTRA (3), https://sqlite.org/pragma.html#pragma_synchronous, the power may take it back, after
+    the journal has noted it."""
+    seen: list[Any] = []
+    merge: Callable[..., Any] = Database._merge  # pyright: ignore[reportPrivateUsage]
+
+    def spy(self: Any, execute: Any, *arguments: Any, **named: Any) -> None:
+        seen.extend(execute("PRAGMA synchronous"))
+        merge(self, execute, *arguments, **named)
+
+    monkeypatch.setattr(Database, "_merge", spy)
+    async with Canned({None: (None, [{"id": "1"}])}) as url, AsyncClient("key", base_url=url) as client:
+        await Target("sqlite", tmp_path).export(client, "users", ["a"])
+    assert seen == [(3,)]
+
+
+@KINDS
+async def test_texts_with_anything_in_them(kind: str, tmp_path: Path) -> None:
+    """A zero character, line breaks, quotes, other scripts: in keys too."""
+    texts = ["a\0b", "a\r\nb", 'it\'s "so"; DROP TABLE users --', "\u4e2d\U0001f600\u2028", ""]
+    records: list[Any] = [{"id": text, "name": text, "unified_custom_fields": {text: text}} for text in texts]
+    target = Target(kind, tmp_path)
+    async with Canned({None: (None, records)}) as url, AsyncClient("key", base_url=url) as client:
+        for _ in range(2):
+            await target.export(client, "users", ["a"], restart=True)
+    assert sorted(target.rows("SELECT id, name FROM users")) == sorted((text, text) for text in texts)

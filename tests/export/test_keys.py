@@ -1,0 +1,80 @@
+"""Which records are the same, and which of them counts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stackone_lms.export.keys import Keys, Tally, keys_of_lines, survey
+
+DAY = datetime(2026, 1, 1, tzinfo=UTC)
+moments = st.one_of(st.none(), st.integers(0, 3).map(lambda days: DAY + timedelta(days=days)))
+ids = st.one_of(st.none(), st.sampled_from("abc"), st.tuples(st.sampled_from("ab"), st.sampled_from("ab")))
+files = st.lists(st.lists(st.tuples(ids, moments), max_size=8), max_size=3)
+
+
+def expected(rows: list[tuple[Any, Any]]) -> set[int]:
+    """Return what is superseded, in the plainest way."""
+    gone: set[int] = set()
+    best: dict[Any, int] = {}
+    for position, (id, updated) in enumerate(rows):
+        if id is None:
+            continue
+        if id not in best:
+            best[id] = position
+            continue
+        before = rows[best[id]][1]
+        if before is None or updated is None or updated >= before:
+            gone.add(best[id])
+            best[id] = position
+        else:
+            gone.add(position)
+    return gone
+
+
+@given(files)
+def test_of_equal_ids_the_last_change_counts(given_files: list[list[tuple[Any, Any]]]) -> None:
+    """Over all files, in their order; records without an id are never the same."""
+    sources = [partial(iter, [Keys([id for id, _ in rows], [updated for _, updated in rows])]) for rows in given_files]
+    rows = [row for some in given_files for row in some]
+    found = survey(sources)
+    assert found.superseded == expected(rows)
+    assert found.total == len(rows)
+    kept = [updated for n, (_, updated) in enumerate(rows) if n not in found.superseded and updated is not None]
+    assert (found.oldest, found.newest) == (min(kept, default=None), max(kept, default=None))
+
+
+def test_equal_hashes_are_not_equal_ids() -> None:
+    """-1 and -2 have one hash in Python: still two records."""
+    assert hash(-1) == hash(-2)
+    keys = Keys([-1, -2, -1], [None, None, None])
+    assert survey([lambda: [keys]]).superseded == {0}
+
+
+def test_nothing_is_read_again_unless_something_comes_twice() -> None:
+    """That is what makes one reading enough."""
+    tally = Tally()
+    tally.note(Keys(["a", "b", None, None], [DAY, None, None, None]))
+
+    def never() -> list[Keys]:
+        raise AssertionError("read again")
+
+    assert tally.survey([never]).superseded == frozenset()
+
+
+def test_keys_of_lines_that_hold_anything(tmp_path: Path) -> None:
+    """Odd lines have no key, and do not hide those of the others."""
+    path = tmp_path / "rows"
+    path.write_bytes(
+        b'{"id":"a","updated_at":"2026-01-01T00:00:00.000Z","x":{"id":"no"}}\n'
+        b'{"id":7,"updated_at":"2026-01-01"}\n[1]\n{"id":["b"]}\n{"id":"c","updated_at":"later","of_user_id":"u"}\n'
+    )
+    (keys,) = keys_of_lines(path, of_users=False)
+    assert keys == Keys(["a", "7", None, None, "c"], [DAY, DAY, None, None, None])
+    (keys,) = keys_of_lines(path, of_users=True)
+    assert keys.ids == ["a", "7", None, None, ("u", "c")]

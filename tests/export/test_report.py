@@ -1,0 +1,205 @@
+"""The report: the numbers of the export, on one page that needs nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackone_lms import AsyncClient
+from stackone_lms.errors import ExportError
+from stackone_lms.export import export
+from stackone_lms.export.report import write_report
+from stackone_lms.export.report.summary import Summary, summarize
+from stackone_lms.models.base import to_timedelta
+from stackone_lms.sandbox import Sandbox
+
+from .datasets import part_of
+from .test_export import Canned
+
+
+def completion(id: str, day: str, **more: Any) -> dict[str, Any]:
+    return {"id": id, "completed_at": f"{day}T12:00:00.000Z", **more}
+
+
+async def exported(target: Path, *records: dict[str, Any], format: str = "jsonl") -> Path:
+    async with Canned({None: (None, list(records))}, "completions") as url, AsyncClient("key", base_url=url) as client:
+        await export(client, "completions", target, accounts=["a"], format=format)
+    return target
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+async def test_the_numbers_are_those_of_the_records(
+    format: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """From files of every form: by month and result, by course with its title, for each account and for all."""
+    await export(client, ["completions", "courses"], tmp_path, accounts=sandbox.account_ids, format=format)
+    found = summarize(tmp_path)
+    whole, *each = found.accounts
+    assert [one.name for one in each] == sandbox.account_ids
+    assert whole.completions == sum(one.completions for one in each) == 660
+    account = sandbox.account_ids[1]
+    records = [sandbox.record("completions", id, account) for id in sandbox.ids("completions", account)]
+    told = each[1]
+    results = Counter(part_of(one, "result", "value") for one in records)
+    assert (told.completions, told.passed, told.failed) == (330, results["Pass"], results["Fail"])
+    assert told.learners == len({one["user_id"] for one in records})
+    months = Counter((one["completed_at"][:7], part_of(one, "result", "value")) for one in records)
+    for n, start in enumerate(told.periods):
+        assert told.results["Pass"][n] == months[start[:7], "Pass"]
+        assert told.results["Fail"][n] == months[start[:7], "Fail"]
+    assert sum(map(sum, told.results.values())) == 330
+    top = told.top[0]
+    courses = Counter(one["course_id"] for one in records if one["course_id"])
+    assert top.completions == max(courses.values())
+    assert [one.completions for one in told.top] == sorted(courses.values(), reverse=True)
+    busiest = min(id for id, count in courses.items() if count == top.completions)
+    assert top.title == sandbox.record("courses", busiest, account)["title"]
+    titles = Counter(one.title for one in whole.top)
+    assert all((one.note is None) == (titles[one.title] == 1) for one in whole.top)
+    spent = [to_timedelta(one["time_spent"]) for one in records if one["course_id"] == busiest]
+    assert top.minutes == round(statistics.median(one.total_seconds() / 60 for one in spent if one), 1)
+    assert found.titles
+
+
+async def test_the_page_stands_alone(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Data, style, script and the charts' library are in it; it may load nothing, and names no other place."""
+    await export(client, ["completions", "courses"], tmp_path / "data", accounts=sandbox.account_ids, format="jsonl")
+    out = tmp_path / "report.html"
+    assert write_report(tmp_path / "data", out) == 660
+    page = out.read_text()
+    assert "default-src 'none'" in page
+    own = re.sub(r"<script>/\*\*?\s*\n?\* plotly\.js.*?</script>", "", page, count=1, flags=re.DOTALL)
+    assert len(own) < len(page) / 10, "the library was taken out"
+    assert not re.search(r"<link|src=|@import|url\(|https?:", own)
+    assert "Plotly.react" in own
+    data = re.search(r'id="data">(.*?)</script>', own, flags=re.DOTALL)
+    assert data is not None
+    assert json.loads(data[1])["accounts"][0]["completions"] == 660
+    assert not re.search(r"<!--\w+-->", own)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+async def test_a_browser_shows_it(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The script runs: figures, charts, the choice of account, and both tables stand there."""
+    await export(client, ["completions", "courses"], tmp_path / "data", accounts=sandbox.account_ids, format="jsonl")
+    write_report(tmp_path / "data", tmp_path / "report.html")
+    assert CHROMIUM is not None
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    url = (tmp_path / "report.html").as_uri()
+    done = await asyncio.to_thread(
+        subprocess.run, [*command, "--dump-dom", url], capture_output=True, encoding="utf-8", timeout=60, check=True
+    )
+    shown = re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL)
+    assert "<dt>Completions</dt><dd>660</dd>" in shown
+    assert shown.count("<option") == 3
+    charts = dict(re.findall(r'<div class="chart[^"]*" id="(\w+)"(.*?)</section>', shown, flags=re.DOTALL))
+    assert set(charts) == {"time", "active", "rate", "minutes"}
+    assert all('class="points"' in chart for chart in charts.values())
+    rows = {id: body.count("<tr>") for id, body in re.findall(r'<table id="(\w+)">(.*?)</table>', shown, re.DOTALL)}
+    assert rows == {"accounts": 1 + 2, "courses": 1 + len(summarize(tmp_path / "data").accounts[0].top)}
+
+
+async def test_titles_are_text(tmp_path: Path) -> None:
+    """Whatever a provider calls a course, it neither ends the script nor becomes markup."""
+    evil = "</script><script>alert(1)</script><!--style-->"
+    folder = await exported(tmp_path / "data", completion("1", "2026-01-01", course_id=evil))
+    write_report(folder, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "alert(1)" in page
+    assert "<script>alert(1)" not in page
+    assert page.count("</style>") == 1
+
+
+async def test_courses_of_one_title_are_told_apart(tmp_path: Path) -> None:
+    """By the account if that is enough, else by the id."""
+    records = [completion(str(n), "2026-01-01", course_id=id) for n, id in enumerate(["c1", "c2", "c3"])]
+    courses = [{"id": id, "title": title} for id, title in (("c1", "One"), ("c2", "Same"), ("c3", "Same"))]
+    served = Canned({None: (None, records)}, "completions"), Canned({None: (None, courses)}, "courses")
+    for canned, name in zip(served, ("completions", "courses"), strict=True):
+        async with canned as url, AsyncClient("key", base_url=url) as client:
+            await export(client, name, tmp_path, accounts=["account-1", "account-2"], format="jsonl")
+    whole, first, _ = summarize(tmp_path).accounts
+    assert sorted((one.title, one.note) for one in whole.top) == [
+        ("One", "account ...nt-1"),
+        ("One", "account ...nt-2"),
+        *[("Same", f"id {id}") for id in ("c2", "c2", "c3", "c3")],
+    ]
+    assert [(one.title, one.note) for one in first.top] == [("One", None), ("Same", "id c2"), ("Same", "id c3")]
+
+
+@pytest.mark.parametrize(
+    ("days", "periods"),
+    [
+        (["2026-01-30", "2026-02-02"], ["2026-01-30", "2026-01-31", "2026-02-01", "2026-02-02"]),
+        (["2025-12-30", "2026-02-16"], [f"2025-12-{d}" for d in (29,)] + [
+            "2026-01-05", "2026-01-12", "2026-01-19", "2026-01-26", "2026-02-02", "2026-02-09", "2026-02-16"]),
+        (["2024-11-30", "2026-01-01"], [f"2024-{m}-01" for m in (11, 12)] + [f"2025-{m:02}-01" for m in range(1, 13)]
+         + ["2026-01-01"]),
+        (["2014-03-05", "2026-01-01"], [f"{year}-01-01" for year in range(2014, 2027)]),
+        (["9988-01-01", "9999-12-31"], [f"{year}-01-01" for year in range(9988, 10000)]),
+    ],
+)  # fmt: skip
+async def test_periods_fit_to_the_span(days: list[str], periods: list[str], tmp_path: Path) -> None:
+    """Days, weeks or months, and none is left out because nothing happened in it."""
+    folder = await exported(tmp_path, *(completion(str(n), day) for n, day in enumerate(days)))
+    whole = summarize(folder).accounts[0]
+    assert whole.periods == periods
+    assert whole.results["Other"] == [1, *[0] * (len(periods) - 2), 1]
+
+
+async def test_what_is_missing_is_not_made_up(tmp_path: Path) -> None:
+    """A completion without day, result, user or course counts as a completion, and nowhere else."""
+    odd = {"id": "2", "result": {"value": "unmapped_value"}, "time_spent": "P1Y"}
+    by_kind = completion("3", "2026-01-01", learning_object_type={"value": "course"}, learning_object_id="c")
+    content = completion("4", "2026-01-01", learning_object_type={"value": "content"}, learning_object_id="d")
+    folder = await exported(tmp_path, {"id": "1"}, odd, by_kind, content)
+    whole = summarize(folder).accounts[0]
+    assert (whole.completions, whole.passed, whole.failed, whole.learners, whole.minutes) == (4, 0, 0, 0, None)
+    assert sum(map(sum, whole.results.values())) == 2
+    assert [(one.title, one.completions, one.minutes) for one in whole.top] == [("c", 1, None)]
+
+
+async def test_no_completions_are_a_page_too(tmp_path: Path) -> None:
+    """An empty list is no error."""
+    folder = await exported(tmp_path / "data")
+    assert write_report(folder, tmp_path / "report.html") == 0
+
+
+async def test_lists_of_users_do_as_well(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """If completions were exported user by user, the report is of those."""
+    account = sandbox.account_ids[0]
+    await export(client, "users.completions", tmp_path, accounts=[account], format="csv")
+    found: Summary = summarize(tmp_path)
+    assert found.accounts[0].completions == 330
+    assert not found.titles
+
+
+async def test_without_completions_there_is_no_report(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """It is said what is needed."""
+    with pytest.raises(ExportError, match="an export to a folder"):
+        summarize(tmp_path)
+    await export(client, "courses", tmp_path, accounts=sandbox.account_ids, format="jsonl")
+    with pytest.raises(ExportError, match="export completions and courses"):
+        summarize(tmp_path)
+
+
+async def test_a_missing_plotly_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the extra that brings it, and without leaving half a page."""
+    folder = await exported(tmp_path / "data", completion("1", "2026-01-01"))
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    with pytest.raises(ExportError, match=r"pip install 'stackone-lms\[report\]'"):
+        write_report(folder, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
