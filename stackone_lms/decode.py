@@ -44,7 +44,8 @@ class Decoder(Generic[R]):
 
         Args:
             body: JSON, perhaps with white space around it.
-            keep_unknown: Keep fields that the types do not declare, in `.extra`.
+            keep_unknown: Keep fields that the types do not declare, in `.extra`. What is kept must fit into a
+                value: `1e999`, more than 4,300 digits and bad UTF-8, which are skipped otherwise, are refused.
 
         Raises:
             DecodeError: It does not decode, not even leniently. `path` tells where.
@@ -65,8 +66,9 @@ class Decoder(Generic[R]):
         try:
             value = parse(body)
         except DecodeError as error:
-            # Only numbers out of range are a matter of types here, and the types know the better path.
-            second = error if error.path == "$" else first
+            # Only numbers out of range are a matter of types here, and the types know the better path,
+            # unless they have only seen that a field is new to them (`keep_unknown`), which is nothing wrong.
+            second = error if error.path == "$" or "contains unknown field" in first.message else first
         else:
             return self._whole(value, body, keep_unknown=keep_unknown)
         raise second
@@ -203,9 +205,9 @@ def _float(value: Any) -> Any:
 
 
 def _str(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return value
-    return str(value)
+    if type(value) is int or (isinstance(value, float) and math.isfinite(value)):
+        return str(value)
+    return value
 
 
 def _bool(value: Any) -> Any:

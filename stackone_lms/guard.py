@@ -86,13 +86,18 @@ def failure(error: BaseException, body: bytes) -> DecodeError:
         return DecodeError("the body nests too deep", body=body)
     if isinstance(error, UnicodeDecodeError):
         return DecodeError("the body is not valid UTF-8", body=body)
-    text = str(error)
-    # msgspec ends its messages with " - at `$.data[0].x`"; the rest names types, never values.
-    _, found, path = text.rpartition(" - at `")
-    return DecodeError(
-        f"the body does not decode: {printable(text)}", path=path.rstrip("`") if found else "$", body=body
-    )
+    # msgspec ends its messages with " - at `$.data[0].x`", but for the whole body; the rest names types.
+    what, found, where = str(error).rpartition(" - at `$")
+    if not found:
+        what, where = where, ""
+    for label in _QUOTING:
+        if what.startswith(label):
+            what = label
+    return DecodeError(f"the body does not decode: {printable(what + found + where)}", path=f"${where[:-1]}", body=body)
 
+
+_QUOTING = ("Invalid enum value", "Object contains unknown field")
+"""Beginnings of messages that go on with what the server sent, which could be an echo of the credentials."""
 
 FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError)
 """What msgspec can raise for a bad body: the three last ones escape its own DecodeError."""

@@ -69,7 +69,7 @@ class _Walk(Generic[T]):
                 raise PaginationError(f"{self._empty} empty pages in a row in {self._operation.name}", cursor=asked)
             self._seen.add(following)
         self.errors.extend(page.errors)
-        self.cursor, self.ended = following, following is None
+        self.cursor, self.ended = following if self._stuck is None else asked, following is None
         if self._left is not None:
             if len(page.data) > self._left:
                 del page.data[self._left :]

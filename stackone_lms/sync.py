@@ -25,8 +25,18 @@ from .guard import mark_stack
 
 T = TypeVar("T")
 
+_PACKAGE = __name__.partition(".")[0]
 _STACK = 16 * 1024 * 1024
 _start_lock = threading.Lock()  # threading.stack_size is a setting of the whole process
+
+
+def _renew_lock() -> None:
+    global _start_lock  # noqa: PLW0603 (another thread may have held it when the process forked)
+    _start_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class PortalThread:
@@ -95,6 +105,18 @@ class _Shared:
         self.closed = False
         self.warned = False
 
+    def move_in(self) -> None:
+        """Belong to this process, a fork of the one where the client was made: if unused, it holds nothing.
+
+        Raises:
+            ForkedError: It has been used.
+        """
+        if self.thread is not None:
+            raise ForkedError("this client was used before a fork; make a new one in the child process")
+        with _start_lock:
+            if self.pid != os.getpid():
+                self.lock, self.pid = threading.Lock(), os.getpid()
+
 
 class Bridge(Blocking):
     """Carries calls over to the loop in the other thread, and waits for them."""
@@ -123,7 +145,7 @@ class Bridge(Blocking):
     def _thread(self) -> PortalThread:
         shared = self._shared
         if shared.pid != os.getpid():
-            raise ForkedError("this client was made before a fork; make a new one in the child process")
+            shared.move_in()
         if shared.closed:
             raise ClientClosedError("the client is closed")
         thread = shared.thread
@@ -146,6 +168,8 @@ class Bridge(Blocking):
         """Close the client behind and end the thread."""
         shared = self._shared
         if shared.pid != os.getpid():
+            if shared.thread is None:
+                shared.closed = True
             return
         if shared.thread is not None and shared.thread.is_current:
             raise RuntimeError("a SyncClient cannot be closed from its own event loop")
@@ -205,8 +229,16 @@ def _warn_of_blocking() -> None:
     warnings.warn(
         "SyncClient is called where an event loop runs and blocks it; use AsyncClient there",
         RuntimeWarning,
-        stacklevel=6,
+        stacklevel=_levels_to_the_caller(),
     )
+
+
+def _levels_to_the_caller() -> int:
+    """Return how far up from the function that asks the first code is that is not this package's own."""
+    frame, level = sys._getframe(1), 1  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 class SyncClient(BaseClient[Blocking]):

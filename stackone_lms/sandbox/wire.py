@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -49,11 +50,12 @@ class Listener:
         self._record = record
         self._count = count
         self._in_flight = 0
-        self._runner: web.ServerRunner | None = None
+        self._server: web.Server | None = None
+        self._listening: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port."""
-        server = web.Server(
+        self._server = web.Server(
             self._handle,
             request_factory=_make_request,
             handler_cancellation=True,
@@ -62,22 +64,21 @@ class Listener:
             max_line_size=_LONGEST_LINE,
             max_field_size=_LONGEST_LINE,
         )
-        runner = web.ServerRunner(server, shutdown_timeout=_GRACE)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, host, port, backlog=1024).start()
-        except BaseException:
-            await runner.cleanup()
-            raise
-        self._runner = runner
-        bound: int = runner.addresses[0][1]
+        self._listening = await asyncio.get_running_loop().create_server(self._server, host, port, backlog=1024)
+        bound: int = self._listening.sockets[0].getsockname()[1]
         return bound
 
     async def stop(self) -> None:
         """Stop listening; requests under way get half a second."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        server, listening = self._server, self._listening
+        self._server = self._listening = None
+        if server is None or listening is None:
+            return
+        await _accept_no_more(listening)
+        listening.close()
+        await _turns()
+        server.pre_shutdown()
+        await server.shutdown(_GRACE)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self._in_flight += 1
@@ -122,6 +123,20 @@ class Listener:
             await asyncio.sleep(min(wait, interval))
         await response.write_eof(answer.body)
         return response
+
+
+async def _accept_no_more(listening: asyncio.Server) -> None:
+    # asyncio forgets a socket that it has accepted and not yet made a transport of when its server closes.
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError):  # loops that wait for completion, as on Windows
+        for sock in listening.sockets:
+            loop.remove_reader(sock)
+    await _turns()
+
+
+async def _turns() -> None:
+    for _ in range(2):  # the transport is made, and its handler hears of it
+        await asyncio.sleep(0)
 
 
 def _make_request(*parts: Any) -> web.BaseRequest:

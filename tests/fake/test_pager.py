@@ -191,7 +191,7 @@ async def test_a_cursor_that_comes_again_ends_the_walk_after_the_items_of_its_pa
             seen.append(item.id)
     assert len(transport.sent) == len(cursors)
     assert seen == [str(n) for n in range(len(cursors))]
-    assert caught.value.cursor == ["start", *cursors][len(cursors) - 1]
+    assert pager.cursor == caught.value.cursor == ["start", *cursors][len(cursors) - 1]
     assert not caught.value.retryable
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import gc
 import inspect
 import re
 import socket
@@ -9,8 +10,11 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import aiohttp
@@ -307,3 +311,22 @@ async def test_thousands_of_gets_are_quick(start: Start) -> None:
     began = time.process_time()
     await asyncio.gather(*(worker(ids[n::20]) for n in range(20)))
     assert (time.process_time() - began) / len(ids) < 0.005
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_connection_that_comes_as_it_stops_is_closed(turns: int) -> None:
+    """Accepted but not yet served: asyncio would forget the socket."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        async with Sandbox(**SMALL) as sandbox:
+            address = urlsplit(sandbox.url)
+            late = [socket.create_connection((address.hostname, address.port)) for _ in range(3)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        for sock in late:
+            with sock:
+                sock.settimeout(5)
+                with suppress(ConnectionResetError):
+                    assert sock.recv(1) == b""
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []

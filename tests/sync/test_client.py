@@ -11,8 +11,9 @@ import time
 import types
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,9 +25,10 @@ from stackone_lms.errors import (
     ClientClosedError,
     InvalidArgumentError,
     NotFoundError,
+    StackOneError,
 )
 from stackone_lms.transport import Reply, Request, Watch
-from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, core_of, error, hang, record, slowly
+from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, core_of, error, hang, page, record, slowly
 
 
 def portal_threads() -> int:
@@ -270,6 +272,30 @@ def test_in_a_running_loop_it_works_and_warns_once_where_it_was_called() -> None
                 warnings.simplefilter("error")
                 client.completions.get("c1")
                 client.with_options(heartbeat=True).completions.get("c1")
+
+    asyncio.run(main())
+
+
+WAYS: dict[str, Callable[[SyncClient], object]] = {
+    "get": lambda client: client.completions.get("c1"),
+    "items": lambda client: list(client.completions.list()),
+    "pages": lambda client: next(client.completions.list().pages()),
+    "first_page": lambda client: client.completions.list().first_page(),
+    "collect": lambda client: client.completions.list().collect(),
+    "many": lambda client: list(client.completions.get_many(["c1"])),
+    "batch": lambda client: client.content.batch_upsert([{"external_reference": "r"}]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_warning_points_at_the_callers_line_whatever_is_called(way: str) -> None:
+    async def main() -> None:
+        with make(FakeTransport(*([page([])] * 3))) as client:
+            with pytest.warns(RuntimeWarning, match="use AsyncClient there") as caught, suppress(StackOneError):
+                WAYS[way](client)
+            assert [(warning.filename, warning.lineno) for warning in caught] == [
+                (__file__, WAYS[way].__code__.co_firstlineno)
+            ]
 
     asyncio.run(main())
 

@@ -17,8 +17,9 @@ import stackone_lms
 ROOT = Path(stackone_lms.__file__).parents[1]
 
 PRELUDE = """
-import asyncio, contextlib, os, signal, sys, threading, time
+import asyncio, contextlib, logging, os, signal, sys, threading, time
 from stackone_lms import SyncClient
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of every step that was slow
 from stackone_lms.errors import ClientClosedError, ForkedError
 from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, core_of, hang, record
 
@@ -129,7 +130,7 @@ def test_a_forked_child_is_told_and_both_end() -> None:
         print(os.waitstatus_to_exitcode(status), client.completions.get("c1").data.id, flush=True)
     """)
     assert (status, err) == (0, "")
-    assert out.startswith("forking child: this client was made before a fork")
+    assert out.startswith("forking child: this client was used before a fork")
     assert out.endswith("c1 7 c1")
     assert seconds < 3
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stackone_lms.decode import Decoder, is_error, mend, unfinished
 from stackone_lms.errors import DecodeError
 from stackone_lms.guard import MAX_DEPTH
-from stackone_lms.models import Completion, CompletionResult, Content, DeleteResult, Page, ResponseInfo
+from stackone_lms.models import Completion, CompletionResult, Content, CourseResult, DeleteResult, Page, ResponseInfo
 from stackone_lms.models.base import attach
 
 one = Decoder(CompletionResult)
@@ -274,3 +274,60 @@ def test_any_json_is_an_answer_or_a_decode_error(keep_unknown: bool, data: Any, 
         except DecodeError as error:
             outcome = error.path
         assert isinstance(outcome, CompletionResult | Page) or outcome.startswith("$")
+
+
+@both
+def test_a_number_as_an_id_may_be_of_any_length(keep_unknown: bool) -> None:
+    """An int of 400 digits is no float, but it is a good id."""
+    digits = b"9" * 400
+    assert one(b'{"data":{"id":%b}}' % digits, keep_unknown=keep_unknown).data.id == digits.decode()
+    page = many(b'{"data":[{"id":%b},{"id":"b"}]}' % digits, keep_unknown=keep_unknown)
+    assert [item.id for item in page.data] == [digits.decode(), "b"]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (b"1e999", "out of range"),
+        (b"-1e999", "out of range"),
+        (b"9" * 4301, "out of range"),
+        (b'{"a":[1e999]}', "out of range"),
+        (b'"\xff"', "UTF-8"),
+    ],
+    ids=["1e999", "-1e999", "digits", "inner", "utf-8"],
+)
+def test_what_is_kept_must_fit_into_a_value(value: bytes, message: str, known: bool) -> None:
+    """Skipped where nobody keeps it; kept, it would need a value that there is none for."""
+    name = f"undeclared_{hash(value)}".encode()
+    body = b'{"data":{"id":"x","%b":%b}}' % (name, value)
+    assert one(body).data.id == "x"
+    if known:
+        one(body.replace(value, b"1"), keep_unknown=True)
+    with pytest.raises(DecodeError, match=message):
+        one(body, keep_unknown=True)
+    page = many(b'{"data":[{"id":"a"},{"id":"x","%b":%b},{"id":"b"}]}' % (name, value), keep_unknown=True)
+    assert [item.id for item in page.data] == ["a", "b"]
+    assert [error.path.startswith("$.data[1]") for error in page.errors] == [True]
+
+
+@pytest.mark.parametrize("digits", [1, 40, 400, 4300])
+def test_a_kept_number_may_be_long(digits: int) -> None:
+    body = b'{"data":{"id":"x","a_long_one":%b}}' % (b"9" * digits)
+    found = one(body, keep_unknown=True)
+    assert found.data.extra == {"a_long_one": 10**digits - 1}
+    assert pickle.loads(pickle.dumps(found)) == found
+
+
+@both
+def test_no_error_quotes_what_was_sent(keep_unknown: bool) -> None:
+    """It could be an echo of the credentials; msgspec quotes enum values and the names of new fields."""
+    course = Decoder(CourseResult)
+    for body in (
+        b'{"data":{"id":"x","active":"a secret"}}',
+        b'{"data":{"id":"x","active":"a secret","a secret":1e999}}',
+    ):
+        with pytest.raises(DecodeError) as caught:
+            course(body, keep_unknown=keep_unknown)
+        assert "secret" not in str(caught.value)
+        assert caught.value.path == "$.data.active"
