@@ -127,7 +127,7 @@ def main() -> None:
         with server.running(cpu=cpu, plain=asked.plain_server) as (url, name):
             print(f"\nserver: {name} on loopback, client on processor 0", flush=True)
             results["server"] = name
-            results["requests"] = requests(url, 0.25 if asked.quick else 1.0, 1 if asked.quick else 5)
+            results["requests"] = requests(url, 0.25 if asked.quick else 0.6, 1 if asked.quick else 3)
     if "scale" in parts:
         with server.running(cpu=cpu, plain=True) as (url, _):  # it answers with the id that was asked for
             results["scale"] = scale.run(url, quick=asked.quick)

@@ -87,7 +87,8 @@ def main() -> None:
         figures = asyncio.run(
             measure_async(task["peer"], task["url"], pages=pages, calls=task["calls"], concurrency=task["concurrency"])
         )
-    print(json.dumps(figures))
+    print(json.dumps(figures), flush=True)
+    os._exit(0)  # the threads of pyreqwest crash some interpreters at their end
 
 
 if __name__ == "__main__":

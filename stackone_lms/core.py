@@ -98,7 +98,7 @@ class Core:
         if isinstance(rate_limit, Quota):
             limiter = rate_limit.limiter(clock=clock, sleep=sleep)
         else:
-            limiter = Limiter(rate_limit, clock=clock, sleep=sleep, slack=0.01)
+            limiter = Limiter(rate_limit, clock=clock, sleep=sleep, slack=0.02)
         self.admission = Admission(
             limiter,
             max_concurrency=max_concurrency,
@@ -122,7 +122,9 @@ class Core:
         if self._closed:
             raise ClientClosedError("the client is closed")
         if self._process != process():
-            raise ForkedError("this client was made before a fork; make a new one in the child process")
+            if self._loop is not None:
+                raise ForkedError("this client was used before a fork; make a new one in the child process")
+            self._process = process()  # never used, it holds nothing of the parent's
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._loop is not None:

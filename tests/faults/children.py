@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONASYNCIODEBUG"}
+"""Debugging, asyncio tells of every slow step on stderr, which is to stay empty."""
 
 
 class Finished(NamedTuple):
@@ -35,7 +37,7 @@ async def program(source: str, *arguments: str) -> AsyncGenerator[asyncio.subpro
         textwrap.dedent(source),
         *arguments,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**_ENVIRONMENT, "PYTHONPATH": str(ROOT)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,

@@ -16,7 +16,8 @@ from .sdk import SECRETS
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "matrix: run again on other event loops, parsers and Pythons (tests/matrix)")
+    config.addinivalue_line("markers", "parser: depends on aiohttp's parser; run again with others by tests/matrix")
+    config.addinivalue_line("markers", "loop: depends on the event loop; run again on others by tests/matrix")
 
 
 @pytest.fixture(

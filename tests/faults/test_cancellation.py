@@ -115,7 +115,7 @@ async def _works(it: Situation) -> None:
         assert_idle(it.client)
 
 
-@pytest.mark.matrix
+@pytest.mark.loop
 @pytest.mark.parametrize("phase", PHASES)
 async def test_task_cancel(carrier: Carrier, phase: Phase) -> None:
     """`CancelledError` comes out unchanged, with its message; the slot and the socket are given back."""
@@ -217,7 +217,7 @@ async def test_a_timeout_leaves_its_task_uncancelled(carrier: Carrier) -> None:
                 await asyncio.sleep(0)
 
 
-@pytest.mark.matrix
+@pytest.mark.loop
 async def test_many_cancellations_lose_no_slot(carrier: Carrier) -> None:
     """Ten slots, 200 calls cancelled at all moments: afterwards ten requests run side by side again."""
     async with (

@@ -108,9 +108,9 @@ async def outcome(client: AsyncClient, fault: Fault, server: FaultServer) -> Sta
 
 
 def _marked(fault: Fault) -> Any:
-    """Mark what depends on the event loop and the parser, and does not wait."""
+    """Mark what depends on the parser, and does not wait."""
     quick = fault.section in "-BCD" and fault.expect != "APITimeoutError"
-    return pytest.param(fault, id=fault.name, marks=[pytest.mark.matrix] if quick else [])
+    return pytest.param(fault, id=fault.name, marks=[pytest.mark.parser] if quick else [])
 
 
 @pytest.mark.parametrize("fault", [_marked(f) for f in CATALOGUE if not f.server])
@@ -187,6 +187,7 @@ async def test_a_fault_of_an_answer_to_a_session_of_the_callers_own(fault: Fault
 _LIMITS = {"connect-hangs": UNCONNECTED, "tls-stall": UNCONNECTED, "never-reads": HASTY}
 
 
+@pytest.mark.loop
 @pytest.mark.parametrize("fault", [f for f in CATALOGUE if f.server], ids=lambda fault: fault.name)
 async def test_a_fault_of_connecting(carrier: Carrier, fault: Fault) -> None:
     """The right class after the right number of attempts, and no slot is lost."""

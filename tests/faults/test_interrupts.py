@@ -248,3 +248,35 @@ async def test_a_fork_after_the_first_use(carrier: Carrier, how: str) -> None:
         assert finished.code == 0
         assert server.stats("subject", "slow").requests == (how == "blocking, in flight")
         assert server.total.suspicious == []
+
+
+_FORKS_UNUSED = """
+import asyncio, os, sys
+from tests.faults.sdk import blocking_client_for, client_for
+
+carrier, url, how = sys.argv[1:]
+client = (blocking_client_for if how == "blocking" else client_for)(carrier, url)
+
+async def use():
+    async with client:
+        return (await client.completions.get("x")).data.id
+
+for _ in range(2):
+    pid = os.fork()
+    if not pid:
+        print(client.completions.get("x").data.id if how == "blocking" else asyncio.run(use()), flush=True)
+        sys.exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+print(client.completions.get("x").data.id if how == "blocking" else asyncio.run(use()), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("how", ["blocking", "async"])
+async def test_a_fork_before_the_first_use(carrier: Carrier, how: str) -> None:
+    """A client that nobody has used holds nothing yet: it works in the children and in the parent."""
+    async with FaultServer() as server:
+        finished = await run(_FORKS_UNUSED, carrier, server.base_url("ok"), how, within=20)
+        assert (finished.code, finished.err) == (0, "")
+        assert finished.out.split() == ["x", "7", "x", "7", "x"]
+        assert server.total.connections == 3

@@ -29,7 +29,7 @@ async def _reached(client: AsyncClient, server: FaultServer, *, requests: int, w
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.matrix
+@pytest.mark.loop
 @pytest.mark.parametrize("name", ["never-answers", "stall-body", "status-500", "chunked-endless"])
 async def test_closing_ends_calls_under_way_and_queued(carrier: Carrier, name: str) -> None:
     """Each of them ends with ClientClosedError, none with CancelledError, within two seconds; the server sees it."""
@@ -191,7 +191,7 @@ async def test_a_loop_that_is_closed_first_leaves_warnings_only(carrier: Carrier
         assert "Traceback" not in finished.err
 
 
-@pytest.mark.matrix
+@pytest.mark.loop
 def test_32_threads_share_a_blocking_client_without_mixing_up_answers(carrier: Carrier) -> None:
     """Every thread gets the records it asked for, a good part of them after a retry."""
     with (

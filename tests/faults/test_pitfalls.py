@@ -14,6 +14,7 @@ import pytest
 from stackone_lms import AsyncClient
 from stackone_lms.decode import Decoder
 from stackone_lms.errors import (
+    APITimeoutError,
     BadRequestError,
     DecodeError,
     IdMismatchError,
@@ -35,7 +36,9 @@ from .sdk import Carrier, assert_idle, client_for
 # aiohttp
 
 
-@pytest.mark.parametrize("name", ["status-line-garbage", "two-lengths", "headers-100k", "header-nul", "not-http-ssh"])
+@pytest.mark.parametrize(
+    "name", ["status-line-garbage", "length-letters", "headers-100k", "header-nul", "header-no-colon"]
+)
 async def test_what_the_parser_rejects_is_not_a_bad_request(carrier: Carrier, name: str) -> None:
     """aiohttp gives its own parser errors the status 400, which is the server's fault here, not the caller's."""
     async with FaultServer() as server, client_for(carrier, server.base_url(name)) as client:
@@ -102,6 +105,23 @@ async def test_a_trickle_cannot_outlast_the_limit_of_an_attempt(carrier: Carrier
             await client.completions.get("x")
         assert 0.25 < time.monotonic() - started < 0.6
         assert getattr(caught.value, "phase", None) == "attempt"
+
+
+@pytest.mark.parametrize("name", ["never-answers", "stall-headers", "stall-body"])
+async def test_a_silence_in_an_answer_ends_with_the_limit_of_the_read(carrier: Carrier, name: str) -> None:
+    """Long before the attempt is over."""
+    async with (
+        FaultServer(stall=30) as server,
+        client_for(
+            carrier,
+            server.base_url(name),
+            timeout=Timeout(read=0.2, attempt=60, total=60),
+            retry=RetryPolicy(attempts=1),
+        ) as client,
+    ):
+        with pytest.raises(APITimeoutError) as caught:
+            await asyncio.wait_for(client.completions.get("x"), 20)
+        assert caught.value.phase == "read"
 
 
 async def test_a_slow_answer_with_bytes_in_time_is_no_timeout(carrier: Carrier) -> None:
@@ -218,33 +238,41 @@ def test_every_datetime_is_aware(text: str) -> None:
     assert moment.tzinfo is not None
 
 
-def test_the_word_null_in_a_string_stays_a_string() -> None:
+def test_the_word_null_is_not_nothing() -> None:
     """A lenient decoder would make None of it."""
     assert Decoder(CompletionResult)(b'{"data":{"id":"x","remote_id":"null"}}').data.remote_id == "null"
+    with pytest.raises(DecodeError) as caught:
+        Decoder(CompletionResult)(b'{"data":{"id":"x","score":{"percentage":"null"}}}')
+    assert caught.value.path == "$.data.score.percentage"
 
 
 async def test_a_lone_surrogate_is_no_cut_answer(carrier: Carrier) -> None:
     """msgspec calls it truncated; asking again would not help."""
-    async with FaultServer() as server, client_for(carrier, server.base_url("string-surrogate")) as client:
-        with pytest.raises(DecodeError):
+    fault = Fault("subject", "-", "", "ok", None, respond(b'{"data":{"id":"x","remote_id":"\\ud800"}}'))
+    async with FaultServer(more=[fault]) as server, client_for(carrier, server.base_url("subject")) as client:
+        with pytest.raises(DecodeError, match="truncated"):
             await client.completions.get("x")
         assert server.total.requests == 1
 
 
-def test_an_item_does_not_keep_its_page_alive() -> None:
-    """One record of a page of 8 MiB costs what the record costs."""
+@pytest.mark.parametrize("bad", [False, True])
+def test_an_item_does_not_keep_its_page_alive(bad: bool) -> None:
+    """One record of a page of 8 MiB costs what the record costs, whether it decoded or is an error."""
     filler = dumps(item("other", unified_custom_fields={"text": "x" * 8000}))
-    body = b'{"next":null,"data":[' + b",".join([dumps(item("x")), *[filler] * 1000]) + b"]}"
+    first = dumps(item("x", score={"percentage": "?"} if bad else None))
+    body = b'{"next":null,"data":[' + b",".join([first, *[filler] * 1000]) + b"]}"
     decoder: Decoder[Page[Completion]] = Decoder(Page[Completion])
     decoder(body)
     tracemalloc.start()
     try:
-        kept = decoder(bytes(bytearray(body))).data[0]
+        page = decoder(bytes(bytearray(body)))
+        kept = page.errors[0] if bad else page.data[0]
+        del page
         gc.collect()
         size, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert kept.id == "x"
+    assert kept.body == first if isinstance(kept, DecodeError) else kept.id == "x"
     assert size < 512 * 1024
 
 

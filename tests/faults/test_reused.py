@@ -19,7 +19,7 @@ from .messages import answer, dumps, item, page
 from .scripts import Script, ok
 from .sdk import Carrier, SkippingClock, assert_idle, assert_presentable, client_for
 
-pytestmark = pytest.mark.matrix
+pytestmark = [pytest.mark.parser, pytest.mark.loop]
 
 SMUGGLED = [f"smuggled-{n}" for n in range(4)]
 TICK = 0.02
@@ -135,6 +135,33 @@ async def test_a_late_answer_to_a_write_is_not_taken_for_the_next(carrier: Carri
             assert created.data is not None
             assert created.data.id == "made"
             assert server.total.connections == 2
+
+
+def _early_write(split: int) -> Script:
+    """Send the first `split` bytes of another answer together with the first one, and the rest before the second."""
+
+    async def script(connection: Connection, request: Request) -> None:
+        if connection.requests == 1:
+            await connection.send(answer(dumps({"statusCode": 201, "data": {"id": "made"}}), 201) + _OTHER[:split])
+        else:
+            await connection.send(_OTHER[split:])
+            await ok(connection, request)
+
+    return script
+
+
+@pytest.mark.parametrize("split", [len(_OTHER), len(_OTHER) - 5, 40, 3])
+async def test_what_follows_an_answer_at_once_is_not_the_beginning_of_the_next(carrier: Carrier, split: int) -> None:
+    """Bytes that the parser has taken in already are no longer in the socket: it has to be asked for them."""
+    async with (
+        FaultServer(more=[fault(_early_write(split))]) as server,
+        client_for(carrier, server.base_url("subject")) as client,
+    ):
+        for _ in range(2):
+            created = await client.users.completions.create("u", learning_object_external_reference="x")
+            assert created.data is not None
+            assert created.data.id == "made"
+        assert (server.total.connections, server.total.requests) == (2, 2)
 
 
 async def _one_behind(connection: Connection, request: Request) -> None:

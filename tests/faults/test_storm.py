@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import Any
+import itertools
+from collections.abc import Callable
 
 import pytest
 
 from stackone_lms import AsyncClient
 from stackone_lms.errors import APIConnectionError, InternalServerError, StackOneError
-from stackone_lms.options import RateLimit, RetryPolicy
+from stackone_lms.options import RateLimit, RetryPolicy, Timeout
 from stackone_lms.retry import COST, COST_THROTTLED
 
 from . import Connection, Fault, FaultServer, Request
 from .scripts import Script, cut_at, fail, ok
-from .sdk import Carrier, assert_idle, client_for, core_of
+from .sdk import ACCOUNT, Carrier, assert_idle, client_for, core_of
 from .statuses import RATE, WIDTH
 
 BUDGET = 100
@@ -94,46 +94,98 @@ async def test_a_success_after_a_retry_pays_it_back(carrier: Carrier) -> None:
         assert server.total.requests == 100
 
 
-async def _work(client: AsyncClient, until: float, done: list[float], errors: list[StackOneError], name: str) -> None:
-    n = 0
-    while time.monotonic() < until:
-        n += 1
-        error = await attempt(client, f"{name}-{n}")
-        if error is None:
-            done.append(time.monotonic())
-        else:
-            errors.append(error)
-
-
-async def _converge(carrier: Carrier, name: str, seconds: float, **options: Any) -> tuple[float, float, float]:
-    """Let 32 workers go on; return good answers a second, their share of all, and the peak, all of the second half."""
-    done: list[float] = []
-    errors: list[StackOneError] = []
-    retry = RetryPolicy(attempts=20, throttle_base=0.05, throttle_cap=0.5, budget=100_000)
-    async with (
-        FaultServer(tick=0.02) as server,
-        client_for(carrier, server.base_url(name), retry=retry, **options) as client,
-    ):
-        start = time.monotonic()
-        workers = (_work(client, start + seconds, done, errors, f"w{n}") for n in range(32))
-        await asyncio.gather(*workers)
-        half = start + seconds / 2
-        good = sum(half <= at < start + seconds for at in done)
-        asked = sum(half <= at < start + seconds for at in server.total.arrivals)
-        assert errors == []
-        assert_idle(client)
-        return good / (seconds / 2), good / asked, server.total.in_flight_peak
+async def _call_for_ever(client: AsyncClient, name: str, done: Callable[[], None]) -> None:
+    for n in itertools.count():
+        assert (await client.completions.get(f"{name}-{n}")).data.id == f"{name}-{n}"
+        done()
 
 
 async def test_many_workers_settle_below_what_a_narrow_server_takes(carrier: Carrier) -> None:
-    """A server that takes four at a time: after a while nearly all requests are good, and it is kept busy."""
-    rate, share, _ = await _converge(carrier, "narrow", 3.0)
-    assert share > 0.8
-    assert rate > 0.5 * WIDTH / 0.02
+    """A server takes four at a time, and 32 workers ask: before long few requests are in vain, and it is kept busy."""
+    warm, calls = 300, 1500
+    limits: list[int] = []
+    before = [0]
+    enough = asyncio.Event()
+    retry = RetryPolicy(attempts=20, throttle_base=0.01, throttle_cap=0.1, budget=100_000)
+    async with (
+        FaultServer(tick=0.004) as server,
+        client_for(carrier, server.base_url("narrow"), retry=retry) as client,
+    ):
+
+        def done() -> None:
+            limits.append(client.stats().accounts[ACCOUNT].limit)
+            if len(limits) == warm:
+                before[0] = server.total.requests
+            elif len(limits) == calls:
+                enough.set()
+
+        workers = [asyncio.create_task(_call_for_ever(client, f"w{n}", done)) for n in range(32)]
+        waiting = asyncio.create_task(enough.wait())
+        await asyncio.wait([waiting, *workers], return_when=asyncio.FIRST_COMPLETED)
+        asked = server.total.requests - before[0]
+        good, held = calls - warm, limits[warm:calls]
+        for task in [waiting, *workers]:
+            task.cancel()
+        await asyncio.wait([waiting, *workers])
+        assert [worker.exception() for worker in workers if not worker.cancelled()] == []
+        await server.idle()
+        assert_idle(client)
+    assert good / asked > 0.95
+    # More than it allows itself are never under way, and never fewer, as there is always somebody waiting.
+    assert sum(min(limit, WIDTH) for limit in held) > 0.95 * WIDTH * len(held)
+
+
+class ManualClock:
+    """A clock that moves only where the client sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+class Bucket:
+    """A server that lets through a rate, by the clock of its client, with room for a tenth of a second's worth."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.refused = 0
+        self._clock, self._then, self._level = clock, clock(), 0.0
+
+    async def script(self, connection: Connection, request: Request) -> None:
+        now = self._clock()
+        level = max(0.0, self._level - RATE * (now - self._then)) + 1
+        self._then = now
+        if level > RATE / 10:
+            self.refused += 1
+            self._level = level - 1
+            await fail(429, "retry-after: 1")(connection, request)
+        else:
+            self._level = level
+            await ok(connection, request)
 
 
 async def test_many_workers_use_up_a_known_rate_without_a_429(carrier: Carrier) -> None:
-    """With the server's rate as `rate_limit` nearly all of it is used, and nearly nothing is refused."""
-    rate, share, _ = await _converge(carrier, "rate-limited", 3.0, rate_limit=RateLimit(int(RATE), per=1.0))
-    assert share > 0.8
-    assert rate > 0.5 * RATE
+    """With the server's rate as `rate_limit` nearly all of it is used, and nothing is refused."""
+    calls, clock = 1000, ManualClock()
+    bucket = Bucket(clock)
+    async with (
+        FaultServer(more=[Fault("subject", "-", "a rate", "ok", None, bucket.script)]) as server,
+        client_for(
+            carrier,
+            server.base_url("subject"),
+            rate_limit=RateLimit(int(RATE), per=1.0),
+            clock=clock,
+            sleep=clock.sleep,
+            timeout=Timeout(connect=None, read=None, attempt=None, total=None),
+        ) as client,
+    ):
+        started = clock()
+        assert await asyncio.gather(*(attempt(client, f"id-{n}") for n in range(calls))) == [None] * calls
+        assert bucket.refused == 0
+        assert calls / (clock() - started) > 0.95 * RATE
+        assert_idle(client)
