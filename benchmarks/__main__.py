@@ -119,7 +119,9 @@ def main() -> None:
     parser.add_argument("--plain-server", action="store_true", help="use our own static server even if nginx is there")
     asked = parser.parse_args()
     parts = asked.parts or ["requests", "decode", "scale"]
-    results: dict[str, Any] = {"machine": machine()}
+    written = RESULTS / "results.json"
+    results: dict[str, Any] = json.loads(written.read_text()) if asked.parts and written.exists() else {}
+    results["machine"] = machine()
     if "decode" in parts:
         results["decode"] = decoding.run(quick=asked.quick)
     cpu = 1 if (os.cpu_count() or 1) > 1 else None
@@ -132,8 +134,8 @@ def main() -> None:
         with server.running(cpu=cpu, plain=True) as (url, _):  # it answers with the id that was asked for
             results["scale"] = scale.run(url, quick=asked.quick)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "results.json").write_text(json.dumps(results, indent=1))
-    print(f"\nwritten: {RESULTS / 'results.json'}; charts: python -m benchmarks.charts")
+    written.write_text(json.dumps(results, indent=1))
+    print(f"\nwritten: {written}; charts: python -m benchmarks.charts")
 
 
 if __name__ == "__main__":

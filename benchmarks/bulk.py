@@ -1,9 +1,10 @@
-"""`python -m benchmarks.bulk`: how much of a rate limit a bulk fetch uses, and what it costs in refusals.
+"""`python -m benchmarks.bulk`: how much of a rate limit a bulk fetch uses, and what it costs in refusals and memory.
 
-Against a server that allows R requests a second (429 and Retry-After beyond), takes its time, and fails now and then:
-seconds to fetch N records over the ideal N / R, and the share of requests that were refused. Beside `get_many`: plain
-aiohttp with gather and a semaphore, and aiohttp with the retry rules of the official TypeScript SDK (429 and 408, waits
-of 0.5 s * n^1.5 plus up to a second, Retry-After up to 60 s).
+Against a server that allows R requests a second (429 and Retry-After beyond), takes 20 ms to 2 s and fails one request
+in a hundred: seconds to fetch N records over the ideal N / R, and the share of requests that were refused. Beside
+`get_many`: plain aiohttp with gather and a semaphore, and the same with the retry rules of the official TypeScript SDK
+(429 and 408, waits of 0.5 s * n^1.5 plus up to a second, Retry-After up to 60 s). Then a narrow server, which refuses
+more than 8 requests at a time; and up to a million ids from a static server. Ten minutes; `--quick`: two.
 """
 
 from __future__ import annotations
@@ -11,39 +12,60 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import multiprocessing
+import os
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
 
-from stackone_lms import AsyncClient, RateLimit, RetryPolicy, Timeout
+from stackone_lms import AsyncClient, RateLimit
 from stackone_lms.sandbox import Sandbox
 
+from . import scale, server
+
 HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "bulk.json"
+SPAWN = multiprocessing.get_context("spawn")
 
 
 class Case(NamedTuple):
     """One server, and how much is asked of it."""
 
     name: str
-    limit: tuple[int, float]
-    latency: tuple[float, float]
     ids: int
     warm: int
-    faults: float = 0.01
+    latency: tuple[float, float] = (0.02, 2.0)
+    limit: tuple[int, float] | None = None
+    faults: float = 0.0
     in_flight: int | None = None
 
+    @property
+    def rate(self) -> float:
+        """Records a second at best."""
+        if self.limit is not None:
+            return self.limit[0] / self.limit[1]
+        return (self.in_flight or 1) / (sum(self.latency) / 2)
 
-CASES = [
-    Case("16.7/s (1000 a minute), 20 ms to 2 s", (1000, 60.0), (0.02, 2.0), 1500, 100),
-    Case("50/s, 20 ms to 2 s", (50, 1.0), (0.02, 2.0), 2500, 500),
-    Case("200/s, 20 ms to 200 ms", (200, 1.0), (0.02, 0.2), 6000, 1500),
+    def shortened(self, share: float) -> Case:
+        """Return the same with fewer ids."""
+        return self._replace(ids=int(self.ids * share), warm=int(self.warm * share))
+
+
+# Each takes about 200 seconds: the last answers of a fetch, which nothing follows, should weigh little.
+LIMITED = [
+    Case("16.7 requests a second", 3500, 200, limit=(1000, 60.0), faults=0.01),
+    Case("50 requests a second", 10_500, 500, limit=(50, 1.0), faults=0.01),
+    Case("200 requests a second", 42_000, 2000, limit=(200, 1.0), faults=0.01),
 ]
-NARROW = Case("8 in flight, else 503; 50 ms", (10**6, 1.0), (0.05, 0.05), 4000, 1000, faults=0.0, in_flight=8)
+NARROW = Case("8 at a time", 3000, 300, latency=(0.2, 0.2), in_flight=8)
+BESIDE = 0.4
+"""The share of the ids that the other clients are given where a window of the limit is short."""
 
 
 def serve(case: Case, pipe: Any) -> None:
@@ -73,55 +95,62 @@ class Server(NamedTuple):
     url: str
     key: str
     account: str
-    ids: list[str]
+    records: list[str]
+
+    def ids(self, count: int) -> Iterable[str]:
+        """Yield so many ids, from the beginning again after the last: too far apart to be taken for duplicates."""
+        return (self.records[n % len(self.records)] for n in range(count))
 
 
 Tick = Callable[[bool], None]
 """Told of each record that is done with, and whether it came."""
 
-Fetch = Callable[[Server, Case, list[str], Tick], Coroutine[Any, Any, None]]
+Fetch = Callable[[Server, Case, Tick], Coroutine[Any, Any, None]]
 
 
-async def ours(server: Server, case: Case, ids: list[str], tick: Tick) -> None:
-    """`get_many`, with the client-side limit set to the server's and everything else at its default."""
-    limit = RateLimit(case.limit[0], per=case.limit[1])
+async def ours(server: Server, case: Case, tick: Tick) -> None:
+    """`get_many`, with the client-side limit set to the server's, and room for what is under way at 200 a second."""
+    limit = None if case.limit is None else RateLimit(case.limit[0], per=case.limit[1])
     async with AsyncClient(server.key, server.account, base_url=server.url, rate_limit=limit, max_concurrency=500) as c:
-        async for outcome in c.completions.get_many(ids):
+        async for outcome in c.completions.get_many(server.ids(case.ids)):
             tick(outcome.error is None)
 
 
-async def ours_narrow(server: Server, case: Case, ids: list[str], tick: Tick) -> None:
-    """`get_many` without a client-side limit: only the server's refusals tell."""
-    retry, timeout = RetryPolicy(attempts=8), Timeout()
-    async with AsyncClient(
-        server.key, server.account, base_url=server.url, rate_limit=None, retry=retry, timeout=timeout
-    ) as client:
-        async for outcome in client.completions.get_many(ids):
+async def told(server: Server, case: Case, tick: Tick) -> None:
+    """`get_many` with the concurrency that is right for the server."""
+    async with AsyncClient(server.key, server.account, base_url=server.url, rate_limit=None) as c:
+        async for outcome in c.completions.get_many(server.ids(case.ids), concurrency=case.in_flight):
             tick(outcome.error is None)
 
 
-def _headers(server: Server) -> dict[str, str]:
+def _session(server: Server) -> aiohttp.ClientSession:
     authorization = aiohttp.encode_basic_auth(server.key, "")
-    return {"Authorization": authorization, "x-account-id": server.account, "User-Agent": "benchmark"}
+    headers = {"Authorization": authorization, "x-account-id": server.account, "User-Agent": "benchmark"}
+    return aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0))
 
 
-async def naive(server: Server, case: Case, ids: list[str], tick: Tick) -> None:
-    """Gather, a semaphore of 50, and no retries: what a first script does. What is refused is lost."""
-    gate = asyncio.Semaphore(50)
-    async with aiohttp.ClientSession(headers=_headers(server)) as session:
+def _gate(case: Case) -> asyncio.Semaphore:
+    # Twice what is under way at the rate of the limit, so that the semaphore is not what holds them back.
+    return asyncio.Semaphore(math.ceil(2 * case.rate * sum(case.latency) / 2))
+
+
+async def naive(server: Server, case: Case, tick: Tick) -> None:
+    """Gather, a semaphore, and no retries: what a first script does. What is refused is lost."""
+    gate = _gate(case)
+    async with _session(server) as session:
 
         async def one(id: str) -> None:
             async with gate, session.get(f"{server.url}/unified/lms/completions/{id}") as response:
                 await response.read()
                 tick(response.status == 200)
 
-        await asyncio.gather(*map(one, ids))
+        await asyncio.gather(*map(one, server.ids(case.ids)))
 
 
-async def typescript_rules(server: Server, case: Case, ids: list[str], tick: Tick) -> None:
-    """Gather, a semaphore of 50, and the retry rules of the official TypeScript SDK."""
-    gate = asyncio.Semaphore(50)
-    async with aiohttp.ClientSession(headers=_headers(server)) as session:
+async def typescript_rules(server: Server, case: Case, tick: Tick) -> None:
+    """Gather, a semaphore, and the retry rules of the official TypeScript SDK."""
+    gate = _gate(case)
+    async with _session(server) as session:
 
         async def one(id: str) -> None:
             async with gate:
@@ -135,18 +164,26 @@ async def typescript_rules(server: Server, case: Case, ids: list[str], tick: Tic
                     await asyncio.sleep(min(60.0, float(asked) if asked else own))
             return tick(False)
 
-        await asyncio.gather(*map(one, ids))
+        await asyncio.gather(*map(one, server.ids(case.ids)))
 
 
-def measure(case: Case, fetch: Fetch, *, share: float) -> dict[str, float]:
+CLIENTS: dict[str, Fetch] = {
+    "get_many": ours,
+    "get_many, concurrency told": told,
+    "gather, no retries": naive,
+    "gather, retries of the TypeScript SDK": typescript_rules,
+}
+
+
+def measure(case: Case, name: str) -> dict[str, Any]:
     """Run one fetch against a new server; time and refusals are counted once `case.warm` records are done."""
-    here, there = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(case, there), daemon=True)
+    here, there = SPAWN.Pipe()
+    process = SPAWN.Process(target=serve, args=(case, there))
     process.start()
     server = Server(*here.recv())
-    count, warm = int(case.ids * share), int(case.warm * share)
     done: list[bool] = []
     marks: list[tuple[float, int, int]] = []
+    moments: list[float] = []
 
     def mark() -> None:
         here.send("counts")
@@ -155,57 +192,95 @@ def measure(case: Case, fetch: Fetch, *, share: float) -> dict[str, float]:
 
     def tick(came: bool) -> None:
         done.append(came)
-        if len(done) == warm:
+        if len(done) % (case.ids // 40) == 0:
+            moments.append(time.monotonic() - started)
+        if len(done) == case.warm:
             mark()
 
-    async def run() -> dict[str, float]:
-        await fetch(server, case, server.ids[:count], tick)
-        mark()
-        (began, before, refused_before), (ended, after, refused_after) = marks
-        requests = max(1, after - before)
-        return {
-            "seconds": ended - began,
-            "good": sum(done),
-            "all": count,
-            "ids": count - warm,
-            "requests": requests,
-            "refused": (refused_after - refused_before) / requests,
-        }
-
-    figures = asyncio.run(run())
+    started = time.monotonic()
+    asyncio.run(CLIENTS[name](server, case, tick))
+    mark()
     here.send("stop")
     process.join(10)
-    return figures
+    (began, before, refused_before), (ended, after, refused_after) = marks
+    seconds, ids, requests = ended - began, case.ids - case.warm, max(1, after - before)
+    return {
+        "seconds": seconds,
+        "ids": ids,
+        "fetched": sum(done) / case.ids,
+        "requests": requests,
+        "refused": (refused_after - refused_before) / requests,
+        "refused_while_warming": refused_before,
+        "x_ideal": seconds / (ids / case.rate),
+        "of_capacity": ids / case.rate / seconds,
+        "step": case.ids // 40,
+        "moments": moments,
+    }
+
+
+Measured = dict[str, dict[str, Any]]
+
+
+def together(tasks: list[tuple[Case, str]]) -> dict[str, Measured]:
+    """Measure several at once, each client and each server in a process of its own: they wait most of the time."""
+    with ProcessPoolExecutor(len(tasks), mp_context=SPAWN) as pool:
+        running: list[tuple[Case, str, Future[dict[str, Any]]]] = [
+            (case, name, pool.submit(measure, case, name)) for case, name in tasks
+        ]
+        found: dict[str, Measured] = {}
+        for case, name, future in running:
+            row = found.setdefault(case.name, {})[name] = future.result()
+            figures = f"{row['x_ideal']:.3f} | {row['fetched']:.2%} | {row['refused']:.3%}"
+            print(f"| {case.name} | {name} | {row['ids']:,} | {figures} |", flush=True)
+    return found
+
+
+def limited(*, quick: bool) -> dict[str, Measured]:
+    """Measure all clients under rate limits."""
+    cases = [case.shortened(0.15) for case in LIMITED] if quick else LIMITED
+    others = [name for name in CLIENTS if name.startswith("gather")]
+    # Those that take long and work little run beside each other.
+    found = together([*((case, "get_many") for case in cases), *((cases[0], other) for other in others)])
+    beside = [case.shortened(BESIDE) for case in cases[1:]]
+    for name, rows in together([(case, other) for case in beside for other in others]).items():
+        found[name].update(rows)
+    return found
+
+
+def narrow(*, quick: bool) -> dict[str, Any]:
+    """Measure `get_many` against a narrow server, with and without being told how narrow it is."""
+    case = NARROW.shortened(0.5) if quick else NARROW
+    rows = together([(case, name) for name in ("get_many", "get_many, concurrency told")])[case.name]
+    for name, row in rows.items():
+        print(f"{case.name}, {name}: {row['of_capacity']:.1%} of what the server can do")
+    return {"capacity": case.rate, "clients": rows}
+
+
+def growing(*, quick: bool) -> dict[str, Any]:
+    """Measure `get_many` over more and more ids, from a static server."""
+    with server.running(cpu=1 if (os.cpu_count() or 1) > 1 else None, plain=True) as (url, _):
+        found = scale.run(url, quick=quick)
+    costs = [row["cpu_us"] for row in found["get_many"].values()]
+    print(f"\ncost of an id: from {min(costs):.1f} to {max(costs):.1f} us ({max(costs) / min(costs) - 1:.1%} apart)")
+    return found
+
+
+PARTS = {"limited": limited, "narrow": narrow, "scale": growing}
 
 
 def main() -> None:
-    """Measure all cases and print a table."""
+    """Measure the parts that the command line names, or all; print tables, write the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bulk", description=__doc__)
-    parser.add_argument("--share", type=float, default=1.0, help="of the ids, for a quicker and rougher run")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("--quick", action="store_true", help="fewer ids: two minutes, and rougher figures")
     asked = parser.parse_args()
-    results: dict[str, Any] = {}
-    print("| server | client | x ideal time | fetched | refused |\n| --- | --- | --- | --- | --- |", flush=True)
-    clients: dict[str, Fetch] = {
-        "get_many": ours,
-        "gather, no retries": naive,
-        "gather, TypeScript rules": typescript_rules,
-    }
-    for case in CASES:
-        ideal_rate = case.limit[0] / case.limit[1]
-        for name, fetch in clients.items():
-            row = measure(case, fetch, share=asked.share)
-            row["x_ideal"] = row["seconds"] / (row["ids"] / ideal_rate)
-            results.setdefault(case.name, {})[name] = row
-            fetched = f"{row['good']:.0f} of {row['all']:.0f}"
-            print(f"| {case.name} | {name} | {row['x_ideal']:.3f} | {fetched} | {row['refused']:.2%} |", flush=True)
-    row = measure(NARROW, ours_narrow, share=asked.share)
-    capacity = (NARROW.in_flight or 1) / NARROW.latency[0]
-    row["of_capacity"] = row["ids"] / row["seconds"] / capacity
-    results[NARROW.name] = {"get_many": row}
-    share = f"{row['of_capacity']:.1%} of capacity"
-    print(f"| {NARROW.name} | get_many | {share} | {row['good']:.0f} | {row['refused']:.2%} |")
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "bulk.json").write_text(json.dumps(results, indent=1))
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if asked.parts and RESULTS.exists() else {}
+    print("| server | client | ids | x ideal time | fetched | refused |\n| --- | --- | --- | --- | --- | --- |")
+    for part in asked.parts or PARTS:
+        results[part] = PARTS[part](quick=asked.quick)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1))
+    print(f"written: {RESULTS}; charts: python -m benchmarks.charts")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
 PICTURES = HERE.parent / "docs" / "_static"
-OURS, THEIRS, INK = "#3d6cc9", "#a9b4c4", "#5b6470"
+OURS, THEIRS, INK = "#3d6cc9", "#a9b4c4", "#768390"  # an ink for light and dark pages
 
 mpl.rcParams.update({"svg.hashsalt": "stackone-lms", "font.size": 10, "text.color": INK, "axes.labelcolor": INK})
 mpl.rcParams.update({"xtick.color": INK, "ytick.color": INK, "axes.edgecolor": THEIRS, "svg.fonttype": "none"})
@@ -34,17 +35,57 @@ def bars(title: str, values: dict[str, float], unit: str, name: str) -> None:
     save(figure, name)
 
 
-def growth(rows: dict[str, dict[str, float]]) -> None:
+def growth(rows: dict[str, dict[str, float]], name: str, command: str) -> None:
     """Draw cost and memory against the number of ids."""
     sizes = [int(size) for size in rows]
     figure, (cost, memory) = plt.subplots(1, 2, figsize=(7.2, 2.6))
-    cost.plot(sizes, [row["cpu_us"] for row in rows.values()], marker="o", color=OURS)
-    cost.set(xscale="log", xlabel="ids", ylabel="CPU microseconds an id", ylim=(0, None))
+    costs = [row["cpu_us"] for row in rows.values()]
+    cost.plot(sizes, costs, marker="o", color=OURS)
+    cost.set(xscale="log", xlabel="ids", ylabel="CPU microseconds an id", ylim=(0, max(costs) * 1.3))
     memory.plot(sizes, [row["grown_mb"] for row in rows.values()], marker="o", color=OURS)
     memory.set(xscale="log", xlabel="ids", ylabel="peak RSS above idle, MB", ylim=(0, 40))
     for axes in (cost, memory):
         axes.spines[["top", "right"]].set_visible(False)
-    save(figure, "scale")
+    save(figure, name, command)
+
+
+def limits(cases: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Draw how long bulk fetches take under a rate limit, beside the ideal, and what they lose."""
+    figure, axes = plt.subplots(figsize=(7.2, 4.4))
+    place, ticks = 0.0, dict[float, str]()
+    for case, rows in cases.items():
+        axes.text(0.02, place, case, va="center", color=INK, fontweight="bold")
+        for name, row in sorted(rows.items(), key=lambda item: not item[0].startswith("get_many")):
+            place += 1
+            ours = name.startswith("get_many")
+            axes.barh(place, row["x_ideal"], color=OURS if ours else THEIRS, height=0.7)
+            lost = f", {1 - row['fetched']:.0%} lost" if row["fetched"] < 0.995 else ""
+            label = f"{row['x_ideal']:.2f}, {row['refused']:.1%} refused{lost}"
+            axes.text(max(1, row["x_ideal"]) + 0.03, place, label, va="center", color=INK)
+            ticks[place] = name
+        place += 1.4
+    axes.axvline(1, color=INK, linewidth=0.8, linestyle="--")
+    axes.set_yticks(list(ticks), list(ticks.values()))
+    axes.set(xlabel="time to fetch N records / (N / R), after the first ones", ylim=(place - 0.6, -0.8))
+    axes.set_xlim(right=max(row["x_ideal"] for rows in cases.values() for row in rows.values()) + 1.1)
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, "bulk-limits", "python -m benchmarks.bulk")
+
+
+def narrow(rows: dict[str, dict[str, Any]], capacity: float) -> None:
+    """Draw how a bulk fetch finds out what a narrow server can do."""
+    figure, axes = plt.subplots(figsize=(7.2, 2.6))
+    for (name, row), colour in zip(sorted(rows.items(), key=lambda item: -len(item[0])), (THEIRS, OURS), strict=True):
+        moments = row["moments"]
+        step = row["step"]
+        rates = [step / (later - sooner) for sooner, later in itertools.pairwise([0.0, *moments])]
+        axes.plot(moments, rates, color=colour, label=name)
+    axes.axhline(capacity, color=INK, linewidth=0.8, linestyle="--")
+    axes.text(0, capacity * 1.1, " dashed: what the server can do", color=INK, fontsize=8.5)
+    axes.set(xlabel="seconds", ylabel="records a second", ylim=(0, capacity * 1.25), xlim=(0, None))
+    axes.legend(frameon=False, labelcolor=INK, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, "bulk-narrow", "python -m benchmarks.bulk")
 
 
 def layers(counts: dict[str, int]) -> None:
@@ -76,9 +117,10 @@ def layers(counts: dict[str, int]) -> None:
     save(figure, "layers")
 
 
-def save(figure: Any, name: str) -> None:
-    """Write a picture, with nothing in it that changes from run to run but the figures."""
+def save(figure: Any, name: str, command: str = "") -> None:
+    """Write a picture, with nothing in it that changes from run to run but the figures, and what measured them."""
     figure.tight_layout()
+    figure.text(0.995, 0.01, command, ha="right", fontsize=7, color=INK)
     figure.savefig(PICTURES / f"{name}.svg", transparent=True, metadata={"Date": None, "Creator": None})
     plt.close(figure)
     print(PICTURES / f"{name}.svg")
@@ -87,6 +129,10 @@ def save(figure: Any, name: str) -> None:
 def main() -> None:
     """Draw whatever the results hold."""
     PICTURES.mkdir(exist_ok=True)
+    bulk = json.loads((HERE / "results" / "bulk.json").read_text())
+    limits(bulk["limited"])
+    narrow(bulk["narrow"]["clients"], bulk["narrow"]["capacity"])
+    growth(bulk["scale"]["get_many"], "bulk-scale", "python -m benchmarks.bulk")
     layers(json.loads((HERE / "instructions.json").read_text())["instructions"])
     results = json.loads((HERE / "results" / "results.json").read_text())
     titles = {
@@ -103,7 +149,7 @@ def main() -> None:
         pages = {label: row["page_us"] for label, row in results["decode"]["decoders"].items()}
         bars("Decoding a page of 100 completions", pages, "microseconds, logarithmic", "decoding")
     if "scale" in results:
-        growth(results["scale"]["get_many"])
+        growth(results["scale"]["get_many"], "scale", "python -m benchmarks scale")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Who may send a request now: pauses of an account, free slots, the rate limit of the key.
 
 Each account has a lane. How many requests a lane may have under way is found out by the lane itself: it grows while
-all is well and shrinks when the server asks for less (AIMD, on 429, 503 and timeouts only: the latency of a shared
-service says more about its other users than about us).
+all is well and shrinks when the server asks for less (slow start and AIMD, as TCP does it, on 429, 503 and timeouts
+only: the latency of a shared service says more about its other users than about us).
 """
 
 from __future__ import annotations
@@ -44,10 +44,13 @@ class Lane:
     """
 
     __slots__ = (
+        "_before",
         "_calm",
         "_ceiling",
+        "_grown",
         "_patience",
         "_run",
+        "_threshold",
         "epoch",
         "gate",
         "limit",
@@ -70,6 +73,9 @@ class Lane:
         self.queue: deque[tuple[asyncio.Future[None], bool]] = deque()
         self._calm = 0  # successes since the limit was last cut
         self._run = 0  # of those, in full use since the limit last changed
+        self._grown = True  # whether the limit has grown since it was last cut
+        self._before = self.limit  # where the limit stood before the last cuts on end
+        self._threshold = most  # below it, the limit grows by one a success
         self._ceiling: int = 0  # the limit at which the server last asked for less; 0: unknown
         self._patience = 1  # windows to wait before the ceiling is tried again
 
@@ -81,25 +87,31 @@ class Lane:
     def succeed(self) -> bool:
         """Note a success; True if the limit grew.
 
-        It grows by one after as many successes as it is large, and only while at least half of it is in use. Where
-        the server has said no before, that takes up to 64 times as many; and the more often it has, the longer the
-        limit has to hold there before it grows on.
+        It grows by one a success (it doubles each round trip) until the server asks for less the first time, and after
+        an outage up to where that began, both while at least half of it is in use. Beyond, it grows by one after as
+        many successes as it is large, while three quarters of it are in use. Where the server has said no before, that
+        takes up to 64 times as many; and the more often it has, the longer the limit has to hold there before it
+        grows on.
         """
         self._calm += 1
-        limit = self.limit
-        if limit >= self.most or (self.sending + 1) * 2 < limit:
+        limit, used = self.limit, self.sending + 1
+        if limit >= self.most or used * 2 < limit:
             return False
-        self._run += 1
-        windows = 1
-        if limit + 1 == self._ceiling:
-            windows = self._patience
-        elif limit == self._ceiling:
-            windows = min(self._patience, _PROOF)
-        if self._run < limit * windows:
-            return False
-        self._run = 0
-        if self._ceiling and limit >= self._ceiling:
-            self._ceiling, self._patience = 0, max(1, self._patience // 2)
+        if limit >= self._threshold:
+            if used * 4 < limit * 3:
+                return False
+            self._run += 1
+            windows = 1
+            if limit + 1 == self._ceiling:
+                windows = self._patience
+            elif limit == self._ceiling:
+                windows = min(self._patience, _PROOF)
+            if self._run < limit * windows:
+                return False
+            self._run = 0
+            if self._ceiling and limit >= self._ceiling:
+                self._ceiling, self._patience = 0, max(1, self._patience // 2)
+        self._grown = True
         self.limit = limit + 1
         if self.gate != self.most:
             self.gate = self.limit
@@ -108,27 +120,40 @@ class Lane:
     def cut(self, epoch: int) -> None:
         """Note that the server asked for less: in answer to a request that left in `epoch`.
 
-        The limit shrinks once a round trip: what left before the last cut says nothing new. By a tenth (one at least)
-        if the limit had held for a while, by three tenths if not.
+        The limit shrinks once a round trip: what left before the last cut says nothing new. The first time to half of
+        what was under way, since it may have doubled meanwhile; later by a tenth (one at least) if the limit had held
+        for a while, and by three tenths if not.
         """
         self.throttled += 1
         if epoch != self.epoch:
             return
+        used = self.sending + 1
+        if self._grown:
+            self._before = max(self.limit, used)
+        first = not self.epoch  # nothing has held callers back so far, so more than the limit may be under way
         self.epoch += 1
-        # Before the first cut nothing holds callers back, so more than the limit may be under way.
-        limit = max(self.limit, self.sending + 1) if self.gate == self.most else self.limit
-        if self._calm >= limit - 1:
+        limit = used if first else min(self.limit, max(used, self.limit // 2))
+        if first:
+            self.limit = limit // 2
+        elif self._calm >= limit - 1:
             if limit == self._ceiling:
                 self._patience = min(self._patience * 2, _LONGEST_PATIENCE)
             elif self._ceiling:
                 self._patience = 1  # trouble below it: not a matter of how many are under way
             self._ceiling = limit
-            self.limit = max(1, min(limit - 1, int(limit * 0.9)))
+            self.limit = min(limit - 1, int(limit * 0.9))
         else:
-            self.limit = max(1, int(limit * 0.7))
-        self.limit = min(self.limit, self.most)
+            self.limit = int(limit * 0.7)
+        self.limit = max(1, min(self.limit, self.most))
+        if self._grown:  # cuts on end have one cause, and the first of them tells more of the level than the last
+            self._threshold = self.limit
         self.gate = self.limit
         self._calm = self._run = 0
+        self._grown = False
+
+    def forgive(self) -> None:
+        """Climb back quickly to where the last cuts began: what the server asked for is a matter of the rate."""
+        self._threshold = max(self._threshold, min(self._before, self.most))
 
 
 class Pace(NamedTuple):
@@ -201,9 +226,11 @@ class Admission:
 
     def hold(self, account: str | None, seconds: float, *, everyone: bool) -> None:
         """Let nobody of an account pass for so many seconds, or nobody at all, as a `Retry-After` asked."""
+        lane = self.lane(account)
         if everyone:
             self.limiter.pause(seconds)
-        lane = self.lane(account)
+            if self.limiter.requests is not None:
+                lane.forgive()
         lane.paused_until = max(lane.paused_until, self._clock() + seconds)
 
     async def enter(self, account: str | None, watch: Watch, end: float, *, paced: bool = True) -> Lane:

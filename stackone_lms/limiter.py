@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -28,17 +29,22 @@ class Quota:
         raise NotImplementedError
 
 
+_MARKS = 1000
+_MOST_SLACK = 0.6
+
+
 class Limiter:
     """Lets at most `limit.requests` pass in any `limit.per` seconds, first come, first served.
 
-    A token bucket of `burst` tokens that fills at `(requests - burst) / per` a second, so that the two together
-    never exceed the limit in any window. Cancelling a waiting caller costs nobody a token.
+    When they passed is remembered (in groups, where they are more than a thousand), and another one passes only when
+    the window has room for it: so all of the limit can be used. A token bucket of `burst` tokens spreads them over the
+    window, and lets those that were held up catch up. Cancelling a waiting caller costs nobody a token.
 
     Args:
         limit: The limit; None lets everything pass, apart from `pause`.
         clock: Monotonic seconds.
         sleep: Suspends for so many seconds.
-        slack: Part of `per`, at most one second, by which windows are longer here than where the requests arrive:
+        slack: Part of `per`, at most 0.6 seconds, by which windows are longer here than where the requests arrive:
             the first of a window may be under way longer than the last (it has to connect).
     """
 
@@ -49,14 +55,16 @@ class Limiter:
         self._clock, self._sleep = clock, sleep
         self._queue: deque[asyncio.Future[None]] = deque()
         self._paused_until = float("-inf")
+        self._marks: deque[float] = deque()  # when the last of each group passed
+        self._group = self._most = self._left = 1
         if limit is None:
-            self._burst, self._rate = float("inf"), float("inf")
+            self._burst = self._rate = self._window = float("inf")
         else:
-            burst = limit.burst or max(1, limit.requests // 50)
-            self._burst = float(burst)
-            # burst + rate * per <= requests; a burst of one may run at the full rate, a hair wider than even.
-            steady = limit.requests * (1 - 1e-6) if burst == 1 else max(limit.requests - burst, 1 - 1e-6)
-            self._rate = steady / (limit.per + min(1.0, slack * limit.per))
+            self._burst = float(limit.burst or max(1, limit.requests // 20))
+            self._window = limit.per + min(_MOST_SLACK, slack * limit.per)
+            self._group = self._left = math.ceil(limit.requests / _MARKS)
+            self._most = limit.requests // self._group  # groups in a window
+            self._rate = self._most * self._group / self._window
         self._tokens = self._burst
         self._filled_at = clock()
 
@@ -70,7 +78,10 @@ class Limiter:
         """How many could pass at once now; None without a limit."""
         if self.limit is None:
             return None
-        return min(self._burst, self._tokens + max(0.0, self._clock() - self._filled_at) * self._rate)
+        now = self._clock()
+        if self._full_for(now) > 0:
+            return 0.0
+        return min(self._burst, self._tokens + max(0.0, now - self._filled_at) * self._rate)
 
     @property
     def rate(self) -> float | None:
@@ -83,19 +94,33 @@ class Limiter:
         return max(0.0, self._paused_until - self._clock())
 
     def pause(self, seconds: float) -> None:
-        """Let nobody pass for so many seconds (a `Retry-After`); a longer pause under way stays."""
-        self._paused_until = max(self._paused_until, self._clock() + seconds)
+        """Let nobody pass for so many seconds (a `Retry-After`); a longer pause under way stays.
+
+        Where the limit was kept and the server refused all the same, requests were under way for longer than the slack
+        allows for: from then on the window is a hundredth of `per` longer, and in the end a twentieth.
+        """
+        now = self._clock()
+        if self.limit is not None and now > self._paused_until:
+            self._window = max(self._window, min(self._window + 0.01 * self.limit.per, 1.05 * self.limit.per))
+            self._rate = self._most * self._group / self._window
+        self._paused_until = max(self._paused_until, now + seconds)
 
     def try_acquire(self) -> bool:
         """Pass without waiting if there is room and nobody is ahead."""
         if self._queue or self._delay() > 0:
             return False
-        self._tokens -= 1.0
+        self._pass()
         return True
 
     def give_back(self) -> None:
-        """Return the token of somebody who passed and then sent nothing."""
+        """Return the token of the one who passed last, and then sent nothing."""
+        if self.limit is None:
+            return
         self._tokens = min(self._burst, self._tokens + 1.0)
+        if self._left == self._group:
+            self._marks.pop()
+            self._left = 0
+        self._left += 1
 
     async def acquire(self) -> None:
         """Wait for one's turn and pass."""
@@ -119,11 +144,28 @@ class Limiter:
     async def _admit(self) -> None:
         while (delay := self._delay()) > 0:
             await self._sleep(delay)
+        self._pass()
+
+    def _pass(self) -> None:
+        if self.limit is None:
+            return
         self._tokens -= 1.0
+        if self._left == self._group and len(self._marks) == self._most:
+            self._marks.popleft()
+        self._left -= 1
+        if not self._left:
+            self._marks.append(self._filled_at)  # now, as `_delay` has just seen it
+            self._left = self._group
 
     def _wake(self) -> None:
         if self._queue and not self._queue[0].done():
             self._queue[0].set_result(None)
+
+    def _full_for(self, now: float) -> float:
+        """Return the seconds until the window has room for another group, if the present one is at its end."""
+        if self._left < self._group or len(self._marks) < self._most:
+            return 0.0
+        return self._marks[0] + self._window - now
 
     def _delay(self) -> float:
         now = self._clock()
@@ -136,5 +178,7 @@ class Limiter:
             self._tokens, self._filled_at = tokens, now
         # A hair more than needed, or rounding could leave the bucket a fraction short for ever.
         wait = (1.0 - tokens) / self._rate + 1e-9 if tokens < 1.0 - 1e-9 else 0.0
+        if self._left == self._group and (full := self._full_for(now)) > 0:
+            wait = max(wait, full + 1e-9)
         pause = self._paused_until - now
         return max(pause, wait)

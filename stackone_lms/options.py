@@ -93,9 +93,9 @@ class RateLimit(msgspec.Struct, frozen=True):
     per: float = 60.0
     """Length of the window in seconds."""
     burst: int | None = None
-    """How many may go at once after a quiet time; 2 % of `requests` (at least 1) if None. What the burst
-    takes is missing from the steady rate, which is `(requests - burst) / per`, less 1 %: a request that was long under
-    way must not fall into the same window as those that came after it."""
+    """How many may go at once after a quiet time; a twentieth of `requests` (at least 1) if None. The window is 2 %
+    longer here (0.6 seconds at most) than where the requests arrive: a request that was long under way must not fall
+    into the same window as those that came after it."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.requests, int) or isinstance(self.requests, bool) or self.requests < 1:  # pyright: ignore[reportUnnecessaryIsInstance]

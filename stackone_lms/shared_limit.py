@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from os import PathLike, fspath
@@ -23,22 +24,25 @@ if TYPE_CHECKING:
 
 _SWEEP = 256
 _SHORTEST = 0.005
+_SLACK = 0.01
+_LEAST_SLACK, _MOST_SLACK = 0.02, 1.0
+_BURSTS = 10
 
 
 class SharedLimit(Quota):
     """A rate limit that several processes keep together; pass it as `rate_limit=`.
 
     What it guarantees: of all clients that use the same file (or the same Redis key) with the same numbers, no more
-    than `requests` requests are let go in any `per` seconds. They are counted one by one, when they are let go, in
-    a log that outlives the processes. Within one process they go first come, first served; among processes there is
-    no order.
+    than `requests` requests are let go in any `per` seconds, and no more than a tenth of them at once. They are counted
+    one by one, when they are let go, in a log that outlives the processes. Within one process they go first come, first
+    served; among processes there is no order.
 
     What it does not: the clock of the machine is trusted (with Redis: the clocks of all machines, which have to
-    agree); set forward, it lets the log be forgotten early. A whole window may go in one burst. A request may reach the
-    server later than it was let go, so a server that counts to the millisecond can see one window hold a few more than
-    `requests`: leave it a percent. A call that is cancelled while it asks may cost its turn. A pause that a server
-    asks for (`Retry-After`) holds up only the process that was asked. If the file or Redis cannot be used, the call
-    raises what they raise.
+    agree); set forward, it lets the log be forgotten early. A request may reach the server later than it was let go,
+    so windows are a hundredth longer here (20 milliseconds at least, a second at most) than where requests arrive;
+    what is under way for longer than that may be one too many there. A call that is cancelled while it asks may cost
+    its turn. A pause that a server asks for (`Retry-After`) holds up only the process that was asked. If the file or
+    Redis cannot be used, the call raises what they raise.
 
     Each request costs a short trip to the file or to Redis, in a thread: below a millisecond when nobody else is at
     it, some milliseconds when many are.
@@ -107,9 +111,15 @@ class SharedLimit(Quota):
     def limiter(self, *, clock: Clock, sleep: Sleep) -> Limiter:
         """Return the limiter of one client."""
         pyrate = _need("pyrate_limiter")
-        milliseconds = max(1, round(self.per * 1000))
-        rates = [pyrate.Rate(self.requests, milliseconds)]
-        return _SharedLimiter(lambda: self._make(rates), pyrate.RateItem, self, clock=clock, sleep=sleep)
+        window = self.per + min(_MOST_SLACK, max(_LEAST_SLACK, _SLACK * self.per))
+        rates = [pyrate.Rate(self.requests, round(window * 1000))]
+        burst = math.ceil(self.requests / _BURSTS)
+        brief = int(window * 1000 * burst / self.requests)
+        if burst < self.requests and brief:
+            rates.insert(0, pyrate.Rate(burst, brief))
+        return _SharedLimiter(
+            lambda: self._make(rates), pyrate.RateItem, self, self.requests / window, clock=clock, sleep=sleep
+        )
 
     def __repr__(self) -> str:
         return f"SharedLimit(requests={self.requests}, per={self.per})"
@@ -130,12 +140,13 @@ class _SharedLimiter(Limiter):
         bucket: Callable[[], AbstractBucket],
         item: Callable[..., Any],
         quota: Quota,
+        rate: float,
         *,
         clock: Clock,
         sleep: Sleep,
     ) -> None:
         super().__init__(None, clock=clock, sleep=sleep)
-        self.requests, self.per = quota.requests, quota.per
+        self.requests, self.per, self._shared_rate = quota.requests, quota.per, rate
         self._open_bucket, self._item = bucket, item
         self._bucket: AbstractBucket | None = None
         self._passed = 0
@@ -143,7 +154,7 @@ class _SharedLimiter(Limiter):
     @property
     def rate(self) -> float | None:
         """Requests a second that the limit allows to all processes together."""
-        return self.requests / self.per if self.requests and self.per else None
+        return self._shared_rate
 
     def try_acquire(self) -> bool:
         """Never pass without asking."""

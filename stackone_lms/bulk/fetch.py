@@ -34,6 +34,8 @@ MOST_AGAIN = 10_000
 """Ids that may wait for their second try."""
 REST = 1.0
 """Seconds from the failure of an id to its second try, at least."""
+SLEEPERS = 64
+"""Workers that may sleep before a retry beside those that send, at least."""
 IN_A_ROW = 200
 """Transient failures in a row after which a fetch stops."""
 SILENT_IN_A_ROW, SILENCE = 20, 300.0
@@ -260,7 +262,7 @@ class Fetch(Stream[Outcome[R]]):
         lane = self._lane
         limit = lane.limit if self.most is None else min(lane.limit, self.most)
         # Who sleeps before a retry has no request under way; others may work meanwhile.
-        return limit + min(lane.pausing, limit)
+        return limit + min(lane.pausing, max(limit, SLEEPERS))
 
     def _next(self) -> Job | None:
         """Take the next job, None if there is none or no room for its outcome."""

@@ -15,7 +15,7 @@ from ..progress import Report
 from ..query import GetQuery, encode_id, encode_query
 from .fetch import Fetch, Plan, Prelude
 from .ids import Feed, Ids, Inbox, Inline, Source, check_ids, iterate, size_of
-from .picking import PAGE, Strategy, picking
+from .picking import PAGE, Strategy, declining, picking
 from .stream import bring
 
 I_contra = TypeVar("I_contra", contravariant=True)
@@ -172,8 +172,8 @@ class _Many(Generic[R]):
             raise InvalidArgumentError(f"ordered must be True or False, not {ordered!r:.60}")
         if strategy not in {"get", "list", "auto"}:
             raise InvalidArgumentError(f"strategy must be 'get', 'list' or 'auto', not {strategy!r:.60}")
-        if progress is not None and not callable(progress):
-            raise InvalidArgumentError("progress must be a function that takes a Progress")
+        if progress is not None and (not callable(progress) or inspect.iscoroutinefunction(progress)):
+            raise InvalidArgumentError("progress must be a plain function that takes a Progress")
         single = ordered or bool(query.get("raw"))
         if strategy == "list" and single:
             raise InvalidArgumentError("strategy='list' goes neither with ordered=True nor with raw=True")
@@ -184,9 +184,11 @@ class _Many(Generic[R]):
         pages: dict[str, Any] = {**query, "page_size": PAGE}
 
         def prelude(carrier: Aio) -> Prelude:
+            if single:
+                return declining(self._title, "only single gets keep the order and bring raw answers")
             return picking(self._title, get, lambda: self._list.pager(carrier, prefix, pages), strategy)
 
-        return Bulk(plan, None if strategy == "get" or single else prelude, progress)
+        return Bulk(plan, None if strategy == "get" else prelude, progress)
 
 
 class Many(_Many[R]):
@@ -259,10 +261,12 @@ def many(
             white space around ids left out); with `AsyncClient` also an asynchronous iterable.
         concurrency: Requests under way at once. By default that is found out: it starts at 16, grows while all is
             well, and shrinks on 429, 503 and timeouts. `max_concurrency` of the client caps both.
-        ordered: Yield the outcomes in the order of the ids; a slow one then holds up at most 511 that follow.
+        ordered: Yield the outcomes in the order of the ids; a slow one then holds up at most 511 that follow. Not with
+            `strategy="list"`.
         strategy: `get` makes a request an id. `list` reads the pages of the list (100 records each) and picks the ids
             out of them, then gets those that it did not show one by one; it keeps all ids in memory, and with some
-            providers the records of lists have fewer fields. `auto` chooses what takes fewer requests.
+            providers the records of lists have fewer fields. `auto` chooses what takes fewer requests, and
+            `stats().choices` tells which and why.
         progress: Called with a `Progress` ten times a second at most, where you iterate.
         raw: Add the provider calls behind each answer (`.raw`). Default false. Not with `strategy="list"`.
         fields: Names of the fields to return, as a list or comma-separated. Default: all.

@@ -36,7 +36,7 @@ def picking(name: str, get: Operation[Any], pages: Callable[[], AsyncPager[Any]]
     """Return what a fetch does first: it walks the list and offers the wanted records.
 
     Args:
-        name: Name of the bulk operation, such as `completions.get_many`.
+        name: Name of the bulk operation, such as `Completions.get_many`.
         get: The operation that gets one record, whose answer the results come in.
         pages: Makes a pager of the list.
         strategy: `list`, or `auto`.
@@ -49,6 +49,23 @@ def picking(name: str, get: Operation[Any], pages: Callable[[], AsyncPager[Any]]
     return prelude
 
 
+def declining(name: str, reason: str) -> Prelude:
+    """Return what a fetch does first that was free to choose and has no choice: it says so."""
+
+    async def prelude(fetch: Fetch[Any]) -> None:
+        _choose(name, fetch, "get", fetch.total, None, reason)
+
+    return prelude
+
+
+def _choose(
+    name: str, fetch: Fetch[Any], strategy: Literal["get", "list"], ids: int | None, pages: int | None, reason: str
+) -> None:
+    choice = Choice(operation=name, strategy=strategy, ids=ids, pages=pages, reason=reason)
+    fetch.carrier.pace().choices.append(choice)
+    log.info("%s: strategy %s: %s", name, strategy, reason)
+
+
 class _Picker:
     def __init__(
         self, name: str, get: Operation[Any], walk: AsyncGenerator[Page[Any], None], fetch: Fetch[Any]
@@ -58,6 +75,7 @@ class _Picker:
         self._wanted: Counter[str] = Counter()
         self._found: set[str] = set()
         self._read = 0
+        self._chosen = False
 
     async def run(self, *, auto: bool) -> None:
         """Walk the list as far as that pays, and leave the other ids to be fetched one by one."""
@@ -73,7 +91,11 @@ class _Picker:
                 self._leave()
                 self._fetch.stop(error)
                 return
-            log.info("%s: the list failed after %d pages (%s)", self._name, self._read, type(error).__name__)
+            failed = f"the list failed after {self._read} pages ({type(error).__name__})"
+            if self._chosen:
+                log.info("%s: %s", self._name, failed)
+            else:
+                self._choose("get", None, failed)
         self._leave()
 
     async def _weigh(self) -> None:
@@ -84,7 +106,7 @@ class _Picker:
             return self._choose("get", None, f"{size} ids are not worth a look at the list")
         page = await self._page()
         if page is None:
-            return None
+            return self._choose("get", 0, "the list has no pages")
         pages = 1 if not page.next else math.ceil(page.total / PAGE) if page.total else None
         least = size or len(self._ids)
         if pages is not None and pages >= least:
@@ -133,6 +155,5 @@ class _Picker:
 
     def _choose(self, strategy: Literal["get", "list"], pages: int | None, reason: str) -> None:
         ids = len(self._ids) if self._fetch.source.ended else self._fetch.total
-        choice = Choice(operation=self._name, strategy=strategy, ids=ids, pages=pages, reason=reason)
-        self._fetch.carrier.pace().choices.append(choice)
-        log.info("%s: strategy %s: %s", self._name, strategy, reason)
+        self._chosen = True
+        _choose(self._name, self._fetch, strategy, ids, pages, reason)

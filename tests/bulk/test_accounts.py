@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -18,6 +17,7 @@ from stackone_lms.errors import ClientClosedError, DecodeError, InvalidArgumentE
 from stackone_lms.outcomes import AccountOutcome
 from stackone_lms.progress import Progress
 from stackone_lms.transport.base import Reply
+from tests.fake.fakes import now, virtual
 
 from .server import ONCE, Server, blocking, client, ids, refuse
 
@@ -177,10 +177,11 @@ async def test_a_bad_item_is_an_error_among_the_items() -> None:
     assert [type(o.error) for o in outcomes if not o.ok] == [DecodeError]
 
 
+@virtual
 async def test_accounts_take_turns() -> None:
     """Where all are equally fast, no account gets far ahead."""
     server = Server(latency=0.002)
-    async with client(server, max_concurrency=12) as of:
+    async with client(server, max_concurrency=12, clock=now) as of:
         seen: Counter[str] = Counter()
         async for outcome in of.for_accounts(NAMES).completions.get_many(ids(300)):
             seen[outcome.account_id] += 1
@@ -189,9 +190,10 @@ async def test_accounts_take_turns() -> None:
     assert set(seen.values()) == {300}
 
 
+@virtual
 async def test_what_waits_is_taken_from_each_account_in_turn() -> None:
     """Where all have items ready, they come one of each account after the other."""
-    async with client(Server(records=ids(1000))) as of:
+    async with client(Server(records=ids(1000)), clock=now) as of:
         items = of.for_accounts(NAMES).completions.list(page_size=100)
         await anext(items)
         await asyncio.sleep(0.05)
@@ -200,20 +202,22 @@ async def test_what_waits_is_taken_from_each_account_in_turn() -> None:
     assert all(set(names[n : n + 3]) == set(NAMES) for n in range(0, 90, 3))
 
 
+@virtual
 async def test_a_slow_account_does_not_hold_up_the_others() -> None:
     """Fast accounts are done long before one whose answers take their time."""
     server = Server(latency=lambda account, _: 0.3 if account == "acc-b" else 0.001)
     done: dict[str, float] = {}
-    async with client(server, max_concurrency=9) as of:
-        begun = time.perf_counter()
+    async with client(server, max_concurrency=9, clock=now) as of:
+        begun = now()
         async for outcome in of.for_accounts(NAMES).completions.get_many(
             {"acc-a": ids(300), "acc-b": ids(9), "acc-c": ids(300)}
         ):
-            done[outcome.account_id] = time.perf_counter() - begun
+            done[outcome.account_id] = now() - begun
     assert done["acc-b"] >= 0.55
     assert max(done["acc-a"], done["acc-c"]) < 0.45
 
 
+@virtual
 async def test_a_throttled_account_does_not_hold_up_the_others() -> None:
     """While a provider's Retry-After holds one account, the others go on."""
     throttled = False
@@ -226,21 +230,22 @@ async def test_a_throttled_account_does_not_hold_up_the_others() -> None:
         return None
 
     done: dict[str, float] = {}
-    async with client(ByAccount(rule, latency=0.001)) as of:
-        begun = time.perf_counter()
+    async with client(ByAccount(rule, latency=0.001), clock=now) as of:
+        begun = now()
         async for outcome in of.for_accounts(NAMES).completions.get_many(ids(100)):
             assert outcome.ok
-            done[outcome.account_id] = time.perf_counter() - begun
+            done[outcome.account_id] = now() - begun
             if throttled and len(done) == 2:
                 assert of.stats().accounts["acc-a"].paused_for == 0
     assert done["acc-b"] >= 0.6
     assert max(done["acc-a"], done["acc-c"]) < 0.5
 
 
+@virtual
 async def test_the_shared_limits_hold_over_all_accounts() -> None:
     """max_concurrency is that of the client, however many accounts there are."""
     server = Server(latency=0.002)
-    async with client(server, max_concurrency=5) as of:
+    async with client(server, max_concurrency=5, clock=now) as of:
         names = [f"acc-{n}" for n in range(20)]
         outcomes = await gather(of.for_accounts(names).completions.get_many(ids(10)))
     assert len(outcomes) == 200
@@ -259,10 +264,11 @@ async def test_accounts_beyond_the_most_at_once_follow(monkeypatch: pytest.Monke
     assert pairs(outcomes) == pairs(fetched) == Counter((name, id) for name in names for id in ids(5))
 
 
+@virtual
 async def test_a_slow_consumer_stops_every_account() -> None:
     """What waits to be taken is bounded for each account."""
     server = Server(records=ids(100_000))
-    async with client(server) as of:
+    async with client(server, clock=now) as of:
         fan = of.for_accounts(NAMES)
         async with aclosing(fan.completions.list(page_size=100)) as items:
             await anext(items)
@@ -295,9 +301,10 @@ async def test_breaking_off_cancels_every_account(verb: str) -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
+@virtual
 async def test_closing_the_client_ends_all() -> None:
     """ClientClosedError is about all accounts: it is raised."""
-    of = client(Server(latency=0.01))
+    of = client(Server(latency=0.01), clock=now)
 
     async def consume() -> None:
         async for _ in of.for_accounts(NAMES).completions.get_many(ids(5000)):

@@ -7,10 +7,12 @@ import gc
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from random import Random
 from typing import Any
 
 import pytest
 
+from stackone_lms import RetryPolicy
 from stackone_lms.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -22,6 +24,7 @@ from stackone_lms.errors import (
     TLSError,
 )
 from stackone_lms.transport.base import ExchangeError, Reply
+from tests.fake.fakes import now, virtual
 
 from .server import ONCE, Server, client, ids, instantly, refuse
 
@@ -34,10 +37,14 @@ def endless() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("ordered", [False, True])
+@virtual
 async def test_a_slow_consumer_stops_the_fetching(ordered: bool) -> None:
     """No more than 512 outcomes are fetched ahead of the one who takes them."""
     server = Server()
-    async with client(server) as of, aclosing(of.completions.get_many(endless(), ordered=ordered)) as outcomes:
+    async with (
+        client(server, clock=now) as of,
+        aclosing(of.completions.get_many(endless(), ordered=ordered)) as outcomes,
+    ):
         await anext(outcomes)
         await asyncio.sleep(0.1)
         assert server.gets == 512 + 1
@@ -47,6 +54,7 @@ async def test_a_slow_consumer_stops_the_fetching(ordered: bool) -> None:
         assert 401 < server.gets <= 512 + 401
 
 
+@virtual
 async def test_an_order_waits_for_its_head_within_bounds() -> None:
     """While the first id is slow, no more than 512 others are fetched."""
     go = asyncio.Event()
@@ -58,7 +66,7 @@ async def test_an_order_waits_for_its_head_within_bounds() -> None:
             return await super().exchange(request, watch)
 
     server = Slow()
-    async with client(server) as of, aclosing(of.completions.get_many(endless(), ordered=True)) as outcomes:
+    async with client(server, clock=now) as of, aclosing(of.completions.get_many(endless(), ordered=True)) as outcomes:
         first = asyncio.ensure_future(anext(outcomes))
         await asyncio.sleep(0.1)
         assert server.gets == 511
@@ -104,6 +112,7 @@ async def test_breaking_off_cancels_what_is_under_way(close: str) -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
+@virtual
 async def test_an_iterator_that_is_never_used_costs_nothing() -> None:
     """Calling `get_many` does nothing before the first outcome is asked for."""
     server = Server()
@@ -135,9 +144,10 @@ async def test_memory_stays_flat() -> None:
     assert peaks[-1] < 8 * 1024 * 1024
 
 
+@virtual
 async def test_tasks_are_workers_not_ids() -> None:
     """There is a task a worker, not a task an id."""
-    async with client(Server(latency=0.002)) as of:
+    async with client(Server(latency=0.002), clock=now) as of:
         most = 0
         async for _ in of.completions.get_many(ids(400), concurrency=7):
             most = max(most, len(asyncio.all_tasks()))
@@ -229,10 +239,11 @@ async def test_what_every_id_would_meet_stops_the_fetch(answer: Reply | Exceptio
     assert sorted([*done, *caught.value.pending, *rest]) == sorted(ids(5000))
 
 
+@virtual
 async def test_closing_the_client_ends_the_fetch() -> None:
     """`aclose` during a fetch: ClientClosedError, with the ids that have no outcome."""
     server = Server(latency=0.01)
-    of = client(server)
+    of = client(server, clock=now)
     rest = iter(ids(5000))
     done: list[str] = []
 
@@ -261,10 +272,11 @@ async def test_an_unforeseen_error_of_a_transport_reaches_the_consumer() -> None
             [o async for o in of.completions.get_many(ids(10))]
 
 
+@virtual
 async def test_two_fetches_at_once_do_not_disturb_each_other() -> None:
     """Fetches of one client share its limits and nothing else."""
     server = Server(latency=0.001)
-    async with client(server, max_concurrency=10) as of:
+    async with client(server, max_concurrency=10, clock=now) as of:
 
         async def fetch(prefix: str) -> list[str]:
             return [o.id async for o in of.completions.get_many(f"{prefix}-{n}" for n in range(300))]
@@ -275,9 +287,10 @@ async def test_two_fetches_at_once_do_not_disturb_each_other() -> None:
     assert server.peak == 10
 
 
+@virtual
 async def test_ids_fetched_inside_the_loop_over_others() -> None:
     """A fetch may be fed by another, a page at a time, and calls may be made while iterating."""
-    async with client(Server(latency=0.0005)) as of:
+    async with client(Server(latency=0.0005), clock=now) as of:
 
         async def outer() -> AsyncIterator[str]:
             async for outcome in of.completions.get_many(ids(50)):
@@ -285,3 +298,27 @@ async def test_ids_fetched_inside_the_loop_over_others() -> None:
 
         got = [o.id async for o in of.completions.get_many(outer())]
     assert sorted(got) == sorted(f"{id}-detail" for id in ids(50))
+
+
+@virtual
+async def test_those_who_sleep_before_a_retry_leave_their_places_to_others() -> None:
+    """A server that takes as long to refuse as to answer is kept busy while many wait for their next attempt."""
+
+    class Slow(Server):
+        async def _answer(self, account: str, id: str, query: str) -> Reply:
+            if self.in_flight > 8:
+                await asyncio.sleep(0.05)
+                return refuse(503)
+            return await super()._answer(account, id, query)
+
+    done, begun, rate = 0, 0.0, 0.0
+    retry = RetryPolicy(attempts=8, throttle_base=4.0)
+    async with client(Slow(latency=0.05), retry=retry, clock=now, random=Random(1).random) as of:
+        async for outcome in of.completions.get_many(ids(1500)):
+            assert outcome.ok
+            done += 1
+            if done == 100:
+                begun = now()
+            if done == 1300:
+                rate = 1200 / (now() - begun)
+    assert rate >= 0.8 * 8 / 0.05

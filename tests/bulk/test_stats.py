@@ -12,6 +12,7 @@ from stackone_lms import RateLimit, Timeout
 from stackone_lms.errors import APITimeoutError, NotFoundError
 from stackone_lms.stats import Stats
 from stackone_lms.transport.base import Reply
+from tests.fake.fakes import now, virtual
 
 from .server import QUICK, Server, blocking, client, ids, refuse
 
@@ -20,8 +21,8 @@ async def test_a_new_client_shows_its_limits() -> None:
     """The client-side limit, its tokens, the budget; nothing done yet."""
     async with client(Server(), rate_limit=RateLimit(1000, per=60.0), retry=QUICK) as of:
         stats = of.stats()
-    assert (stats.limit, stats.per, stats.tokens) == (1000, 60.0, 20.0)
-    assert stats.rate == pytest.approx(980 / 60.6)
+    assert (stats.limit, stats.per, stats.tokens) == (1000, 60.0, 50.0)
+    assert stats.rate == pytest.approx(1000 / 60.6)
     assert (stats.requests, stats.retries, stats.throttled, stats.in_flight, stats.waiting) == (0, 0, 0, 0, 0)
     assert (stats.paused_for, stats.failures, stats.accounts, stats.choices) == (0.0, {}, {}, ())
     assert stats.budget == QUICK.budget
@@ -48,10 +49,11 @@ async def test_it_counts_requests_retries_throttling_and_failures() -> None:
         assert stats.accounts["account-of-the-test"].limit < 16
 
 
+@virtual
 async def test_it_shows_what_is_under_way_and_what_waits() -> None:
     """Requests under way are told from calls that wait, over all and for each account."""
     server = Server(latency=0.2)
-    async with client(server, max_concurrency=2) as of:
+    async with client(server, max_concurrency=2, clock=now) as of:
         other = of.with_options(account_id="other-account")
         tasks = [asyncio.create_task(_get(view, id)) for view in (of, other) for id in ids(2)]
         await asyncio.sleep(0.02)
@@ -68,9 +70,10 @@ async def _get(view: Any, id: str) -> None:
     await view.completions.get(id)
 
 
+@virtual
 async def test_waiting_for_the_rate_limit_is_not_under_way() -> None:
     """A call that waits for the rate limit counts as waiting."""
-    async with client(Server(latency=0.05), rate_limit=RateLimit(1, per=0.2)) as of:
+    async with client(Server(latency=0.05), rate_limit=RateLimit(1, per=0.2), clock=now) as of:
         tasks = [asyncio.create_task(_get(of, id)) for id in ids(3)]
         await asyncio.sleep(0.02)
         stats = of.stats()
@@ -80,11 +83,12 @@ async def test_waiting_for_the_rate_limit_is_not_under_way() -> None:
         await asyncio.gather(*tasks)
 
 
+@virtual
 async def test_it_shows_pauses() -> None:
     """A Retry-After shows as the pause of the key, or of the account only."""
     provider: dict[str, Any] = {}
     server = Server(lambda _, n: refuse(429, headers={"Retry-After": "0.3"}, **provider) if n == 1 else None)
-    async with client(server) as of:
+    async with client(server, clock=now) as of:
         task = asyncio.create_task(_get(of, "a"))
         await asyncio.sleep(0.05)
         stats = of.stats()

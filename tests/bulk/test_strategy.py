@@ -81,6 +81,28 @@ async def test_a_list_that_fails_is_replaced_by_single_gets() -> None:
     assert server.gets == 800
 
 
+@pytest.mark.parametrize("options", [{"ordered": True}, {"raw": True}])
+async def test_auto_says_when_it_has_no_choice(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """An order, and raw answers, come from single gets; that is told like any other choice."""
+    server = Server(records=ids(200), total=True)
+    with caplog.at_level(logging.INFO, "stackone_lms"):
+        outcomes, choice = await fetch(server, ids(200), strategy="auto", **options)
+    assert Counter(o.id for o in outcomes) == Counter(ids(200))
+    assert (server.pages, server.gets) == (0, 200)
+    assert (choice.strategy, choice.ids, choice.pages) == ("get", 200, None)
+    assert "single gets" in choice.reason
+    assert f"strategy get: {choice.reason}" in caplog.text
+
+
+async def test_auto_says_when_the_list_fails_at_once() -> None:
+    """Then single gets are the choice."""
+    server = Server(lambda one, _: refuse(404) if one.startswith("page") else None)
+    outcomes, choice = await fetch(server, ids(200), strategy="auto")
+    assert all(o.ok for o in outcomes)
+    assert server.gets == 200
+    assert (choice.strategy, choice.reason) == ("get", "the list failed after 0 pages (NotFoundError)")
+
+
 async def test_a_refused_key_stops_it_there() -> None:
     """What every id would meet stops the fetch in the list already."""
     server = Server(lambda one, n: refuse(401) if one.startswith("page") and n == 2 else None, records=ids(1000))
@@ -199,15 +221,6 @@ async def test_auto_reads_ids_of_unknown_number_to_count_them() -> None:
     outcomes, choice = await fetch(server, iter(ids(3000)), strategy="auto")
     assert len(outcomes) == 3000
     assert (choice.strategy, server.pages, server.gets) == ("list", 30, 0)
-
-
-@pytest.mark.parametrize("options", [{"ordered": True}, {"raw": True}])
-async def test_auto_gets_where_a_list_cannot_serve(options: dict[str, Any]) -> None:
-    """An order, or the provider calls behind each record, need single gets."""
-    server = Server(records=ids(1000), total=True)
-    outcomes, choice = await fetch(server, ids(500), strategy="auto", **options)
-    assert len(outcomes) == 500
-    assert (server.pages, server.gets, choice) == (0, 500, None)
 
 
 async def test_get_is_the_default() -> None:

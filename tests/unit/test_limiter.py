@@ -106,10 +106,10 @@ async def test_a_crowd_passes_at_the_steady_rate_and_not_faster(limit: RateLimit
     times = [at for _, at in passed]
     assert crowded(times, limit) == []
     assert [number for number, _ in passed] == list(range(crowd))
-    burst = limit.burst or max(1, limit.requests // 50)
+    burst = limit.burst or max(1, limit.requests // 20)
     assert times.count(times[0]) == min(burst, crowd)
-    rate = max(1, limit.requests - burst if burst > 1 else limit.requests) / limit.per
-    assert times[-1] - times[0] == pytest.approx((crowd - burst) / rate, rel=1e-3)
+    rate = limit.requests / limit.per
+    assert times[-1] - times[0] == pytest.approx(max(0, crowd - burst) / rate, rel=1e-3)
 
 
 @virtual
@@ -276,3 +276,46 @@ async def test_a_sleep_that_ends_early_lets_nobody_pass_early() -> None:
     await limiter.acquire()
     await limiter.acquire()
     assert now() - start >= 8.0
+
+
+@pytest.mark.parametrize("requests", [10, 5000])
+@virtual
+async def test_what_is_given_back_can_be_taken_again(requests: int) -> None:
+    """Whoever passed and sent nothing leaves the window as full as it was, and no fuller."""
+    limiter = limiter_of(RateLimit(requests, per=1.0, burst=requests))
+    start = now()
+    for turn in range(3 * requests - 2):
+        await limiter.acquire()
+        if turn % 3:
+            limiter.give_back()
+    assert now() - start == 0
+    assert limiter.tokens == 0
+    for _ in range(requests):
+        await limiter.acquire()
+    assert now() - start == pytest.approx(1.0)
+
+
+@virtual
+async def test_those_who_were_held_up_catch_up() -> None:
+    """A twentieth of the limit may be late, and the window is used up all the same."""
+    limiter = limiter_of(RateLimit(100, per=1.0))
+    start = now()
+    for number in range(1000):
+        await limiter.acquire()
+        if number % 50 == 25:
+            await asyncio.sleep(0.04)
+    assert now() - start <= 10
+
+
+@virtual
+async def test_a_server_that_refuses_all_the_same_is_given_more_time() -> None:
+    """Each pause makes the window a hundredth longer, up to a twentieth; those that come during one do not count."""
+    limiter = limiter_of(RateLimit(100, per=10.0))
+    assert limiter.rate == pytest.approx(10.0)
+    for window in (10.1, 10.2, 10.3, 10.4, 10.5, 10.5):
+        for _ in range(5):
+            limiter.pause(1.0)
+        assert limiter.rate == pytest.approx(100 / window)
+        await asyncio.sleep(2.0)
+    times = [at for _, at in await storm(limiter, [(0.0, None)] * 300)]
+    assert times[-1] - times[0] == pytest.approx((300 - 5) / 100 * 10.5, rel=1e-3)
