@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from stackone_lms.transport import private
+
 ROOT = Path(__file__).parents[2]
 SUITE = ("-m", "pytest", "tests/faults", "-q", "-p", "no:cacheprovider", "-o", "timeout=60", "-m")
 LEAST = {"parser": 250, "loop": 80, "parser or loop": 330}
@@ -76,18 +78,18 @@ def interpreter(version: str) -> str | None:
     return None
 
 
-def environment_of(python: str, version: str) -> str:
+def environment_of(python: str, name: str, *requirements: str) -> str:
     """Return the Python of an environment with this package and its test tools, made if it is not there yet."""
     made_of = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + str(ROOT).encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "stackone-lms-tests" / f"{version}-{made_of}"
+    folder = cache / "stackone-lms-tests" / f"{name}-{made_of}"
     own = folder / "bin" / "python"
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
         for command in (
             (python, "-m", "venv", str(folder)),
             (str(own), "-m", "pip", "install", "--quiet", "--upgrade", "pip"),
-            (str(own), "-m", "pip", "install", "--quiet", "--editable", ".", *TOOLS),
+            (str(own), "-m", "pip", "install", "--quiet", "--editable", ".", *TOOLS, *requirements),
         ):
             done = run(*command, within=600)
             assert done.returncode == 0, done.stderr[-2000:]
@@ -95,11 +97,14 @@ def environment_of(python: str, version: str) -> str:
     return str(own)
 
 
-@pytest.mark.timeout(1500)
-@pytest.mark.skipif(
+further = pytest.mark.skipif(
     not os.environ.get("STACKONE_LMS_ALL_PYTHONS"),
-    reason="STACKONE_LMS_ALL_PYTHONS is not set; each further Python costs half a minute and 70 MB the first time",
+    reason="STACKONE_LMS_ALL_PYTHONS is not set; each further environment costs half a minute and 70 MB the first time",
 )
+
+
+@pytest.mark.timeout(1500)
+@further
 @pytest.mark.parametrize("version", [v for v in PYTHONS if v != f"{sys.version_info.major}.{sys.version_info.minor}"])
 def test_the_suite_on_another_python(version: str) -> None:
     """As above, plain and in development mode."""
@@ -109,3 +114,13 @@ def test_the_suite_on_another_python(version: str) -> None:
     own = environment_of(python, version)
     for flags in ((), ("-X", "dev")):
         assert_suite_passes(own, flags, "parser or loop")
+
+
+@pytest.mark.timeout(1500)
+@further
+def test_the_suite_on_the_oldest_aiohttp() -> None:
+    """The lean transport uses what is not public in aiohttp, so both ends of the supported range are tested."""
+    oldest = ".".join(map(str, private.BEGIN))
+    own = environment_of(sys.executable, f"aiohttp-{oldest}", f"aiohttp=={oldest}")
+    assert run(own, "-c", "import aiohttp; print(aiohttp.__version__)", within=20).stdout.strip() == oldest
+    assert_suite_passes(own, (), "parser or loop")
