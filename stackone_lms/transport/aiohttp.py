@@ -216,7 +216,7 @@ class AiohttpTransport(Transport):
             timeout=_NO_TIMEOUT if self._own else self._timeout(watch.connect),
             proxy=self._proxy,
             ssl=self._ssl,
-            middlewares=self._middlewares,
+            middlewares=self._middlewares or None,
         )
 
     def _prepared(self, headers: Mapping[str, str]) -> CIMultiDict[str]:

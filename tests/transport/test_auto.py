@@ -96,6 +96,26 @@ async def test_tracing_added_to_every_session_sees_the_requests(
     assert sent == ["AiohttpTransport"]
 
 
+async def test_a_middleware_added_to_every_session_sees_the_requests(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    async def note(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        seen.append(request.url.path)
+        return await handler(request)
+
+    init = aiohttp.ClientSession.__init__
+
+    def extended(self: aiohttp.ClientSession, **options: Any) -> None:
+        init(self, **options, middlewares=(note,))
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", extended)
+    async with client(sandbox) as c:
+        await c.users.list(max_items=1).collect()
+    assert seen == ["/unified/lms/users"]
+
+
 async def test_an_unknown_aiohttp_is_used_by_its_public_names(
     sandbox: Sandbox, sent: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
