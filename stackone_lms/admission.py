@@ -26,6 +26,10 @@ _PROOF = 8
 _KEPT_LANES = 4096
 
 
+Departure = tuple[int, int, int]
+"""What a lane was like when a request left: `left`, `sending` (both with this request), and `limit`."""
+
+
 class Lane:
     """The requests of one account: how many are under way, how many may be, and until when none.
 
@@ -37,6 +41,7 @@ class Lane:
         gate: What is enforced: `most` until the server has asked for less the first time, then `limit`.
         taken: Slots in use: requests under way, or waiting for the rate limit.
         sending: Requests under way.
+        left: How many requests have left so far.
         pausing: Calls that sleep before their next attempt.
         throttled: How often the server asked for less.
         paused_until: When, on the clock, a pause that the server asked for is over.
@@ -47,12 +52,14 @@ class Lane:
         "_before",
         "_calm",
         "_ceiling",
+        "_cut_after",
         "_grown",
+        "_mark",
         "_patience",
         "_run",
         "_threshold",
-        "epoch",
         "gate",
+        "left",
         "limit",
         "most",
         "paused_until",
@@ -67,79 +74,82 @@ class Lane:
     def __init__(self, most: int) -> None:
         self.most = self.gate = most
         self.limit = min(FIRST, most)
-        self.taken = self.sending = self.pausing = self.throttled = self.users = 0
+        self.taken = self.sending = self.pausing = self.throttled = self.users = self.left = 0
         self.paused_until = 0.0
-        self.epoch: int = 0
         self.queue: deque[tuple[asyncio.Future[None], bool]] = deque()
+        self._cut_after: int = 0  # the request that left last before the last cut; 0: there was none
+        self._mark = 0  # the request that left last before the present round trip began
+        self._run = 0  # round trips in full use since the limit last changed
         self._calm = 0  # successes since the limit was last cut
-        self._run = 0  # of those, in full use since the limit last changed
         self._grown = True  # whether the limit has grown since it was last cut
         self._before = self.limit  # where the limit stood before the last cuts on end
         self._threshold = most  # below it, the limit grows by one a success
-        self._ceiling: int = 0  # the limit at which the server last asked for less; 0: unknown
-        self._patience = 1  # windows to wait before the ceiling is tried again
+        self._ceiling: int = 0  # the level at which the server last asked for less; 0: unknown
+        self._patience = 1  # round trips to wait before the ceiling is tried again
 
     @property
     def idle(self) -> bool:
         """Whether nobody would miss it."""
         return not (self.taken or self.queue or self.users or self.pausing)
 
-    def succeed(self) -> bool:
-        """Note a success; True if the limit grew.
+    def succeed(self, departure: Departure) -> bool:
+        """Note that a request succeeded; True if the limit grew.
 
         It grows by one a success (it doubles each round trip) until the server asks for less the first time, and after
-        an outage up to where that began, both while at least half of it is in use. Beyond, it grows by one after as
-        many successes as it is large, while three quarters of it are in use. Where the server has said no before, that
-        takes up to 64 times as many; and the more often it has, the longer the limit has to hold there before it
-        grows on.
+        an outage up to where that began, both while at least half of it is in use. Beyond, it grows by one a round
+        trip, while it is in full use. Where the server has said no before, that takes up to 64 round trips; and the
+        more often it has, the longer the limit has to hold there before it grows on.
         """
         self._calm += 1
-        limit, used = self.limit, self.sending + 1
-        if limit >= self.most or used * 2 < limit:
+        limit = self.limit
+        if limit >= self.most:
             return False
-        if limit >= self._threshold:
-            if used * 4 < limit * 3:
+        if limit < self._threshold:
+            if (self.sending + 1) * 2 < limit:
                 return False
+        else:
+            number, level, _ = departure
+            # What left before the limit changed says nothing about what it is now.
+            if number <= self._mark or level < limit - limit // 8:
+                return False
+            self._mark = self.left
             self._run += 1
-            windows = 1
             if limit + 1 == self._ceiling:
-                windows = self._patience
-            elif limit == self._ceiling:
-                windows = min(self._patience, _PROOF)
-            if self._run < limit * windows:
+                trips = self._patience
+            else:
+                trips = min(self._patience, _PROOF) if limit == self._ceiling else 1
+            if self._run < trips:
                 return False
-            self._run = 0
-            if self._ceiling and limit >= self._ceiling:
-                self._ceiling, self._patience = 0, max(1, self._patience // 2)
+        self._run, self._mark = 0, self.left
         self._grown = True
         self.limit = limit + 1
         if self.gate != self.most:
             self.gate = self.limit
         return True
 
-    def cut(self, epoch: int) -> None:
-        """Note that the server asked for less: in answer to a request that left in `epoch`.
+    def cut(self, departure: Departure) -> None:
+        """Note that the server asked for less in answer to a request.
 
         The limit shrinks once a round trip: what left before the last cut says nothing new. The first time to half of
         what was under way, since it may have doubled meanwhile; later by a tenth (one at least) if the limit had held
         for a while, and by three tenths if not.
         """
         self.throttled += 1
-        if epoch != self.epoch:
+        number, level, before = departure
+        if number <= self._cut_after:
             return
         used = self.sending + 1
         if self._grown:
             self._before = max(self.limit, used)
-        first = not self.epoch  # nothing has held callers back so far, so more than the limit may be under way
-        self.epoch += 1
-        limit = used if first else min(self.limit, max(used, self.limit // 2))
+        first = not self._cut_after  # nothing has held callers back so far, so more than the limit may be under way
+        # Since it left, the limit may have grown, if the server is quicker to answer than to refuse.
+        limit = used if first else min(self.limit, before, max(used, level, self.limit // 2))
         if first:
             self.limit = limit // 2
         elif self._calm >= limit - 1:
-            if limit == self._ceiling:
-                self._patience = min(self._patience * 2, _LONGEST_PATIENCE)
-            elif self._ceiling:
-                self._patience = 1  # trouble below it: not a matter of how many are under way
+            if self._ceiling:  # much above it or below it, how many are under way is not what decides
+                again = self._ceiling <= limit <= self._ceiling * 5 // 4
+                self._patience = min(self._patience * 2, _LONGEST_PATIENCE) if again else 1
             self._ceiling = limit
             self.limit = min(limit - 1, int(limit * 0.9))
         else:
@@ -149,6 +159,7 @@ class Lane:
             self._threshold = self.limit
         self.gate = self.limit
         self._calm = self._run = 0
+        self._cut_after = self._mark = self.left
         self._grown = False
 
     def forgive(self) -> None:
@@ -264,6 +275,7 @@ class Admission:
                 self._free(lane)
                 continue
             lane.sending += 1
+            lane.left += 1
             return lane
 
     def leave(self, lane: Lane) -> None:
@@ -271,9 +283,9 @@ class Admission:
         lane.sending -= 1
         self._free(lane)
 
-    def succeed(self, lane: Lane) -> None:
-        """Note that a request succeeded, after `leave`."""
-        if lane.succeed() and lane.queue:
+    def succeed(self, lane: Lane, departure: Departure) -> None:
+        """Note that a request succeeded, after `leave`; see `Lane.succeed`."""
+        if lane.succeed(departure) and lane.queue:
             self._hand_on()
 
     def _free(self, lane: Lane) -> None:

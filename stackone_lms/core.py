@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from . import answers
-from .admission import Admission, Lane, Pace
+from .admission import Admission, Departure, Lane, Pace
 from .endpoint import Args, Operation
 from .errors import (
     APITimeoutError,
@@ -227,7 +227,7 @@ class Core:
         while True:
             attempt += 1
             lane = await self.admission.enter(settings.account_id, watch, end, paced=settings.paced)
-            epoch = lane.epoch
+            departure = (lane.left, lane.sending, lane.limit)
             watch.attempts = attempt
             self.counts.requests += 1
             if attempt > 1:
@@ -240,7 +240,7 @@ class Core:
                 verdict = answers.judge(operation, args, outcome, settings.keep_unknown, settings.scrub, self._wall)
                 if not isinstance(verdict, answers.Failure):
                     self.budget.succeed(spent)
-                    self.admission.succeed(lane)
+                    self.admission.succeed(lane, departure)
                     if isinstance(verdict, Answer):
                         attach(verdict, _info(outcome, attempt, self._clock() - started))
                     return verdict
@@ -252,7 +252,7 @@ class Core:
                 )
             error = watch.error = verdict.error
             error.attempts = attempt
-            self._note(verdict, lane, epoch)
+            self._note(verdict, lane, departure)
             delay = self._retry_in(settings, verdict, attempt, end, repeatable=operation.repeatable and args.keyed)
             if delay is None:
                 raise error
@@ -269,14 +269,14 @@ class Core:
             finally:
                 lane.pausing -= 1
 
-    def _note(self, verdict: answers.Failure, lane: Lane, epoch: int) -> None:
+    def _note(self, verdict: answers.Failure, lane: Lane, departure: Departure) -> None:
         status = verdict.error.status
         if status == 429:
             self.counts.throttled += 1
         if verdict.throttled or isinstance(verdict.error, APITimeoutError | RequestTimeoutError):
-            lane.cut(epoch)
+            lane.cut(departure)
         elif status is not None and status < 500:
-            self.admission.succeed(lane)  # it was worked on, if in vain
+            self.admission.succeed(lane, departure)  # it was worked on, if in vain
 
     def _request(self, settings: Settings, operation: Operation[Any], args: Args) -> Request:
         path = operation.template

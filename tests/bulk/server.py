@@ -29,6 +29,7 @@ class Server(Transport):
         script: What is answered.
         latency: Seconds before an answer; a function of the account and the id, or a number.
         capacity: Requests at a time; one more is answered 503.
+        refusal: Seconds before that.
         records: The ids that lists show, in their order.
         total: Whether lists tell their size.
     """
@@ -39,15 +40,16 @@ class Server(Transport):
         *,
         latency: float | Callable[[str, str], float] = 0.0,
         capacity: int | None = None,
+        refusal: float = 0.001,
         records: Sequence[str] = (),
         total: bool = False,
     ) -> None:
-        self.script, self.latency, self.capacity = script, latency, capacity
+        self.script, self.latency, self.capacity, self.refusal = script, latency, capacity, refusal
         self.records, self.total = records, total
         self.fetched: Counter[str] = Counter()
         self.answered: Counter[int] = Counter()
         self.by_account: Counter[str] = Counter()
-        self.pages = self.in_flight = self.peak = self.closed = 0
+        self.pages = self.refusing = self.in_flight = self.peak = self.closed = 0
         self.cancelled = 0
 
     @property
@@ -74,8 +76,12 @@ class Server(Transport):
         return reply
 
     async def _answer(self, account: str, id: str, query: str) -> Reply:
-        if self.capacity is not None and self.in_flight > self.capacity:
-            await asyncio.sleep(0.001)
+        if self.capacity is not None and self.in_flight - self.refusing > self.capacity:
+            self.refusing += 1
+            try:
+                await asyncio.sleep(self.refusal)
+            finally:
+                self.refusing -= 1
             return refuse(503)
         latency = self.latency if isinstance(self.latency, float | int) else self.latency(account, id)
         await asyncio.sleep(latency)

@@ -42,6 +42,16 @@ async def test_it_converges_on_what_a_narrow_server_can_take(capacity: int) -> N
     assert late <= 0.02 * 3500
 
 
+@pytest.mark.parametrize(("refusal", "share"), [(0.2, 0.9), (1.0, 0.8)])
+@virtual
+async def test_it_converges_too_where_refusing_takes_as_long_as_answering(refusal: float, share: float) -> None:
+    """Or longer: by then the limit has grown and others have been served; what counts is how it was before."""
+    random = Random(8)
+    server = Server(latency=lambda _a, _b: random.uniform(0.1, 0.3), capacity=8, refusal=refusal)
+    rate, _, _ = await _measure(server, 4000, 500)
+    assert rate >= share * 8 / 0.2
+
+
 @virtual
 async def test_random_503s_do_not_starve_it() -> None:
     """A server that fails 5 % of all requests with 503, however many there are, still gets several at a time."""
