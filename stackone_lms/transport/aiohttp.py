@@ -6,7 +6,6 @@ import asyncio
 import io
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -15,13 +14,12 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from . import private
+from . import session as sessions
 from .base import ExchangeError, Reply, Request, Transport, Watch
 from .foreign import translate
 from .wire import KEEP_ALIVE, READ_BUFFER, Connector, check_head, read_on, readable, whole
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-
-_watch: ContextVar[Watch] = ContextVar("_watch")
 
 
 class _DroppedError(Exception):
@@ -30,28 +28,6 @@ class _DroppedError(Exception):
     def __init__(self, original: aiohttp.ClientConnectionError) -> None:
         super().__init__()
         self.original = original
-
-
-class _Response(aiohttp.ClientResponse):
-    """A response that keeps its connection until it is released.
-
-    aiohttp gives a connection to the next request as soon as the last byte is in. Here the bytes behind it, and the
-    answer itself, are looked at before.
-    """
-
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        _watch.get().progress()
-        return await super().start(connection)
-
-    def _response_eof(self) -> None:
-        pass
-
-    def _notify_content(self) -> None:
-        # What it notes for those who read on is expensive, and there is nothing more to read.
-        if self.content and self.content.is_eof():
-            self._released = True
-        else:
-            super()._notify_content()
 
 
 class _Connector(Connector):
@@ -63,30 +39,19 @@ class _Connector(Connector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._known: WeakKeyDictionary[Any, Callable[[], Any]] = WeakKeyDictionary()
-        if private.UNUSABLE is None:
-            private.prepare(self)
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 (aiohttp's signature)
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol: Any = connection.protocol
-            if isinstance(protocol, private.Protocol):
-                new, quiet = not protocol.idle, protocol.resume()
-            else:
-                has_more = self._known.get(protocol)
-                new, quiet = has_more is None, not protocol.should_close and not (has_more and has_more())
-                if new:
-                    self._known[protocol] = readable(protocol.transport)
-            if quiet:
+            has_more = self._known.get(protocol)
+            if has_more is None:
+                self._known[protocol] = readable(protocol.transport)
+            if not protocol.should_close and not (has_more and has_more()):
                 return connection
             connection.close()
-            if new:
+            if has_more is None:
                 raise aiohttp.ServerDisconnectedError("it spoke before it was asked")
-
-    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
-        if isinstance(protocol, private.Protocol) and not should_close:
-            should_close = not protocol.rest()
-        super()._release(key, protocol, should_close=should_close)
 
 
 async def _no_hidden_retry(
@@ -138,8 +103,8 @@ class AiohttpTransport(Transport):
         self._fresh: aiohttp.ClientSession | None = None
         self._ssl: ssl.SSLContext | bool = True
         self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
-        self._headers: dict[int, tuple[Mapping[str, str], CIMultiDict[str]]] = {}
-        own = self._own and private.UNUSABLE is None
+        self._headers: dict[int, tuple[Mapping[str, str], CIMultiDict[str], sessions.Prepared | None]] = {}
+        own = self._own and sessions.UNUSABLE is None
         self._middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = () if own else (_no_hidden_retry,)
 
     async def open(self) -> None:
@@ -153,27 +118,24 @@ class AiohttpTransport(Transport):
             self._middlewares += tuple(getattr(self._session, "_middlewares", ()))
 
     def _make_session(self, *, force_close: bool) -> aiohttp.ClientSession:
+        if sessions.UNUSABLE is None:
+            return sessions.make(ssl=self._ssl, force_close=force_close)
         keep_alive: dict[str, Any] = {"force_close": True} if force_close else {"keepalive_timeout": KEEP_ALIVE}
-        session = aiohttp.ClientSession(
-            # No limit here: whatever waits inside aiohttp gets CancelledError when the session closes.
+        return aiohttp.ClientSession(
             connector=_Connector(limit=0, ssl=self._ssl, **keep_alive),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_NO_TIMEOUT,
             read_bufsize=READ_BUFFER,
-            request_class=private.SessionRequest if private.UNUSABLE is None else aiohttp.ClientRequest,
-            response_class=_Response,
+            response_class=sessions.Response,
             trust_env=False,
         )
-        if private.UNUSABLE is None:
-            private.never_retry(session)
-        return session
 
     async def exchange(self, request: Request, watch: Watch) -> Reply:
         """Send one request and read its answer."""
         failed: ExchangeError | None = None
         response: aiohttp.ClientResponse | None = None
         if self._own:
-            _watch.set(watch)
+            sessions.watching.set(watch)
         else:
             watch.progress()
         try:
@@ -207,10 +169,11 @@ class AiohttpTransport(Transport):
             query_string=request.query,
             encoded=True,
         )
-        return session.request(
+        ask = sessions.asking(session) if self._own and sessions.UNUSABLE is None else session.request
+        return ask(
             request.method,
             url,
-            headers=self._prepared(request.headers),
+            headers=self._prepared(request),
             data=_payload(request.body),
             allow_redirects=False,
             timeout=_NO_TIMEOUT if self._own else self._timeout(watch.connect),
@@ -219,15 +182,17 @@ class AiohttpTransport(Transport):
             middlewares=self._middlewares or None,
         )
 
-    def _prepared(self, headers: Mapping[str, str]) -> CIMultiDict[str]:
+    def _prepared(self, request: Request) -> CIMultiDict[str]:
         # A client has one headers mapping for each of its views: they are few and reused by every call.
+        headers = request.headers
         kept = self._headers.get(id(headers))
         if kept is None or kept[0] is not headers:
             if len(self._headers) > 1024:
                 self._headers.clear()
-            whole = {"Host": self._host_header, **headers} if self._own else headers
-            kept = self._headers[id(headers)] = (headers, CIMultiDict(whole))
-        return kept[1]
+            whole = CIMultiDict({"Host": self._host_header, **headers} if self._own else headers)
+            quick = sessions.Prepared(whole) if self._own and sessions.UNUSABLE is None else None
+            kept = self._headers[id(headers)] = (headers, whole, quick)
+        return kept[2] if kept[2] is not None and request.method == "GET" and request.body is None else kept[1]
 
     def _timeout(self, connect: float | None) -> aiohttp.ClientTimeout:
         timeout = self._timeouts.get(connect)

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
-from types import FunctionType
 from typing import Any
 
 import aiohttp
-import aiohttp.client
 
 from .base import Line, Reply, Request, Transport, Watch
 from .lean import LeanTransport
 from .private import UNUSABLE
+from .session import original
 
 log = logging.getLogger("stackone_lms")
 
 _told: set[str] = set()
 
 
-def _own(function: Any) -> Any:
-    # None for what was put in its place before this module was imported.
-    plain = isinstance(function, FunctionType) and function.__code__.co_filename == aiohttp.client.__file__
-    return function if plain else None
-
-
 _Session = aiohttp.ClientSession
-_REQUEST, _INIT = _own(_Session._request), _own(_Session.__init__)  # pyright: ignore[reportPrivateUsage]
+_REQUEST, _INIT = original(_Session._request), original(_Session.__init__)  # pyright: ignore[reportPrivateUsage]
 
 
 def watched() -> bool:

@@ -20,6 +20,15 @@ class Secret(str):
         return "'***'"
 
 
+class SecretBytes(bytes):
+    """Bytes that print as `***`, as a `Secret` does."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 class Watch:
     """The time limits of one call: transports tell it when bytes go and come, and it ends what takes too long.
 

@@ -18,22 +18,12 @@ from yarl import URL
 
 from ..errors import ClientClosedError, ConfigurationError, ConnectionLostError
 from . import private
-from .base import ExchangeError, Reply, Request, Transport, Watch
+from .base import ExchangeError, Reply, Request, SecretBytes, Transport, Watch
 from .foreign import translate
-from .wire import KEEP_ALIVE, Connector, check_head, read_on
+from .wire import KEEP_ALIVE, Connector, check_head, read_on, request_line
 
 _KEPT_HEADS = 1024
-_VISIBLE = bytes(range(ord("!"), ord("~") + 1))
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
-
-
-class SecretBytes(bytes):
-    """Bytes that print as `***` in tracebacks with locals, debuggers and logs of `repr`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 _Head = tuple[Mapping[str, str], SecretBytes, SecretBytes]
@@ -185,9 +175,7 @@ class LeanTransport(Transport):
     def _written(self, request: Request) -> bytes:
         method, query, body = request.method, request.query, request.body
         target = f"{request.path}?{query}" if query else request.path
-        first = f"{method} {self._before_path}{target} HTTP/1.1\r\n".encode()
-        if first.translate(None, _VISIBLE) != b"  \r\n":
-            raise ValueError("the URL is not percent-encoded")
+        first = request_line(method, self._before_path + target)
         # A client has one headers mapping for each of its views: they are few and reused by every call.
         kept = self._heads.get(id(request.headers))
         if kept is None or kept[0] is not request.headers:

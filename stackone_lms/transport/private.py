@@ -8,10 +8,10 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import aiohttp
-from aiohttp import helpers, http_writer, streams
+from aiohttp import helpers, streams
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import BaseConnector, Connection
@@ -26,11 +26,9 @@ __all__ = [
     "UNUSABLE",
     "HttpProcessingError",
     "Protocol",
-    "SessionRequest",
     "check",
     "connect",
     "describe",
-    "never_retry",
     "prepare",
     "whole",
 ]
@@ -44,7 +42,6 @@ _timer = TimerNoop()
 _receive = ResponseHandler.data_received
 _EMPTY: Any = getattr(streams, "EMPTY_PAYLOAD", None)
 _WITHOUT_BODY: Any = getattr(helpers, "EMPTY_BODY_STATUS_CODES", None)
-_serialize: Callable[[str, Any], bytes] = getattr(http_writer, "_serialize_headers", None)  # type: ignore[assignment]
 
 
 class Protocol(ResponseHandler, asyncio.BufferedProtocol):
@@ -73,10 +70,37 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
         """Begin to take what comes for answers. One parser reads all answers of a connection."""
         self.set_response_params(timer=_timer, read_until_eof=True, read_bufsize=READ_BUFFER)
 
-    def set_response_params(self, **options: Any) -> None:
+    def set_response_params(
+        self,
+        *,
+        timer: Any = None,
+        skip_payload: bool = False,
+        read_until_eof: bool = False,
+        auto_decompress: bool = True,
+        read_timeout: float | None = None,
+        read_bufsize: int = READ_BUFFER,
+        timeout_ceil_threshold: float = 5,
+        max_line_size: int = 8190,
+        max_field_size: int = 8190,
+        max_headers: int = 128,
+        **more: Any,
+    ) -> None:
         """Begin an answer, as sessions do before each request: with the parser of the last one, if it was ours."""
-        if self._parser is None or options.get("skip_payload") or self._read_timeout:
-            super().set_response_params(**options)
+        # All names are spelled out, since CPython compares each that is not with every one that is.
+        if self._parser is None or skip_payload or self._read_timeout:
+            super().set_response_params(
+                timer=timer,
+                skip_payload=skip_payload,
+                read_until_eof=read_until_eof,
+                auto_decompress=auto_decompress,
+                read_timeout=read_timeout,
+                read_bufsize=read_bufsize,
+                timeout_ceil_threshold=timeout_ceil_threshold,
+                max_line_size=max_line_size,
+                max_field_size=max_field_size,
+                max_headers=max_headers,
+                **more,
+            )
 
     def rest(self) -> bool:
         """Let nothing come any more, since no request is under way; False if it has to be closed instead.
@@ -165,46 +189,6 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
             super().resume_reading(resume_parser)
 
 
-class SessionRequest(ClientRequest):
-    """A request of a session of our own: its headers are whole, `Host` too, so that none have to be looked for."""
-
-    def update_host(self, url: URL) -> None:
-        """Do nothing: the host was checked with the client's other arguments."""
-
-    def update_headers(self, headers: Any) -> None:
-        """Take the headers, which are a copy of the session's making."""
-        self.headers = headers
-
-    def update_auto_headers(self, skip_auto_headers: Any) -> None:
-        """Do nothing."""
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Write the request; without the steps that wait and watch, where nobody does."""
-        line: Any = conn.protocol
-        if self._traces or self.body or self.proxy or line.writing_paused or conn._connector.force_close:  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess]
-            return await super().send(conn)
-        head = _serialize(f"{self.method} {self.url.raw_path_qs} HTTP/1.1", self.headers)
-        line.transport.write(head)
-        response = self.response_class(
-            self.method,
-            self.original_url,
-            writer=None,
-            continue100=None,
-            timer=self._timer,
-            request_info=self.request_info,
-            traces=self._traces,
-            loop=self.loop,
-            session=self.session,
-            stream_writer=cast("Any", _Sent(len(head))),
-        )
-        self.response = cast("Any", response)
-        return response
-
-
-class _Sent(NamedTuple):
-    output_size: int
-
-
 def prepare(connector: Connector) -> None:
     """Let `connector` make connections of the class above."""
     factory: Any = partial(Protocol, asyncio.get_running_loop(), memoryview(bytearray(READ_BUFFER)))
@@ -219,11 +203,6 @@ def whole(content: aiohttp.StreamReader) -> bytes | None:
         return None
     chunks = content._buffer  # pyright: ignore[reportPrivateUsage]
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def never_retry(session: aiohttp.ClientSession) -> None:
-    """Keep `session` from sending idempotent requests a second time of its own accord."""
-    session._retry_connection = False  # pyright: ignore[reportPrivateUsage]
 
 
 def describe(origin: str, ssl: Any, proxy: str | None) -> ClientRequest:
@@ -269,7 +248,6 @@ def _missing() -> str | None:
     for name, found in {
         "EMPTY_PAYLOAD": _EMPTY,
         "EMPTY_BODY_STATUS_CODES": _WITHOUT_BODY,
-        "_serialize_headers": _serialize,
     }.items():
         if found is None:
             return name
@@ -288,7 +266,6 @@ def _missing() -> str | None:
     uses: list[tuple[Any, str]] = [
         (aiohttp.TCPConnector._create_direct_connection, "_factory"),  # pyright: ignore[reportPrivateUsage]
         (aiohttp.TCPConnector._start_tls_connection, "_factory"),  # pyright: ignore[reportPrivateUsage]
-        (aiohttp.ClientSession._request, "_retry_connection"),  # pyright: ignore[reportPrivateUsage]
         (Connection.__init__, "_key"),
         (Connection.__del__, "_protocol"),
         (ResponseHandler.pause_reading, "pause_reading"),
