@@ -1,10 +1,10 @@
-"""`python -m benchmarks.bulk`: how much of a rate limit a bulk fetch uses, and what it costs in refusals and memory.
+"""`python -m benchmarks.bulk`: how much of a rate limit a bulk fetch uses, and what it costs in refusals.
 
 Against a server that allows R requests a second (429 and Retry-After beyond), takes 20 ms to 2 s and fails one request
 in a hundred: seconds to fetch N records over the ideal N / R, and the share of requests that were refused. Beside
 `get_many`: plain aiohttp with gather and a semaphore, and the same with the retry rules of the official TypeScript SDK
 (429 and 408, waits of 0.5 s * n^1.5 plus up to a second, Retry-After up to 60 s). Then a narrow server, which refuses
-more than 8 requests at a time; and up to a million ids from a static server. Ten minutes; `--quick`: two.
+more than 8 requests at a time. Eight minutes; `--quick`: two. (`python -m benchmarks scale` measures how cost grows.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import asyncio
 import json
 import math
 import multiprocessing
-import os
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterable
@@ -26,8 +25,6 @@ import aiohttp
 
 from stackone_lms import AsyncClient, RateLimit
 from stackone_lms.sandbox import Sandbox
-
-from . import scale, server
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "bulk.json"
@@ -256,16 +253,7 @@ def narrow(*, quick: bool) -> dict[str, Any]:
     return {"capacity": case.rate, "clients": rows}
 
 
-def growing(*, quick: bool) -> dict[str, Any]:
-    """Measure `get_many` over more and more ids, from a static server."""
-    with server.running(cpu=1 if (os.cpu_count() or 1) > 1 else None, plain=True) as (url, _):
-        found = scale.run(url, quick=quick)
-    costs = [row["cpu_us"] for row in found["get_many"].values()]
-    print(f"\ncost of an id: from {min(costs):.1f} to {max(costs):.1f} us ({max(costs) / min(costs) - 1:.1%} apart)")
-    return found
-
-
-PARTS = {"limited": limited, "narrow": narrow, "scale": growing}
+PARTS = {"limited": limited, "narrow": narrow}
 
 
 def main() -> None:

@@ -132,7 +132,6 @@ def main() -> None:
     bulk = json.loads((HERE / "results" / "bulk.json").read_text())
     limits(bulk["limited"])
     narrow(bulk["narrow"]["clients"], bulk["narrow"]["capacity"])
-    growth(bulk["scale"]["get_many"], "bulk-scale", "python -m benchmarks.bulk")
     layers(json.loads((HERE / "instructions.json").read_text())["instructions"])
     results = json.loads((HERE / "results" / "results.json").read_text())
     titles = {

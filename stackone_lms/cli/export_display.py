@@ -133,6 +133,8 @@ def summarize(result: ExportResult, labels: Labels) -> None:
             report(one.error)
     if len(failures) > _MOST_FAILURES:
         note(f"and {len(failures) - _MOST_FAILURES} more; the manifest tells about each")
+    for one in [one for one in result.lists if one.gone_users][:_MOST_FAILURES]:
+        note(f"{labels.of_list(one)}: {one.gone_users:,} of the users not found")
     fetched = sum(one.fetched for one in result.lists)
     speed = fetched / max(result.seconds, 0.001)
     note(f"{result.records:,} records in {result.seconds:.1f} s ({fetched:,} fetched, {speed:,.0f} a second)")

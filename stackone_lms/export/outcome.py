@@ -51,6 +51,8 @@ class ListOutcome(_OfAccount, frozen=True, kw_only=True):
     """Records that came, in all tries of this run together."""
     dropped: int = 0
     """Records superseded by a later version of the same."""
+    gone_users: int = 0
+    """Users whose list was asked for and not found, of lists of users."""
     seconds: float = 0.0
     """How long it took this time."""
     error: StackOneError | None = None

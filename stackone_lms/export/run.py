@@ -167,6 +167,7 @@ class Run:
             records=entry.records,
             fetched=journal.mark.records,
             dropped=entry.dropped if error is None else 0,
+            gone_users=journal.mark.gone,
             seconds=time.monotonic() - began,
             error=error,
         )

@@ -174,6 +174,15 @@ def test_a_field_that_no_record_has(run: Run, sandbox: Sandbox, tmp_path: Path) 
     assert "misspelt: tile\n" in ended.err
 
 
+def test_a_user_that_is_not_there(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Its list is told of: the user may have been deleted, or misspelt."""
+    options = ["--account", sandbox.account_ids[0], "--out", str(tmp_path / "data"), "--user", "not-there"]
+    ran = run("export", "users.completions", *options)
+    assert ran.code == 0
+    assert "users.completions, account 1" in ran.err
+    assert ": 1 of the users not found\n" in ran.err
+
+
 def test_help_tells_of_verify(run: Run) -> None:
     """Both forms explain themselves."""
     assert "export verify lms" in run("export", "--help").out
