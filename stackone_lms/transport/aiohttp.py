@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -13,11 +13,12 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from ..errors import ClientClosedError
 from . import private
 from . import session as sessions
 from .base import ExchangeError, Reply, Request, Transport, Watch
 from .foreign import translate
-from .wire import KEEP_ALIVE, READ_BUFFER, Connector, check_head, read_on, readable, whole
+from .wire import KEEP_ALIVE, READ_BUFFER, Connector, Timed, check_head, connected, read_on, readable, whole
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 
@@ -48,6 +49,7 @@ class _Connector(Connector):
             if has_more is None:
                 self._known[protocol] = readable(protocol.transport)
             if not protocol.should_close and not (has_more and has_more()):
+                connected(timeout)
                 return connection
             connection.close()
             if has_more is None:
@@ -104,8 +106,6 @@ class AiohttpTransport(Transport):
         self._ssl: ssl.SSLContext | bool = True
         self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
         self._headers: dict[int, tuple[Mapping[str, str], CIMultiDict[str], sessions.Prepared | None]] = {}
-        own = self._own and sessions.UNUSABLE is None
-        self._middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = () if own else (_no_hidden_retry,)
 
     async def open(self) -> None:
         """Make the session."""
@@ -113,9 +113,6 @@ class AiohttpTransport(Transport):
             self._ssl = await asyncio.to_thread(self._make_ssl)  # reading CA files takes milliseconds
         if self._session is None:
             self._session = self._make_session(force_close=False)
-        else:
-            # A request's own middlewares replace the session's, so theirs are called from ours.
-            self._middlewares += tuple(getattr(self._session, "_middlewares", ()))
 
     def _make_session(self, *, force_close: bool) -> aiohttp.ClientSession:
         if sessions.UNUSABLE is None:
@@ -134,10 +131,6 @@ class AiohttpTransport(Transport):
         """Send one request and read its answer."""
         failed: ExchangeError | None = None
         response: aiohttp.ClientResponse | None = None
-        if self._own:
-            sessions.watching.set(watch)
-        else:
-            watch.progress()
         try:
             response = await self._send(request, watch)
             return await _read(response, request.max_body, watch)
@@ -157,7 +150,9 @@ class AiohttpTransport(Transport):
         raise failed
 
     def _send(self, request: Request, watch: Watch) -> Awaitable[aiohttp.ClientResponse]:
-        session = cast("aiohttp.ClientSession", self._session)
+        session = self._session
+        if session is None:
+            raise ExchangeError(ClientClosedError("the transport is closed"), sent=False, most=0)
         if request.fresh and self._own:
             # A pool may hold many dead connections: a retry gets one that nobody has used.
             session = self._fresh = self._fresh or self._make_session(force_close=True)
@@ -169,18 +164,32 @@ class AiohttpTransport(Transport):
             query_string=request.query,
             encoded=True,
         )
-        ask = sessions.asking(session) if self._own and sessions.UNUSABLE is None else session.request
+        ask: Callable[..., Awaitable[aiohttp.ClientResponse]] = session.request
+        if self._own and not sessions.replaced():
+            timeout: aiohttp.ClientTimeout = Timed(watch)
+            if sessions.UNUSABLE is None:
+                ask = session._request  # pyright: ignore[reportPrivateUsage] (all that `request` does is to call it)
+        else:
+            # Whatever it does, it may not hand the watch on. So it is told when to give up connecting.
+            watch.progress()
+            timeout = self._timeout(watch.connect)
         return ask(
             request.method,
             url,
             headers=self._prepared(request),
             data=_payload(request.body),
             allow_redirects=False,
-            timeout=_NO_TIMEOUT if self._own else self._timeout(watch.connect),
+            timeout=timeout,
             proxy=self._proxy,
             ssl=self._ssl,
-            middlewares=self._middlewares or None,
+            middlewares=self._middlewares(session),
         )
+
+    def _middlewares(self, session: aiohttp.ClientSession) -> Sequence[aiohttp.ClientMiddlewareType] | None:
+        if self._own and sessions.UNUSABLE is None:
+            return None
+        # A request's own middlewares replace the session's, so theirs are called from ours.
+        return (_no_hidden_retry, *getattr(session, "_middlewares", ()))
 
     def _prepared(self, request: Request) -> CIMultiDict[str]:
         # A client has one headers mapping for each of its views: they are few and reused by every call.
@@ -192,7 +201,9 @@ class AiohttpTransport(Transport):
             whole = CIMultiDict({"Host": self._host_header, **headers} if self._own else headers)
             quick = sessions.Prepared(whole) if self._own and sessions.UNUSABLE is None else None
             kept = self._headers[id(headers)] = (headers, whole, quick)
-        return kept[2] if kept[2] is not None and request.method == "GET" and request.body is None else kept[1]
+        if kept[2] is None or sessions.watched():
+            return kept[1].copy()  # others may change them
+        return kept[2] if request.method == "GET" and request.body is None else kept[1]
 
     def _timeout(self, connect: float | None) -> aiohttp.ClientTimeout:
         timeout = self._timeouts.get(connect)
@@ -205,9 +216,9 @@ class AiohttpTransport(Transport):
 
     async def close(self) -> None:
         """Close the session, if it is our own."""
-        sessions = (self._session, self._fresh) if self._own else (self._fresh,)
+        ours = (self._session, self._fresh) if self._own else ()
         self._session = self._fresh = None
-        for session in sessions:
+        for session in ours:
             if session is not None:
                 await session.close()
 
@@ -219,7 +230,9 @@ def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
 
 async def _read(response: aiohttp.ClientResponse, most: int, watch: Watch) -> Reply:
     status, headers, content = response.status, response.headers, response.content
-    now = (private.whole if private.UNUSABLE is None else whole)(content)
+    now = getattr(response, "_body", None)  # read already, by a middleware or by tracing
+    if now is None:
+        now = (private.whole if private.UNUSABLE is None else whole)(content)
     body, complete = check_head(status, headers, now, most), True
     if body is None:
         watch.progress()

@@ -6,29 +6,14 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import aiohttp
-
 from .base import Line, Reply, Request, Transport, Watch
 from .lean import LeanTransport
 from .private import UNUSABLE
-from .session import original
+from .session import watched
 
 log = logging.getLogger("stackone_lms")
 
 _told: set[str] = set()
-
-
-_Session = aiohttp.ClientSession
-_REQUEST, _INIT = original(_Session._request), original(_Session.__init__)  # pyright: ignore[reportPrivateUsage]
-
-
-def watched() -> bool:
-    """Tell whether a function of somebody else stands in `aiohttp.ClientSession`.
-
-    Mocks (aioresponses, vcrpy) replace its `_request` and mean to see every request; tracing and error reporting
-    (OpenTelemetry, Sentry) replace its `__init__`, to add their hooks to each session.
-    """
-    return _Session._request is not _REQUEST or _Session.__init__ is not _INIT  # pyright: ignore[reportPrivateUsage]
 
 
 class AutoTransport(Transport):

@@ -61,6 +61,7 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, buffer: memoryview) -> None:
         super().__init__(loop)
         self._shared = buffer
+        self._asked: Any = None
         self.idle = False
         self.since = 0.0
         self.has_more: Callable[[], Any] | None = None
@@ -85,9 +86,12 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
         max_headers: int = 128,
         **more: Any,
     ) -> None:
-        """Begin an answer, as sessions do before each request: with the parser of the last one, if it was ours."""
+        """Begin an answer, as sessions do before each request: with the last one's parser, if that reads alike."""
         # All names are spelled out, since CPython compares each that is not with every one that is.
-        if self._parser is None or skip_payload or self._read_timeout:
+        limits = (read_bufsize, max_line_size, max_field_size, max_headers)
+        asked: Any = (type(timer), skip_payload, read_until_eof, auto_decompress, read_timeout, limits)
+        if self._parser is None or asked != self._asked or more:
+            self._asked = asked
             super().set_response_params(
                 timer=timer,
                 skip_payload=skip_payload,
@@ -119,6 +123,8 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
             return False
         if self.has_more is None:
             self.has_more = readable(wire)
+        if self._read_timeout:
+            self._drop_timeout()
         self.idle = True
         self.since = time.monotonic()
         return True
@@ -128,7 +134,7 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
         if not self.idle:
             return self.is_connected() and not self.should_close
         wire = self.transport
-        if wire is None or wire.is_closing():
+        if wire is None or wire.is_closing() or self._exception is not None:
             return False
         rested = time.monotonic() - self.since
         if rested >= KEEP_ALIVE or (rested > _TRUSTED and self.has_more is not None and self.has_more()):
@@ -164,7 +170,7 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
     def _take(self, data: bytes) -> None:
         # As aiohttp's own, without what is only there for its read timeout and for WebSockets.
         parser = self._parser
-        if parser is None or self._upgraded:
+        if parser is None or self._upgraded or self._read_timeout or self._skip_payload:
             _receive(self, data)
             return
         try:
@@ -269,6 +275,8 @@ def _missing() -> str | None:
         (Connection.__init__, "_key"),
         (Connection.__del__, "_protocol"),
         (ResponseHandler.pause_reading, "pause_reading"),
+        (ResponseHandler.data_received, "_skip_payload"),
+        (ResponseHandler.eof_received, "_drop_timeout"),
         (aiohttp.StreamReader.feed_eof, "resume_reading"),
         (aiohttp.StreamReader.feed_eof, "_eof"),
         (aiohttp.StreamReader.exception, "_exception"),

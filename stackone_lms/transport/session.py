@@ -6,9 +6,7 @@ are only the classes that it takes as arguments. They rely on more than is docum
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Coroutine, Mapping
 from types import CodeType, FunctionType
 from typing import Any, cast
 
@@ -23,13 +21,39 @@ from yarl import URL
 
 from ..forking import process
 from . import private
-from .base import SecretBytes, Watch
-from .wire import KEEP_ALIVE, READ_BUFFER, Connector, request_line
+from .base import SecretBytes
+from .wire import KEEP_ALIVE, READ_BUFFER, Connector, connected, request_line
 
-__all__ = ["UNUSABLE", "Prepared", "Response", "asking", "check", "make", "original", "watching"]
+__all__ = ["UNUSABLE", "Prepared", "Response", "check", "make", "replaced", "watched"]
 
-watching: ContextVar[Watch] = ContextVar("watching")
-"""The watch of the request that this task has under way."""
+
+def _original(function: Any) -> Any:
+    # None for what was put in its place before this module was imported.
+    plain = isinstance(function, FunctionType) and function.__code__.co_filename == aiohttp.client.__file__
+    return function if plain else None
+
+
+_Session = aiohttp.ClientSession
+_ASK, _REQUEST, _INIT = map(_original, (_Session._request, _Session.request, _Session.__init__))  # pyright: ignore[reportPrivateUsage]
+
+
+def replaced() -> bool:
+    """Tell whether a function of somebody else stands where sessions send requests."""
+    return _Session._request is not _ASK or _Session.request is not _REQUEST  # pyright: ignore[reportPrivateUsage]
+
+
+def watched() -> bool:
+    """Tell whether anything of somebody else stands in `aiohttp.ClientSession`, or for it.
+
+    Mocks (aioresponses, vcrpy) replace its `_request` and mean to see every request; tracing and error reporting
+    (OpenTelemetry, Sentry) replace its `__init__`, to add their hooks to each session.
+    """
+    return (
+        _Session._request is not _ASK  # pyright: ignore[reportPrivateUsage]
+        or _Session.__init__ is not _INIT
+        or _Session.request is not _REQUEST
+        or aiohttp.ClientSession is not _Session
+    )
 
 
 _no_timer = TimerNoop()
@@ -60,11 +84,6 @@ class Response(aiohttp.ClientResponse):
     answer itself, are looked at before.
     """
 
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        """Wait for the head of the answer."""
-        watching.get().progress()
-        return await super().start(connection)
-
     def _response_eof(self) -> None:
         pass
 
@@ -90,7 +109,6 @@ class _Answer(Response):
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         """Wait for the head of the answer."""
-        watching.get().progress()
         self._closed, self._connection = False, connection
         self._protocol = protocol = cast("private.Protocol", connection.protocol)
         try:
@@ -219,6 +237,7 @@ class _Pool(Connector):
                     del self._conns[key]
                 if protocol.resume():
                     self._acquired.add(protocol)
+                    connected(timeout)
                     return Connection(self, key, protocol, self._loop)
                 protocol.close()
         while True:
@@ -226,6 +245,7 @@ class _Pool(Connector):
             protocol = cast("private.Protocol", connection.protocol)
             new = not protocol.idle
             if protocol.resume():
+                connected(timeout)
                 return connection
             connection.close()
             if new:
@@ -257,32 +277,13 @@ def make(*, ssl: Any, force_close: bool) -> aiohttp.ClientSession:
         trust_env=False,
     )
     session._retry_connection = False  # aiohttp would send idempotent requests a second time of its own accord
-    if not (force_close or session._trace_configs or session._middlewares or session._default_headers):
+    if not (force_close or watched()):
         vars(session)["_prepare_headers"] = _as_they_are
     return cast("aiohttp.ClientSession", session)
 
 
-def original(function: Any) -> Any:
-    """Return a function of aiohttp's client; None for what somebody has put in its place."""
-    plain = isinstance(function, FunctionType) and function.__code__.co_filename == aiohttp.client.__file__
-    return function if plain else None
-
-
-_REQUEST = original(aiohttp.ClientSession.request)
-
-
-def asking(session: Any) -> Callable[..., Awaitable[aiohttp.ClientResponse]]:
-    """Return what sends a request with a session that `make` made; the least of it, if nobody replaced that."""
-    ask: Callable[..., Awaitable[aiohttp.ClientResponse]]
-    ask = session._request if aiohttp.ClientSession.request is _REQUEST else session.request
-    return ask
-
-
 def _as_they_are(headers: Any) -> CIMultiDict[str]:
     return headers if type(headers) is Prepared else CIMultiDict(headers or ())
-
-
-_PARAMETERS = {"headers", "proxy", "version", "loop", "session", "timer", "ssl", "server_hostname", "traces"}
 
 
 def _used() -> list[tuple[type[object], str, set[str]]]:
@@ -301,26 +302,10 @@ def _used() -> list[tuple[type[object], str, set[str]]]:
                 "start",
             },
         ),
-        (aiohttp.ClientSession, "__init__", {"_trace_configs", "_middlewares", "_default_headers"}),
         (BaseConnector, "_get", {"_conns", "_acquired", "popleft", "is_connected", "Connection"}),
         (BaseConnector, "_release", {"_force_close", "_cleanup_handle", "_release_acquired", "append"}),
         (BaseConnector, "_release_acquired", {"_acquired", "discard", "_release_waiter"}),
-        (Connection, "release", {"_notify_release", "_connector", "_release", "_key"}),
-        (
-            ClientRequest,
-            "__init__",
-            {"original_url", "response_class", "_timer", "_ssl", "server_hostname", "_traces", "chunked", "compress"},
-        ),
-        (
-            aiohttp.ClientResponse,
-            "__init__",
-            {"_real_url", "_url", "_request_info", "_timer", "_cache", "_traces", "_loop", "_session"},
-        ),
-        (
-            aiohttp.ClientResponse,
-            "start",
-            {"_closed", "_protocol", "_connection", "_headers", "_raw_headers", "content", "on_eof", "_response_eof"},
-        ),
+        (aiohttp.ClientResponse, "start", {"_closed", "_protocol", "_connection", "on_eof", "_response_eof"}),
         (aiohttp.ClientResponse, "release", {"_released", "_notify_content", "_closed"}),
     ]
 
@@ -341,8 +326,68 @@ def _missing() -> str | None:
         lacking = names - (_names(code) if isinstance(code, CodeType) else set[str]())
         if lacking:
             return f"{min(lacking)} in {owner.__name__}.{name}"
-    lacking = _PARAMETERS - inspect.signature(ClientRequest).parameters.keys()
-    return f"{min(lacking)}= of ClientRequest" if lacking else None
+    try:
+        works = _gets_an_answer()
+    except Exception as error:  # noqa: BLE001 (whatever an aiohttp of another make does)
+        return f"what a request and its answer need ({error!r:.100})"
+    return None if works else "a request and an answer that work"
+
+
+def _gets_an_answer() -> bool:
+    """Send a request over a wire that leads nowhere, and read an answer that was never sent."""
+    world: Any = _World()
+    protocol = private.Protocol(world, memoryview(bytearray(64)))
+    wire: Any = world
+    protocol.transport, protocol.has_more = wire, bool
+    protocol.listen()
+    options: dict[str, Any] = {"version": aiohttp.HttpVersion11, "response_class": Response, "timer": _no_timer}
+    headers = Prepared({"Host": "x"})
+    request = _Request("GET", URL("http://x/y"), headers=headers, loop=world, session=world, traces=[], **options)
+    connection = Connection(world, request.connection_key, protocol, world)
+    try:
+        answer: Any = _run(request.send(connection))
+        protocol.data_received(b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 3\r\n\r\none")
+        _run(answer.start(connection))
+        found = answer.status, answer.headers.get("x-a"), private.whole(answer.content), answer._body, answer.url.path
+        answer.release()
+    finally:
+        connection._protocol = None  # pyright: ignore[reportPrivateUsage] (or it would tell that it was never closed)
+    sent = b"GET /y HTTP/1.1\r\nHost: x\r\n\r\n"
+    return (found, world.sent, world.released) == ((200, "b", b"one", None, "/y"), [sent], [protocol])
+
+
+def _run(steps: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        steps.send(None)
+    except StopIteration as done:
+        return done.value
+    raise RuntimeError("it waits")
+
+
+class _World:
+    """The least of an event loop, of its transport, of a connector, and of a session."""
+
+    _resolve_charset = None
+    force_close = False
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.released: list[Any] = []
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
+    def _release(self, key: Any, protocol: Any, **_: Any) -> None:
+        self.released.append(protocol)
 
 
 def _names(code: CodeType) -> set[str]:

@@ -43,13 +43,36 @@ class Connector(aiohttp.TCPConnector):
         """Whether it was closed, or belongs to another process."""
         return self._process != process() or super().closed
 
-    def _release(self, *args: Any, **options: Any) -> None:
-        if self._process == process():
-            super()._release(*args, **options)
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        if self._process != process():
+            return
+        if should_close and protocol.transport is not None and protocol.transport.get_write_buffer_size():
+            # To close it would wait until all of a request is away that nobody wants any more.
+            protocol.transport.abort()
+        super()._release(key, protocol, should_close=should_close)
 
     def __del__(self, *args: Any) -> None:
         if self._process == process():
             super().__del__(*args)
+
+
+class Timed(aiohttp.ClientTimeout):
+    """The time limits of a request over a session of our own: those of a watch only.
+
+    aiohttp hands it on from the session to the connector, whatever stands between and in whatever task it runs.
+    """
+
+    watch: Watch
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        object.__setattr__(self, "watch", watch)
+
+
+def connected(timeout: aiohttp.ClientTimeout) -> None:
+    """Tell the watch of a request, if it has one, that there is a connection for it."""
+    if isinstance(timeout, Timed):
+        timeout.watch.progress()
 
 
 def request_line(method: str, target: str) -> bytes:

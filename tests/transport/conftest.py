@@ -8,11 +8,14 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar, cast
 
+import aiohttp
 import pytest
 
 from stackone_lms.transport import Reply, Request, Secret, Transport, Watch
 from stackone_lms.transport.aiohttp import AiohttpTransport
 from stackone_lms.transport.lean import LeanTransport
+
+from .server import BODY, Received, Server
 
 HEADERS = {
     "Authorization": Secret("Basic a2V5Og=="),
@@ -72,3 +75,30 @@ def new_watch(kind: type[W] = Watch) -> W:  # type: ignore[assignment]
 async def exchange(transport: Transport, request: Request | None = None) -> Reply:
     async with asyncio.timeout(20):
         return await transport.exchange(request or get(), new_watch())
+
+
+async def requested(server: Server, count: int = 2) -> list[Received]:
+    """Return what so many requests over one transport look like to a server."""
+    transport = AiohttpTransport(server.url)
+    await transport.open()
+    try:
+        for _ in range(count):
+            assert (await exchange(transport)).body == BODY
+    finally:
+        await transport.close()
+    return server.requests[-count:]
+
+
+@pytest.fixture
+def every_session(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that adds options to every session that is made, as tracing does."""
+
+    def add(**more: Any) -> None:
+        init = aiohttp.ClientSession.__init__
+
+        def extended(self: aiohttp.ClientSession, **options: Any) -> None:
+            init(self, **options, **more)
+
+        monkeypatch.setattr(aiohttp.ClientSession, "__init__", extended)
+
+    return add

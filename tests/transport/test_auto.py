@@ -116,6 +116,34 @@ async def test_a_middleware_added_to_every_session_sees_the_requests(
     assert seen == ["/unified/lms/users"]
 
 
+async def test_a_replaced_class_or_public_method_sees_the_requests(
+    sandbox: Sandbox, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `unittest.mock.patch` does it."""
+    seen: list[str] = []
+    request = aiohttp.ClientSession.request
+
+    def note(self: aiohttp.ClientSession, method: str, url: Any, **options: Any) -> Any:
+        seen.append(method)
+        return request(self, method, url, **options)
+
+    def made(**options: Any) -> aiohttp.ClientSession:
+        seen.append("session")
+        return session(**options)
+
+    session = aiohttp.ClientSession
+    async with client(sandbox) as c:
+        with monkeypatch.context() as patch:
+            patch.setattr(aiohttp.ClientSession, "request", note)
+            await c.users.list(max_items=1).collect()
+        await c.users.list(max_items=1).collect()
+    async with client(sandbox) as c:
+        monkeypatch.setattr(aiohttp, "ClientSession", made)
+        await c.users.list(max_items=1).collect()
+    assert seen == ["GET", "session"]
+    assert sent == ["AiohttpTransport", "LeanTransport", "AiohttpTransport"]
+
+
 async def test_an_unknown_aiohttp_is_used_by_its_public_names(
     sandbox: Sandbox, sent: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
