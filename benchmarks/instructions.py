@@ -29,7 +29,7 @@ RECORD = Path(__file__).parent / "instructions.json"
 MARK = "getloadavg"
 """A function of the C library that nothing else calls: callgrind writes down its counts when it is entered."""
 CONCURRENCY = 64
-GUARDED = ["aiohttp", "stackone-lms"]
+GUARDED = ["aiohttp", "stackone-lms", "stackone-lms session"]
 MARGIN = 1.05
 QUERY: Any = {"raw": True, "fields": "id,result,score", "proxy": {"include": "x"}}
 

@@ -20,7 +20,8 @@ Environment = dict[str, str]
 
 def environment(**variables: str) -> Environment:
     """Return this process's environment without what could change the program's behaviour, and with `variables`."""
-    ours = ("STACKONE_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM", "HTTP", "http")
+    # Debugging, asyncio tells of every slow step on stderr.
+    ours = ("STACKONE_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM", "HTTP", "http", "PYTHONASYNCIODEBUG")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"TERM": "xterm", "PYTHONUTF8": "1", **variables}
 

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import gc
 import inspect
+import os
 import re
 import socket
 import subprocess
@@ -28,7 +29,11 @@ from .conftest import SMALL, Start
 
 
 def run(script: str) -> str:
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    # Debugging, asyncio tells of every slow step on stderr.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONASYNCIODEBUG"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60, env=env
+    )
     assert done.stderr == ""
     return done.stdout
 
