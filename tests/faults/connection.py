@@ -7,6 +7,7 @@ import socket
 import struct
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -37,8 +38,9 @@ class Settings:
 
 
 def linger_not(sock: socket.socket) -> None:
-    """Make the coming close of `sock` a reset (RST)."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    """Make the coming close of `sock` a reset (RST), unless the client has closed it first."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class Connection(asyncio.Protocol):

@@ -18,7 +18,8 @@ FLOORS = """
     errors guard options outcomes bulk.ids
     models retry limiter shared_limit transport.base
     query unknown decode watchdog forking
-    transport transport.wire transport.foreign transport.private transport.session transport.aiohttp transport.lean transport.auto
+    transport transport.wire transport.foreign transport.private transport.session
+    transport.aiohttp transport.lean transport.auto
     endpoint admission stats progress answers core
     pager writes bulk.stream bulk.jobs bulk.fetch bulk.picking bulk.many bulk resources operations accounts
     configuration client sync webhooks
