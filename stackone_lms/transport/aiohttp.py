@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -101,6 +101,7 @@ class AiohttpTransport(Transport):
         self._scheme, self._host, self._port = url.scheme, cast("str", url.raw_host), url.explicit_port
         self._host_header = cast("str", url.host_port_subcomponent)
         self._make_ssl, self._proxy, self._own = ssl_context, proxy, session is None
+        self._quick = session is None and sessions.UNUSABLE is None
         self._session = session
         self._fresh: aiohttp.ClientSession | None = None
         self._ssl: ssl.SSLContext | bool = True
@@ -115,7 +116,7 @@ class AiohttpTransport(Transport):
             self._session = self._make_session(force_close=False)
 
     def _make_session(self, *, force_close: bool) -> aiohttp.ClientSession:
-        if sessions.UNUSABLE is None:
+        if self._quick:
             return sessions.make(ssl=self._ssl, force_close=force_close)
         keep_alive: dict[str, Any] = {"force_close": True} if force_close else {"keepalive_timeout": KEEP_ALIVE}
         return aiohttp.ClientSession(
@@ -167,7 +168,7 @@ class AiohttpTransport(Transport):
         ask: Callable[..., Awaitable[aiohttp.ClientResponse]] = session.request
         if self._own and not sessions.replaced():
             timeout: aiohttp.ClientTimeout = Timed(watch)
-            if sessions.UNUSABLE is None:
+            if self._quick:
                 ask = session._request  # pyright: ignore[reportPrivateUsage] (all that `request` does is to call it)
         else:
             # Whatever it does, it may not hand the watch on. So it is told when to give up connecting.
@@ -182,14 +183,9 @@ class AiohttpTransport(Transport):
             timeout=timeout,
             proxy=self._proxy,
             ssl=self._ssl,
-            middlewares=self._middlewares(session),
+            # A request's own middlewares replace the session's, so theirs are called from ours.
+            middlewares=None if self._quick else (_no_hidden_retry, *getattr(session, "_middlewares", ())),
         )
-
-    def _middlewares(self, session: aiohttp.ClientSession) -> Sequence[aiohttp.ClientMiddlewareType] | None:
-        if self._own and sessions.UNUSABLE is None:
-            return None
-        # A request's own middlewares replace the session's, so theirs are called from ours.
-        return (_no_hidden_retry, *getattr(session, "_middlewares", ()))
 
     def _prepared(self, request: Request) -> CIMultiDict[str]:
         # A client has one headers mapping for each of its views: they are few and reused by every call.
@@ -199,7 +195,7 @@ class AiohttpTransport(Transport):
             if len(self._headers) > 1024:
                 self._headers.clear()
             whole = CIMultiDict({"Host": self._host_header, **headers} if self._own else headers)
-            quick = sessions.Prepared(whole) if self._own and sessions.UNUSABLE is None else None
+            quick = sessions.Prepared(whole) if self._quick else None
             kept = self._headers[id(headers)] = (headers, whole, quick)
         if kept[2] is None or sessions.watched():
             return kept[1].copy()  # others may change them
