@@ -1,170 +1,22 @@
-"""Who may send a request now: pauses of an account, free slots, the rate limit of the key.
-
-Each account has a lane. How many requests a lane may have under way is found out by the lane itself: it grows while
-all is well and shrinks when the server asks for less (slow start and AIMD, as TCP does it, on 429, 503 and timeouts
-only: the latency of a shared service says more about its other users than about us).
-"""
+"""Who may send a request now: pauses of an account, free slots, the rate limit of the key."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import count, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import Phase
+from .lane import Departure, Lane, Place
 from .limiter import Clock, Limiter, Sleep
 from .transport.base import Watch
 
 if TYPE_CHECKING:
     from .stats import Choice
 
-FIRST = 16
-"""Requests under way with which a lane begins."""
-_LONGEST_PATIENCE = 64
-_PROOF = 8
 _KEPT_LANES = 4096
-
-
-Departure = tuple[int, int, int]
-"""What a lane was like when a request left: `left`, `sending` (both with this request), and `limit`."""
-
-
-class Lane:
-    """The requests of one account: how many are under way, how many may be, and until when none.
-
-    Args:
-        most: Requests under way at most, whatever happens.
-
-    Attributes:
-        limit: Requests that may be under way, as found so far.
-        gate: What is enforced: `most` until the server has asked for less the first time, then `limit`.
-        taken: Slots in use: requests under way, or waiting for the rate limit.
-        sending: Requests under way.
-        left: How many requests have left so far.
-        pausing: Calls that sleep before their next attempt.
-        throttled: How often the server asked for less.
-        paused_until: When, on the clock, a pause that the server asked for is over.
-        users: How many bulk fetches watch this lane.
-    """
-
-    __slots__ = (
-        "_before",
-        "_calm",
-        "_ceiling",
-        "_cut_after",
-        "_grown",
-        "_mark",
-        "_patience",
-        "_run",
-        "_threshold",
-        "gate",
-        "left",
-        "limit",
-        "most",
-        "paused_until",
-        "pausing",
-        "queue",
-        "sending",
-        "taken",
-        "throttled",
-        "users",
-    )
-
-    def __init__(self, most: int) -> None:
-        self.most = self.gate = most
-        self.limit = min(FIRST, most)
-        self.taken = self.sending = self.pausing = self.throttled = self.users = self.left = 0
-        self.paused_until = 0.0
-        self.queue: deque[tuple[asyncio.Future[None], bool]] = deque()
-        self._cut_after: int = 0  # the request that left last before the last cut; 0: there was none
-        self._mark = 0  # the request that left last before the present round trip began
-        self._run = 0  # round trips in full use since the limit last changed
-        self._calm = 0  # successes since the limit was last cut
-        self._grown = True  # whether the limit has grown since it was last cut
-        self._before = self.limit  # where the limit stood before the last cuts on end
-        self._threshold = most  # below it, the limit grows by one a success
-        self._ceiling: int = 0  # the level at which the server last asked for less; 0: unknown
-        self._patience = 1  # round trips to wait before the ceiling is tried again
-
-    @property
-    def idle(self) -> bool:
-        """Whether nobody would miss it."""
-        return not (self.taken or self.queue or self.users or self.pausing)
-
-    def succeed(self, departure: Departure) -> bool:
-        """Note that a request succeeded; True if the limit grew.
-
-        It grows by one a success (it doubles each round trip) until the server asks for less the first time, and after
-        an outage up to where that began, both while at least half of it is in use. Beyond, it grows by one a round
-        trip, while it is in full use. Where the server has said no before, that takes up to 64 round trips; and the
-        more often it has, the longer the limit has to hold there before it grows on.
-        """
-        self._calm += 1
-        limit = self.limit
-        if limit >= self.most:
-            return False
-        if limit < self._threshold:
-            if (self.sending + 1) * 2 < limit:
-                return False
-        else:
-            number, level, _ = departure
-            # What left before the limit changed says nothing about what it is now.
-            if number <= self._mark or level < limit - limit // 8:
-                return False
-            self._mark = self.left
-            self._run += 1
-            if limit + 1 == self._ceiling:
-                trips = self._patience
-            else:
-                trips = min(self._patience, _PROOF) if limit == self._ceiling else 1
-            if self._run < trips:
-                return False
-        self._run, self._mark = 0, self.left
-        self._grown = True
-        self.limit = limit + 1
-        if self.gate != self.most:
-            self.gate = self.limit
-        return True
-
-    def cut(self, departure: Departure) -> None:
-        """Note that the server asked for less in answer to a request.
-
-        The limit shrinks once a round trip: what left before the last cut says nothing new. The first time to half of
-        what was under way, since it may have doubled meanwhile; later by a tenth (one at least) if the limit had held
-        for a while, and by three tenths if not.
-        """
-        self.throttled += 1
-        number, level, before = departure
-        if number <= self._cut_after:
-            return
-        used = self.sending + 1
-        if self._grown:
-            self._before = max(self.limit, used)
-        first = not self._cut_after  # nothing has held callers back so far, so more than the limit may be under way
-        # Since it left, the limit may have grown, if the server is quicker to answer than to refuse.
-        limit = used if first else min(self.limit, before, max(used, level, self.limit // 2))
-        if first:
-            self.limit = limit // 2
-        elif self._calm >= limit - 1:
-            if self._ceiling:  # much above it or below it, how many are under way is not what decides
-                again = self._ceiling <= limit <= self._ceiling * 5 // 4
-                self._patience = min(self._patience * 2, _LONGEST_PATIENCE) if again else 1
-            self._ceiling = limit
-            self.limit = min(limit - 1, int(limit * 0.9))
-        else:
-            self.limit = int(limit * 0.7)
-        self.limit = max(1, min(self.limit, self.most))
-        if self._grown:  # cuts on end have one cause, and the first of them tells more of the level than the last
-            self._threshold = self.limit
-        self.gate = self.limit
-        self._calm = self._run = 0
-        self._cut_after = self._mark = self.left
-        self._grown = False
-
-    def forgive(self) -> None:
-        """Climb back quickly to where the last cuts began: what the server asked for is a matter of the rate."""
-        self._threshold = max(self._threshold, min(self._before, self.most))
 
 
 class Pace(NamedTuple):
@@ -187,8 +39,8 @@ class Pace(NamedTuple):
 class Admission:
     """Lets requests pass when their account, the client and the key allow it.
 
-    In the order they came within an account. Among accounts, a slot that becomes free goes to one that has less than
-    its share of them, so that a slow account cannot take them all.
+    In the order they came within an account, also after a pause. Among accounts, a slot that becomes free goes to one
+    that has less than its share of them, so that a slow account cannot take them all.
 
     Args:
         limiter: The rate limit of the API key, which all accounts share.
@@ -211,7 +63,9 @@ class Admission:
         self.max_concurrency = max_concurrency
         self.in_flight = 0
         self.lanes: dict[str | None, Lane] = {}
-        self._queued: deque[Lane] = deque()
+        self._queued: deque[Lane] = deque()  # those with a queue and no pause, in turns
+        self._tickets = count(1)
+        self._sweep_at = 0
         self._heed, self._clock, self._sleep = heed, clock, sleep
 
     @property
@@ -221,17 +75,18 @@ class Admission:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for a slot or for the rate limit."""
-        return sum(len(lane.queue) for lane in list(self._queued)) + self.limiter.waiting
+        """How many calls wait for a slot, for the end of a pause, or for the rate limit."""
+        return sum(len(lane.queue) for lane in list(self.lanes.values())) + self.limiter.waiting
 
     def lane(self, account: str | None) -> Lane:
         """Return the lane of an account."""
         found = self.lanes.get(account)
         if found is None:
-            if len(self.lanes) >= _KEPT_LANES:
+            if len(self.lanes) >= max(_KEPT_LANES, self._sweep_at):
                 now = self._clock()
                 for name in [name for name, lane in self.lanes.items() if lane.idle and lane.paused_until <= now]:
                     del self.lanes[name]
+                self._sweep_at = 2 * len(self.lanes)
             found = self.lanes[account] = Lane(self.max_concurrency)
         return found
 
@@ -243,6 +98,9 @@ class Admission:
             if self.limiter.requests is not None:
                 lane.forgive()
         lane.paused_until = max(lane.paused_until, self._clock() + seconds)
+        if lane.queue and not lane.alarm and self._paused(lane):
+            self._queued.remove(lane)
+            self._line_up(lane)
 
     async def enter(self, account: str | None, watch: Watch, end: float, *, paced: bool = True) -> Lane:
         """Wait until a request may go; each success needs a `leave` when the request is over.
@@ -254,26 +112,33 @@ class Admission:
             paced: Whether it waits for the account's own limit, too.
         """
         lane = self.lanes.get(account) or self.lane(account)
+        place: Place | None = None
         while True:
-            while lane.paused_until and (delay := lane.paused_until - self._clock()) > 0:
-                await self._wait(watch, "rate_limit", end, self._sleep(delay))
-            lane.paused_until = 0.0
-            if self.in_flight < self.max_concurrency and not lane.queue and (lane.taken < lane.gate or not paced):
+            if (
+                self.in_flight < self.max_concurrency
+                and not lane.queue
+                and (lane.taken < lane.gate or not paced)
+                and not (lane.paused_until and self._paused(lane))
+            ):
                 self.in_flight += 1
                 lane.taken += 1
             else:
-                await self._wait(watch, "pool", end, self._slot(lane, paced=paced))
-            if not lane.paused_until and not self.limiter.try_acquire():
+                place = place or Place(next(self._tickets), paced)
+                await self._wait(watch, self._phase(lane), end, self._slot(lane, place, watch))
+                if lane.paused_until and self._paused(lane):  # since it got its slot
+                    self._free(lane)
+                    continue
+            if not self.limiter.try_acquire():
+                place = place or Place(next(self._tickets), paced)
                 try:
                     await self._wait(watch, "rate_limit", end, self.limiter.acquire())
                 except BaseException:
                     self._free(lane)
                     raise
-                if lane.paused_until:
+                if lane.paused_until and self._paused(lane):
                     self.limiter.give_back()
-            if lane.paused_until:  # since it got its slot
-                self._free(lane)
-                continue
+                    self._free(lane)
+                    continue
             lane.sending += 1
             lane.left += 1
             return lane
@@ -299,7 +164,7 @@ class Admission:
             lane = self._next_lane()
             if lane is None:
                 return
-            turn, _ = lane.queue.popleft()
+            turn, _ = lane.queue.popitem(last=False)
             if lane.queue:
                 self._queued.append(lane)
             if not turn.done():
@@ -312,7 +177,7 @@ class Admission:
         share = self.max_concurrency / len(self._queued)
         chosen: Lane | None = None
         for lane in self._queued:
-            if lane.taken < lane.gate or not lane.queue[0][1]:
+            if lane.taken < lane.gate or not lane.first.paced:
                 if lane.taken < share:
                     chosen = lane
                     break
@@ -326,19 +191,69 @@ class Admission:
         self._heed(watch)
         await something
 
-    async def _slot(self, lane: Lane, *, paced: bool) -> None:
+    def _paused(self, lane: Lane) -> bool:
+        if lane.paused_until <= self._clock():
+            lane.paused_until = 0.0
+        return lane.paused_until > 0
+
+    def _phase(self, lane: Lane) -> Phase:
+        return "rate_limit" if self._paused(lane) else "pool"
+
+    async def _slot(self, lane: Lane, place: Place, watch: Watch) -> None:
+        """Wait for a slot, in the queue of the lane."""
+        queue = lane.queue
         turn = asyncio.get_running_loop().create_future()
-        entry = (turn, paced)
-        if not lane.queue:
-            self._queued.append(lane)
-        lane.queue.append(entry)
+        overtaken = queue and next(reversed(queue.values())).ticket > place.ticket
+        queue[turn] = place
+        if overtaken:  # a pause has sent it back here, so it goes ahead of those who came later
+            ahead = list(takewhile(lambda one: queue[one].ticket < place.ticket, queue))
+            for one in (turn, *reversed(ahead)):
+                queue.move_to_end(one, last=False)
+        if len(queue) == 1:
+            self._line_up(lane)
         try:
             await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():
+            if queue.pop(turn, None):
+                watch.phase = self._phase(lane)  # it may have become another meanwhile
+                self._close_up(lane, place)
+            elif not turn.cancelled() and turn.exception() is None:
                 self._free(lane)  # it was handed over at the very moment of the cancellation
-            elif entry in lane.queue:  # `_hand_on` throws out whom it finds cancelled
-                lane.queue.remove(entry)
-                if not lane.queue:
-                    self._queued.remove(lane)
             raise
+
+    def _line_up(self, lane: Lane) -> None:
+        """Let a lane with a queue have its turn among the others, once its pause is over."""
+        if self._paused(lane):
+            lane.alarm = asyncio.get_running_loop().create_task(self._resume(lane))
+        elif lane.alarm:  # the pause is over
+            lane.alarm = None
+            self._queued.appendleft(lane)
+        else:
+            self._queued.append(lane)
+
+    async def _resume(self, lane: Lane) -> None:
+        """Sleep for all who wait for the end of a pause."""
+        await asyncio.sleep(0)  # or an eager task factory would begin before the lane knows of it
+        try:
+            while (delay := lane.paused_until - self._clock()) > 0:
+                await self._sleep(delay)
+        except Exception as error:  # noqa: BLE001 (the caller's own `sleep`; it goes back to those who wait for it)
+            lane.alarm = None
+            while lane.queue:
+                turn, _ = lane.queue.popitem()
+                if not turn.done():
+                    turn.set_exception(error)
+        else:
+            self._line_up(lane)
+            self._hand_on()
+
+    def _close_up(self, lane: Lane, gone: Place) -> None:
+        """See to the lane of one who has left its queue."""
+        if not lane.queue:
+            if lane.alarm:
+                lane.alarm.cancel()
+                lane.alarm = None
+            else:
+                self._queued.remove(lane)
+        elif gone.paced and not lane.first.paced:
+            self._hand_on()  # it may have stood in the way of one who does not wait for the lane's own limit

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from . import answers
-from .admission import Admission, Departure, Lane, Pace
+from .admission import Admission, Pace
 from .endpoint import Args, Operation
 from .errors import (
     APITimeoutError,
@@ -25,6 +25,7 @@ from .errors import (
     WrongLoopError,
 )
 from .forking import process
+from .lane import Departure, Lane
 from .limiter import Clock, Limiter, Quota, Sleep
 from .models.base import Answer, ResponseInfo, attach
 from .options import RateLimit, RetryPolicy, Timeout

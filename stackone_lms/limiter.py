@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
+from bisect import bisect_right
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 
 from .options import RateLimit
@@ -53,18 +54,20 @@ class Limiter:
         self.requests: int | None = None if limit is None else limit.requests
         self.per: float | None = None if limit is None else limit.per
         self._clock, self._sleep = clock, sleep
-        self._queue: deque[asyncio.Future[None]] = deque()
-        self._paused_until = float("-inf")
+        self._queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._paused_until = self._widened_until = float("-inf")
         self._marks: deque[float] = deque()  # when the last of each group passed
-        self._group = self._most = self._left = 1
+        self._group = self._first = self._size = self._most = self._left = 1
+        self._place = 0  # of the present group among those of a window
         if limit is None:
             self._burst = self._rate = self._window = float("inf")
         else:
             self._burst = float(limit.burst or max(1, limit.requests // 20))
             self._window = limit.per + min(_MOST_SLACK, slack * limit.per)
-            self._group = self._left = math.ceil(limit.requests / _MARKS)
-            self._most = limit.requests // self._group  # groups in a window
-            self._rate = self._most * self._group / self._window
+            self._group = math.ceil(limit.requests / _MARKS)
+            self._most = math.ceil(limit.requests / self._group)  # groups in a window
+            self._first = self._left = self._size = limit.requests - (self._most - 1) * self._group
+            self._rate = limit.requests / self._window
         self._tokens = self._burst
         self._filled_at = clock()
 
@@ -79,9 +82,12 @@ class Limiter:
         if self.limit is None:
             return None
         now = self._clock()
-        if self._full_for(now) > 0:
+        if self._paused_until > now:
             return 0.0
-        return min(self._burst, self._tokens + max(0.0, now - self._filled_at) * self._rate)
+        marks = self._marks.copy()  # any thread may ask
+        recent = len(marks) - bisect_right(marks, now, key=lambda mark: mark + self._window)
+        room = max(0, self.limit.requests - recent * self._group - (self._size - self._left))
+        return min(self._burst, self._tokens + max(0.0, now - self._filled_at) * self._rate, float(room))
 
     @property
     def rate(self) -> float | None:
@@ -97,12 +103,14 @@ class Limiter:
         """Let nobody pass for so many seconds (a `Retry-After`); a longer pause under way stays.
 
         Where the limit was kept and the server refused all the same, requests were under way for longer than the slack
-        allows for: from then on the window is a hundredth of `per` longer, and in the end a twentieth.
+        allows for: from then on the window is a hundredth of `per` longer, and in the end a twentieth. Once a window:
+        what is refused in the same one has the same cause.
         """
         now = self._clock()
-        if self.limit is not None and now > self._paused_until:
+        if self.limit is not None and now > max(self._paused_until, self._widened_until):
             self._window = max(self._window, min(self._window + 0.01 * self.limit.per, 1.05 * self.limit.per))
-            self._rate = self._most * self._group / self._window
+            self._rate = self.limit.requests / self._window
+            self._widened_until = now + self._window
         self._paused_until = max(self._paused_until, now + seconds)
 
     def try_acquire(self) -> bool:
@@ -117,8 +125,9 @@ class Limiter:
         if self.limit is None:
             return
         self._tokens = min(self._burst, self._tokens + 1.0)
-        if self._left == self._group:
+        if self._left == self._size:
             self._marks.pop()
+            self._turn(-1)
             self._left = 0
         self._left += 1
 
@@ -127,14 +136,14 @@ class Limiter:
         if self.try_acquire():
             return
         turn = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
+        self._queue[turn] = None
         try:
-            if self._queue[0] is not turn:
+            if next(iter(self._queue)) is not turn:
                 await turn
             await self._admit()
         finally:
-            first = self._queue[0] is turn
-            self._queue.remove(turn)
+            first = next(iter(self._queue)) is turn
+            del self._queue[turn]
             if first:
                 self._wake()
 
@@ -150,22 +159,24 @@ class Limiter:
         if self.limit is None:
             return
         self._tokens -= 1.0
-        if self._left == self._group and len(self._marks) == self._most:
+        if self._left == self._size and len(self._marks) == self._most:
             self._marks.popleft()
         self._left -= 1
         if not self._left:
             self._marks.append(self._filled_at)  # now, as `_delay` has just seen it
-            self._left = self._group
+            if self._first == self._group:
+                self._left = self._group
+            else:
+                self._turn(1)
+
+    def _turn(self, step: int) -> None:
+        """Go to the next group, or back to the last one; the first of a window is smaller if they do not come out."""
+        self._place = (self._place + step) % self._most
+        self._left = self._size = self._group if self._place else self._first
 
     def _wake(self) -> None:
-        if self._queue and not self._queue[0].done():
-            self._queue[0].set_result(None)
-
-    def _full_for(self, now: float) -> float:
-        """Return the seconds until the window has room for another group, if the present one is at its end."""
-        if self._left < self._group or len(self._marks) < self._most:
-            return 0.0
-        return self._marks[0] + self._window - now
+        if self._queue and not (first := next(iter(self._queue))).done():
+            first.set_result(None)
 
     def _delay(self) -> float:
         now = self._clock()
@@ -176,9 +187,11 @@ class Limiter:
             tokens += (now - self._filled_at) * self._rate
             tokens = min(tokens, self._burst)
             self._tokens, self._filled_at = tokens, now
-        # A hair more than needed, or rounding could leave the bucket a fraction short for ever.
-        wait = (1.0 - tokens) / self._rate + 1e-9 if tokens < 1.0 - 1e-9 else 0.0
-        if self._left == self._group and (full := self._full_for(now)) > 0:
-            wait = max(wait, full + 1e-9)
+        wait = (1.0 - tokens) / self._rate if tokens < 1.0 - 1e-9 else 0.0
+        if self._left == self._size and len(self._marks) == self._most:
+            wait = max(wait, self._marks[0] + self._window - now)
+        if wait > 0:
+            # A hair more than needed, or rounding could leave the bucket a fraction short for ever.
+            wait += max(1e-9, math.ulp(now))
         pause = self._paused_until - now
         return max(pause, wait)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from .admission import Lane
+from .lane import Lane
 from .limiter import Clock, Limiter
 
 _EVERY = 0.1

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import math
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, cast
 
-from .errors import ConfigurationError
+from .errors import ClientClosedError, ConfigurationError
 from .limiter import Clock, Limiter, Quota, Sleep
 from .options import RateLimit
 
@@ -150,6 +151,8 @@ class _SharedLimiter(Limiter):
         self._open_bucket, self._item = bucket, item
         self._bucket: AbstractBucket | None = None
         self._passed = 0
+        self._opening = threading.Lock()
+        self._closed = False
 
     @property
     def rate(self) -> float | None:
@@ -164,24 +167,38 @@ class _SharedLimiter(Limiter):
         """Do nothing: a place in the bucket cannot be returned."""
 
     def close(self) -> None:
-        """Close the file."""
-        if self._bucket is not None:
-            self._bucket.close()
+        """Close the file; a thread that is opening it does so when it is done."""
+        self._closed = True
+        self._shut()
+
+    def _shut(self) -> None:
+        if self._opening.acquire(blocking=False):
+            bucket, self._bucket = self._bucket, None
+            self._opening.release()
+            if bucket is not None:
+                bucket.close()
+
+    def _opened(self) -> AbstractBucket:
+        with self._opening:
+            if self._bucket is None and not self._closed:
+                self._bucket = self._open_bucket()
+            bucket = self._bucket
+        if self._closed:
+            self._shut()
+        if bucket is None or self._closed:
+            raise ClientClosedError("the client is closed")
+        return bucket
 
     async def _admit(self) -> None:
-        while True:
-            if (delay := self.paused_for) > 0:
-                await self._sleep(delay)
-            elif (delay := await asyncio.to_thread(self._ask)) > 0:
-                await self._sleep(max(delay, _SHORTEST))
-            else:
-                return
+        await super()._admit()  # it sleeps while there is a pause
+        while (delay := await asyncio.to_thread(self._ask)) > 0:
+            await self._sleep(max(delay, _SHORTEST))
+            await super()._admit()
+        await super()._admit()
 
     def _ask(self) -> float:
         """Take a place in the bucket and return 0, or return the seconds until it is worth asking again."""
-        if self._bucket is None:
-            self._bucket = self._open_bucket()
-        bucket: Any = self._bucket
+        bucket: Any = self._opened()
         # Stamped under the lock: another process could else be let go in between, with a later stamp.
         with bucket.limiter_lock() or nullcontext():
             now: int = bucket.now()

@@ -20,7 +20,7 @@ class AccountStats(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     """Requests under way."""
     waiting: int
-    """Calls that wait for one of them to end."""
+    """Calls that wait for one of them to end, or for the pause to be over."""
     paused_for: float
     """Seconds until a pause that the server or the provider asked for is over; 0 if there is none."""
     throttled: int

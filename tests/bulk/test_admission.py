@@ -52,6 +52,20 @@ async def test_it_converges_too_where_refusing_takes_as_long_as_answering(refusa
     assert rate >= share * 8 / 0.2
 
 
+@pytest.mark.parametrize("status", [503, 408])
+@virtual
+async def test_a_blip_in_a_quiet_time_does_not_slow_down_what_comes_later(status: int) -> None:
+    """One failure while a single request was under way, and then many calls at once: all of them leave at once."""
+    server = Server(lambda one, n: refuse(status) if (one, n) == ("blip", 1) else None, latency=1.0)
+    async with client(server, clock=now) as of:
+        await of.completions.get("blip")
+        begun = now()
+        await asyncio.gather(*(of.completions.get(one) for one in ids(90)))
+        assert now() - begun == pytest.approx(1.0)
+        (account,) = of.stats().accounts.values()
+        assert account.throttled == 1
+
+
 @virtual
 async def test_random_503s_do_not_starve_it() -> None:
     """A server that fails 5 % of all requests with 503, however many there are, still gets several at a time."""

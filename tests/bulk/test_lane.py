@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackone_lms.admission import FIRST, Departure, Lane
+from stackone_lms.lane import FIRST, Departure, Lane
 
 
 class Flight:
@@ -322,3 +322,22 @@ def test_a_matter_of_the_rate_is_forgiven() -> None:
     assert flight.limit == 200
     flight.succeed(150)
     assert flight.limit == 200
+
+
+def test_what_a_single_request_is_told_is_no_matter_of_how_many() -> None:
+    """A blip while one request is under way is counted, and nobody is held back for it."""
+    flight = Flight()
+    for _ in range(5):
+        flight.refuse(1)
+    assert (flight.limit, flight.lane.gate, flight.lane.throttled) == (16, 100, 5)
+    flight.trips()
+    assert flight.limit == 32
+
+
+@pytest.mark.parametrize(("level", "others"), [(2, 0), (1, 1)])
+def test_what_one_of_several_is_told_counts(level: int, others: int) -> None:
+    """Whether the others were there when it left, or are there now."""
+    lane = Lane(100)
+    lane.left, lane.sending = 2, others
+    lane.cut((1, level, 16))
+    assert lane.gate == lane.limit == 1

@@ -6,8 +6,9 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ import pytest
 from pyrate_limiter import InMemoryBucket
 
 from stackone_lms import AsyncClient
-from stackone_lms.errors import ConfigurationError
+from stackone_lms.errors import ClientClosedError, ConfigurationError
 from stackone_lms.limiter import Quota
 from stackone_lms.shared_limit import SharedLimit
 
@@ -208,6 +209,80 @@ async def test_requests_are_stamped_under_the_lock() -> None:
     async with client(Server(), rate_limit=SharedLimit(Watched, requests=100, per=10.0)) as of:
         await asyncio.gather(*(of.completions.get(id) for id in ids(5)))
     assert stamps == [1] * 5
+
+
+class SlowToOpen:
+    """Makes buckets, but not before it is told to; counts those that were opened and closed."""
+
+    def __init__(self) -> None:
+        self.asked = self.opened = self.closed = 0
+        self.go = threading.Event()
+        self.limit = SharedLimit(self._open, requests=100, per=10.0)
+
+    def _open(self, rates: Any) -> InMemoryBucket:
+        self.asked += 1
+        assert self.go.wait(20)
+        bucket = InMemoryBucket(rates)
+        bucket.close = self._count  # type: ignore[method-assign]
+        self.opened += 1
+        return bucket
+
+    def _count(self) -> None:
+        self.closed += 1
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for a thread, for 20 seconds at most."""
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.002)
+
+
+async def test_closing_while_a_thread_opens_the_file_leaves_nothing_open() -> None:
+    """The thread closes what it has opened, as soon as it has."""
+    slow = SlowToOpen()
+    of = client(Server(), rate_limit=slow.limit)
+    task = asyncio.create_task(_get(of, "a"))
+    await until(lambda: slow.asked == 1)
+    await of.aclose()
+    with pytest.raises(ClientClosedError):
+        await task
+    assert (slow.opened, slow.closed) == (0, 0)
+    slow.go.set()
+    await until(lambda: slow.closed == 1)
+    assert (slow.asked, slow.opened) == (1, 1)
+
+
+async def test_a_call_that_is_cancelled_while_it_opens_the_file_leaves_it_to_the_next() -> None:
+    """It is not opened twice, and closed with the client."""
+    slow = SlowToOpen()
+    async with client(Server(), rate_limit=slow.limit) as of:
+        first = asyncio.create_task(_get(of, "a"))
+        await until(lambda: slow.asked == 1)
+        first.cancel()
+        second = asyncio.create_task(_get(of, "b"))
+        await asyncio.sleep(0.05)
+        slow.go.set()
+        await second
+        assert first.cancelled()
+        assert (slow.asked, slow.opened, slow.closed) == (1, 1, 0)
+    assert (slow.opened, slow.closed) == (1, 1)
+
+
+async def test_a_pause_that_begins_while_it_asks_is_kept() -> None:
+    """Whoever has got his place in the file waits for the end of the pause all the same."""
+    slow = SlowToOpen()
+    limiter = slow.limit.limiter(clock=time.monotonic, sleep=asyncio.sleep)
+    task = asyncio.create_task(limiter.acquire())
+    await until(lambda: slow.asked == 1)
+    limiter.pause(0.3)
+    begun = time.monotonic()
+    slow.go.set()
+    await task
+    assert time.monotonic() - begun >= 0.3
+    assert limiter.paused_for == 0
+    limiter.close()
+    assert slow.closed == 1
 
 
 class FakeRedis:

@@ -20,7 +20,7 @@ FLOORS = """
     query unknown decode watchdog forking
     transport transport.wire transport.foreign transport.private transport.session
     transport.aiohttp transport.lean transport.auto
-    endpoint admission stats progress answers core
+    endpoint lane admission stats progress answers core
     pager writes bulk.stream bulk.jobs bulk.fetch bulk.picking bulk.many bulk resources operations accounts
     configuration client sync webhooks
     export.columns arrow export testing cli
