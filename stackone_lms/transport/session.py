@@ -33,7 +33,7 @@ def _original(function: Any) -> Any:
     return function if plain else None
 
 
-_Session = aiohttp.ClientSession
+_Session = aiohttp.client.ClientSession  # whatever may stand for it in `aiohttp` already
 _ASK, _REQUEST, _INIT = map(_original, (_Session._request, _Session.request, _Session.__init__))  # pyright: ignore[reportPrivateUsage]
 
 
@@ -290,7 +290,7 @@ def _used() -> list[tuple[type[object], str, set[str]]]:
     """Return methods of aiohttp, and the names in them that what is here takes the place of, or builds on."""
     return [
         (
-            aiohttp.ClientSession,
+            _Session,
             "_request",
             {
                 "_retry_connection",
