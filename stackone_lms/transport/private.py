@@ -123,8 +123,6 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
             return False
         if self.has_more is None:
             self.has_more = readable(wire)
-        if self._read_timeout:
-            self._drop_timeout()
         self.idle = True
         self.since = time.monotonic()
         return True
@@ -134,7 +132,7 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
         if not self.idle:
             return self.is_connected() and not self.should_close
         wire = self.transport
-        if wire is None or wire.is_closing() or self._exception is not None:
+        if wire is None or wire.is_closing():
             return False
         rested = time.monotonic() - self.since
         if rested >= KEEP_ALIVE or (rested > _TRUSTED and self.has_more is not None and self.has_more()):
@@ -276,7 +274,6 @@ def _missing() -> str | None:
         (Connection.__del__, "_protocol"),
         (ResponseHandler.pause_reading, "pause_reading"),
         (ResponseHandler.data_received, "_skip_payload"),
-        (ResponseHandler.eof_received, "_drop_timeout"),
         (aiohttp.StreamReader.feed_eof, "resume_reading"),
         (aiohttp.StreamReader.feed_eof, "_eof"),
         (aiohttp.StreamReader.exception, "_exception"),

@@ -62,6 +62,25 @@ async def test_requests_at_the_same_time_have_a_connection_each_and_keep_it(conn
         assert sum(len(peer.requests) for peer in server.peers) == 24
 
 
+async def test_close_ends_a_request_on_a_connection_that_was_used_before(connect_to: Opener) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer())
+        await peer.request()
+        await peer.wait_until_gone()
+
+    async with serving(script) as server:
+        transport = await connect_to(server.url)
+        await exchange(transport)
+        task = asyncio.create_task(exchange(transport))
+        while len(server.requests) < 2:
+            await asyncio.sleep(0.01)
+        await transport.close()
+        await asyncio.wait_for(server.peers[0].gone.wait(), 5)
+        with pytest.raises(ExchangeError):
+            await task
+
+
 async def test_fresh_request_has_a_new_connection_that_is_closed_after_it(connect_to: Opener) -> None:
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
