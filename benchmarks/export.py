@@ -17,7 +17,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -27,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import psutil
 
 from . import data
+from .memory import peak
 from .worker import cpu
 
 HERE = Path(__file__).parent
@@ -198,28 +197,17 @@ CLIENTS: dict[tuple[str, str], Client] = {
 def measure(task: dict[str, Any]) -> dict[str, float]:
     """Run one client in this process."""
     _pin(0)
-    process, records, stop = psutil.Process(), task["records"], threading.Event()
-    peak = process.memory_info().rss
-
-    def sample() -> None:
-        nonlocal peak
-        while not stop.wait(0.01):
-            peak = max(peak, process.memory_info().rss)
-
-    watcher = threading.Thread(target=sample, daemon=True)
-    watcher.start()
-    used, began = cpu(), time.perf_counter()
-    client = CLIENTS[task["client"], task["format"]]
-    asyncio.run(client(task["url"], Path(task["folder"]), task["format"]))
-    wall, used = time.perf_counter() - began, cpu() - used
-    stop.set()
-    watcher.join()
+    client, records = CLIENTS[task["client"], task["format"]], task["records"]
+    with peak() as most:
+        used, began = cpu(), time.perf_counter()
+        asyncio.run(client(task["url"], Path(task["folder"]), task["format"]))
+        wall, used = time.perf_counter() - began, cpu() - used
     return {
         "wall_s": wall,
         "cpu_s": used,
         "per_s": records / wall,
         "per_cpu_s": records / used,
-        "rss_mb": peak / 2**20,
+        "rss_mb": most() / 2**20,
     }
 
 

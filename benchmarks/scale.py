@@ -8,15 +8,13 @@ import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from . import data
+from .memory import peak
 
 SLICE = 1_000
 """Ids between two looks at the processor's clock."""
@@ -85,36 +83,25 @@ def _pair(url: str, size: int) -> float:
 async def _measure(url: str, size: int) -> dict[str, Any]:
     from stackone_lms import AsyncClient
 
-    process = psutil.Process()
     async with AsyncClient(data.KEY, data.ACCOUNT, base_url=url, rate_limit=None) as client:
         # CPython specializes its bytecode during the first two thousand calls or so.
         async for _ in client.completions.get_many((f"warm-{n}" for n in range(3_000)), concurrency=64):
             pass
-        idle = process.memory_info().rss
-        peak, stop = idle, threading.Event()
-
-        def sample() -> None:
-            nonlocal peak
-            while not stop.wait(0.02):
-                peak = max(peak, process.memory_info().rss)
-
-        watcher = threading.Thread(target=sample, daemon=True)
-        watcher.start()
-        marks, began, good = [time.process_time()], time.perf_counter(), 0
-        async for outcome in client.completions.get_many((f"id-{n}" for n in range(size)), concurrency=64):
-            good += outcome.error is None
-            if not good % SLICE:
-                marks.append(time.process_time())
-        wall = time.perf_counter() - began
-        stop.set()
-        watcher.join()
+        with peak() as most:
+            idle = most()
+            marks, began, good = [time.process_time()], time.perf_counter(), 0
+            async for outcome in client.completions.get_many((f"id-{n}" for n in range(size)), concurrency=64):
+                good += outcome.error is None
+                if not good % SLICE:
+                    marks.append(time.process_time())
+            wall = time.perf_counter() - began
     if good != size:
         raise RuntimeError(f"{size - good} of {size} failed")
     return {
         "cpu_us": (marks[-1] - marks[0]) / size * 1e6,
         "slices": [(later - sooner) / SLICE * 1e6 for sooner, later in pairwise(marks)],
         "per_s": size / wall,
-        "grown_mb": max(0, peak - idle) / 2**20,
+        "grown_mb": (most() - idle) / 2**20,
     }
 
 

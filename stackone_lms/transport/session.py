@@ -48,12 +48,7 @@ def watched() -> bool:
     Mocks (aioresponses, vcrpy) replace its `_request` and mean to see every request; tracing and error reporting
     (OpenTelemetry, Sentry) replace its `__init__`, to add their hooks to each session.
     """
-    return (
-        _Session._request is not _ASK  # pyright: ignore[reportPrivateUsage]
-        or _Session.__init__ is not _INIT
-        or _Session.request is not _REQUEST
-        or aiohttp.ClientSession is not _Session
-    )
+    return replaced() or _Session.__init__ is not _INIT or aiohttp.ClientSession is not _Session
 
 
 _no_timer = TimerNoop()

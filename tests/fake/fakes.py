@@ -74,6 +74,35 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+class Counted(asyncio.Future[Any]):
+    """A future that counts how often one was compared with another: what looks through a queue for one does that."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return self is other
+
+    __hash__ = asyncio.Future[Any].__hash__
+
+
+async def give_up(wait: Callable[[], Coroutine[Any, Any, object]], callers: int) -> int:
+    """Let so many callers wait, cancel them, the last first, and return how often their futures were compared."""
+    loop: Any = asyncio.get_running_loop()
+    loop.create_future = lambda: Counted(loop=loop)
+    try:
+        tasks = [asyncio.create_task(wait()) for _ in range(callers)]
+        await asyncio.sleep(0)
+        for task in reversed(tasks):
+            task.cancel()
+        Counted.compared = 0
+        await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        del loop.create_future
+    assert all(task.cancelled() for task in tasks)
+    return Counted.compared
+
+
 @dataclass(frozen=True)
 class Sent:
     """A request as the transport saw it."""
