@@ -25,8 +25,8 @@ def _interleaved(ways: dict[str, Callable[[], object]], number: int, rounds: int
 
 def run(*, quick: bool) -> dict[str, Any]:
     """Measure in interleaved repeats, print a table, and return the figures in microseconds."""
-    from stackone_lms.decode import Decoder
     from stackone_lms.models import Completion, CompletionResult, Page
+    from stackone_lms.models.decode import Decoder
 
     from . import structs
 
@@ -83,8 +83,8 @@ def hold(name: str) -> float:
     """Return the megabytes that 100,000 decoded completions take in this process."""
     import psutil
 
-    from stackone_lms.decode import Decoder
     from stackone_lms.models import Completion, Page
+    from stackone_lms.models.decode import Decoder
 
     from . import structs
 

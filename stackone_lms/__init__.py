@@ -10,9 +10,14 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import errors, models, webhooks
-    from .accounts import Accounts
-    from .bulk.picking import Strategy
+    from .api.accounts import Accounts
+    from .bulk.list_strategy import Strategy
+    from .bulk.progress import Progress
+    from .calls.lists import AsyncPager, SyncPager
+    from .calls.outcomes import AccountOutcome, Outcome
     from .client import AsyncClient
+    from .engine.rate_limit import Quota
+    from .engine.stats import AccountStats, Choice, Stats
     from .errors import (
         APIConnectionError,
         APIStatusError,
@@ -49,7 +54,6 @@ if TYPE_CHECKING:
         UnprocessableEntityError,
         WrongLoopError,
     )
-    from .limiter import Quota
     from .models import (
         Assignment,
         AssignmentResult,
@@ -80,10 +84,6 @@ if TYPE_CHECKING:
         UserResult,
     )
     from .options import RateLimit, RetryPolicy, Timeout
-    from .outcomes import AccountOutcome, Outcome
-    from .pager import AsyncPager, SyncPager
-    from .progress import Progress
-    from .stats import AccountStats, Choice, Stats
     from .sync import SyncClient
 
 __all__ = [
@@ -175,8 +175,8 @@ if not TYPE_CHECKING:  # pragma: no branch (type checkers would take any name fo
         __name__,
         __all__,
         homes=(
-            *("errors", "options", "models", "outcomes", "limiter", "progress", "stats", "pager"),
-            *("bulk.picking", "accounts", "client", "sync"),
+            *("errors", "options", "models", "calls.outcomes", "engine.rate_limit", "bulk.progress", "engine.stats"),
+            *("calls.lists", "bulk.list_strategy", "api.accounts", "client", "sync"),
         ),
         submodules=("errors", "models", "webhooks"),
     )

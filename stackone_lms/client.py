@@ -13,15 +13,21 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, TypeV
 import msgspec
 
 from . import configuration as conf
-from .accounts import Accounts, AioAccounts
-from .admission import Pace
-from .core import Core, Settings
-from .endpoint import Aio, AioFan, Args, C_co, Operation
+from .api.accounts import Accounts, AioAccounts
+from .api.resources import Api
+from .calls.operation import (
+    Aio,
+    AioFan,
+    Args,
+    C_co,
+    Operation,
+)
+from .engine.admission import Pace
+from .engine.call import Core, Settings
+from .engine.rate_limit import Clock, Quota, Sleep
+from .engine.stats import Stats
 from .errors import ConfigurationError, InvalidArgumentError
-from .limiter import Clock, Quota, Sleep
 from .options import RateLimit, RetryPolicy, Timeout
-from .resources import Api
-from .stats import Stats
 from .transport.base import Secret, Transport
 
 if TYPE_CHECKING:

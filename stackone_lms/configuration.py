@@ -15,7 +15,7 @@ from urllib import request as urllib_request
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ._version import __version__
-from .answers import Scrub
+from .engine.responses import Scrub
 from .errors import ConfigurationError, InvalidArgumentError, printable
 from .transport.base import Secret
 

@@ -15,8 +15,13 @@ from contextlib import nullcontext
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, cast
 
+from .engine.rate_limit import (
+    Clock,
+    Limiter,
+    Quota,
+    Sleep,
+)
 from .errors import ClientClosedError, ConfigurationError
-from .limiter import Clock, Limiter, Quota, Sleep
 from .options import RateLimit
 
 if TYPE_CHECKING:

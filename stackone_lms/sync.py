@@ -16,12 +16,12 @@ from typing import Any, Self, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
-from .accounts import Accounts, BlockingAccounts
+from .api.accounts import Accounts, BlockingAccounts
+from .calls.operation import Blocking, BlockingFan
 from .client import BaseClient, Scope
-from .core import Core
-from .endpoint import Blocking, BlockingFan
+from .engine.call import Core
 from .errors import ClientClosedError, ForkedError
-from .guard import mark_stack
+from .models.safe_json import mark_stack
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from ..calls.outcomes import Outcome
 from ..models.base import Answer
-from ..outcomes import Outcome
 
 REMEMBERED, REMEMBERED_BYTES = 1024, 8 * 1024 * 1024
 """Finished ids, and bytes of their answers, that are remembered for duplicates that follow."""

@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator, Mapp
 from time import perf_counter
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from ..endpoint import Blocking
+from ..calls.operation import Blocking
 from ..errors import ClientClosedError, ForkedError
-from ..progress import Meter, Progress, Report
 from .ids import Inbox
+from .progress import Meter, Progress, Report
 
 T = TypeVar("T")
 

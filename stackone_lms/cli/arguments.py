@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..operations import Declared
+    from ..api.operations import Declared
 
 Resource = Annotated[str, typer.Argument(metavar="RESOURCE", help="Such as courses, or users.completions.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Add the calls to the provider behind the answer.")]
@@ -32,7 +32,7 @@ def find(resource: str, verb: str) -> Declared:
     Raises:
         typer.BadParameter: There is none; the message names those that there are.
     """
-    from ..operations import operations  # noqa: PLC0415 (not needed for --help)
+    from ..api.operations import operations  # noqa: PLC0415 (not needed for --help)
 
     able = {known.resource: known for known in operations() if known.verb == verb}
     if resource in able:

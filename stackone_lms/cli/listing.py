@@ -18,7 +18,7 @@ from .messages import console, note, problem
 from .output import Form, Output, Writer, for_list, on_terminal
 
 if TYPE_CHECKING:
-    from ..pager import SyncPager
+    from ..calls.lists import SyncPager
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="USER_ID", help="The user's id, for users.* only.")]
 

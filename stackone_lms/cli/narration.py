@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from ..progress import Progress, Report
+from ..bulk.progress import Progress, Report
 from .messages import colorless, console
 from .output import write_text
 

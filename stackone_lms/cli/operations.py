@@ -12,7 +12,7 @@ def command(output: Output = None) -> None:
 
     `removed` is the date by which an operation left the newest version of the API; accounts on older ones have it.
     """
-    from ..operations import operations  # noqa: PLC0415 (not needed for --help)
+    from ..api.operations import operations  # noqa: PLC0415 (not needed for --help)
 
     writer = Writer(for_list(output), ["call", "method", "path", "operation", "removed"])
     writer.write(

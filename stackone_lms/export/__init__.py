@@ -19,10 +19,16 @@ from typing import TypedDict, Unpack
 
 from ..client import AsyncClient
 from ..sync import SyncClient
-from .manifest import FileEntry, ListEntry, Manifest, Verification, verify
 from .outcome import ExportProgress, ExportResult, ListOutcome, Watcher
 from .plan import OVERLAP, PAGE_SIZE, make_plan
 from .run import Run
+from .state.manifest import (
+    FileEntry,
+    ListEntry,
+    Manifest,
+    Verification,
+    verify,
+)
 
 __all__ = [
     "ExportOptions",

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from ..endpoint import Aio
+from ..calls.operation import Aio
 from ..errors import APIStatusError, ExportError, StackOneError
-from .journal import COMMIT_BYTES, Journal, Mark
-from .keys import OF_USER
 from .lists import Fetched, account_pages, list_users, user_pages
 from .plan import Plan
-from .storage import write_whole
-from .targets import Listed
+from .records.keys import OF_USER
+from .state.journal import COMMIT_BYTES, Journal, Mark
+from .state.storage import write_whole
+from .targets.folder import Listed
 
 _EXPIRED = frozenset({400, 404, 410, 422})
 """What a server may answer to a cursor that it does not know any more; the API documents nothing about that."""

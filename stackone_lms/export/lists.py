@@ -11,13 +11,13 @@ from typing import Any, NamedTuple, TypeAlias, Unpack, cast, get_args
 
 import msgspec
 
-from .. import endpoint
-from ..endpoint import Aio, Operation
+from ..api.operations import operations
+from ..calls import operation as endpoint
+from ..calls.lists import AsyncPager, Listing
+from ..calls.operation import Aio, Operation
 from ..errors import InvalidArgumentError, NotFoundError
-from ..guard import FAILURES
 from ..models.base import Model, Page
-from ..operations import operations
-from ..pager import AsyncPager, Listing
+from ..models.safe_json import FAILURES
 
 RawPage: TypeAlias = Page[msgspec.Raw]
 

@@ -13,10 +13,10 @@ import msgspec
 from ..configuration import check_token
 from ..errors import ExportError, InvalidArgumentError
 from ..models.base import to_wire
-from .formats import with_user
+from .formats.base import with_user
 from .lists import Resource, find
-from .manifest import ListEntry
-from .targets import Folder, Listed, Target
+from .state.manifest import ListEntry
+from .targets.folder import Folder, Listed, Target
 
 PAGE_SIZE: Final = 100
 OVERLAP: Final = timedelta(minutes=10)
@@ -134,7 +134,7 @@ def make_target(target: str | os.PathLike[str], format: str) -> Target:
     text = os.fspath(target)
     kind, colon, file = text.partition(":")
     if colon and kind in ("duckdb", "sqlite"):
-        from .database import database  # noqa: PLC0415 (only where it is needed)
+        from .targets.database import database  # noqa: PLC0415 (only where it is needed)
 
         if not file:
             raise InvalidArgumentError(f"{kind}: needs a file, such as {kind}:lms.db")

@@ -19,14 +19,24 @@ from .. import __version__
 from ..client import BaseClient
 from ..errors import ExportError, StackOneError, printable
 from ..models.base import to_wire
-from . import manifest
 from .fetching import Fetcher
-from .journal import VERSION, Head, Journal, finished
-from .manifest import Failed, ListEntry, Manifest
 from .outcome import ExportProgress, ExportResult, ListOutcome, State, Watcher
 from .plan import Plan, differences
-from .storage import locked, storing, sync_folder, write_whole
-from .targets import Listed
+from .state import manifest
+from .state.journal import (
+    VERSION,
+    Head,
+    Journal,
+    finished,
+)
+from .state.manifest import Failed, ListEntry, Manifest
+from .state.storage import (
+    locked,
+    storing,
+    sync_folder,
+    write_whole,
+)
+from .targets.folder import Listed
 from .threads import in_thread
 
 R = TypeVar("R")

@@ -10,7 +10,12 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
 import msgspec
 
 from ..errors import DecodeError
-from ..guard import FAILURES, check_depth, failure, parse
+from .safe_json import (
+    FAILURES,
+    check_depth,
+    failure,
+    parse,
+)
 
 T = TypeVar("T")
 

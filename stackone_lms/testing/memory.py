@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, unquote
 from multidict import CIMultiDict, MultiDict, MultiDictProxy
 
 from ..errors import APITimeoutError, ConnectError, RateLimitError, StackOneError, TLSError
-from ..guard import parse
 from ..models import encode
+from ..models.safe_json import parse
 from ..transport.base import ExchangeError, Reply, Request, Secret, Transport, Watch
 
 _NOTHING: Any = object()
@@ -211,6 +211,6 @@ def _failure(error: Exception) -> Exception:
         return ExchangeError(fresh, sent=not unsent, most=None if error.retryable else 0)
     from aiohttp import ClientError  # noqa: PLC0415 (nothing else here needs aiohttp)
 
-    from ..transport.foreign import translate  # noqa: PLC0415
+    from ..transport.errors import translate  # noqa: PLC0415
 
     return translate(error) if isinstance(error, ClientError | OSError) else error

@@ -14,11 +14,21 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ..errors import ClientClosedError
-from . import private
+from . import aiohttp_internals as private
 from . import session as sessions
 from .base import ExchangeError, Reply, Request, Transport, Watch
-from .foreign import translate
-from .wire import KEEP_ALIVE, READ_BUFFER, Connector, Timed, check_head, connected, read_on, readable, whole
+from .connections import (
+    KEEP_ALIVE,
+    READ_BUFFER,
+    Connector,
+    Timed,
+    check_head,
+    connected,
+    read_on,
+    readable,
+    whole,
+)
+from .errors import translate
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from .aiohttp_internals import UNUSABLE
 from .base import Line, Reply, Request, Transport, Watch
 from .lean import LeanTransport
-from .private import UNUSABLE
 from .session import watched
 
 log = logging.getLogger("stackone_lms")

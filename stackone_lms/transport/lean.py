@@ -17,10 +17,16 @@ import aiohttp
 from yarl import URL
 
 from ..errors import ClientClosedError, ConfigurationError, ConnectionLostError
-from . import private
+from . import aiohttp_internals as private
 from .base import ExchangeError, Reply, Request, SecretBytes, Transport, Watch
-from .foreign import translate
-from .wire import KEEP_ALIVE, Connector, check_head, read_on, request_line
+from .connections import (
+    KEEP_ALIVE,
+    Connector,
+    check_head,
+    read_on,
+    request_line,
+)
+from .errors import translate
 
 _KEPT_HEADS = 1024
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")

@@ -19,10 +19,16 @@ from aiohttp.helpers import TimerNoop, noop
 from multidict import CIMultiDict
 from yarl import URL
 
-from ..forking import process
-from . import private
+from . import aiohttp_internals as private
 from .base import SecretBytes
-from .wire import KEEP_ALIVE, READ_BUFFER, Connector, connected, request_line
+from .connections import (
+    KEEP_ALIVE,
+    READ_BUFFER,
+    Connector,
+    connected,
+    request_line,
+)
+from .forking import process
 
 __all__ = ["UNUSABLE", "Prepared", "Response", "check", "make", "replaced", "watched"]
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from stackone_lms import accounts as module
+from stackone_lms.api import accounts as module
+from stackone_lms.bulk.progress import Progress
+from stackone_lms.calls.outcomes import AccountOutcome
 from stackone_lms.errors import ClientClosedError, DecodeError, InvalidArgumentError, StackOneError
-from stackone_lms.outcomes import AccountOutcome
-from stackone_lms.progress import Progress
 from stackone_lms.transport.base import Reply
 from tests.fake.fakes import now, virtual
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stackone_lms.endpoint import Blocking
+from stackone_lms.calls.operation import Blocking
 from stackone_lms.errors import AuthenticationError, ClientClosedError, ConnectError
 from stackone_lms.transport.base import ExchangeError, Reply
 

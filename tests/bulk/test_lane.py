@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackone_lms.lane import FIRST, Departure, Lane
+from stackone_lms.engine.concurrency import FIRST, Departure, Lane
 
 
 class Flight:

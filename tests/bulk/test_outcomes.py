@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stackone_lms import AsyncClient
+from stackone_lms.calls.outcomes import AccountOutcome, Outcome
 from stackone_lms.errors import (
     ConnectionLostError,
     InvalidArgumentError,
@@ -18,7 +19,6 @@ from stackone_lms.errors import (
     StackOneError,
 )
 from stackone_lms.models import CompletionResult
-from stackone_lms.outcomes import AccountOutcome, Outcome
 from stackone_lms.transport.base import ExchangeError, Reply
 
 from .server import ONCE, Server, client, ids, instantly, refuse

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from stackone_lms import RateLimit
-from stackone_lms.progress import Progress
+from stackone_lms.bulk.progress import Progress
 from stackone_lms.transport.base import Reply
 from tests.fake.fakes import now, virtual
 

@@ -17,8 +17,8 @@ import pytest
 from pyrate_limiter import InMemoryBucket
 
 from stackone_lms import AsyncClient
+from stackone_lms.engine.rate_limit import Quota
 from stackone_lms.errors import ClientClosedError, ConfigurationError
-from stackone_lms.limiter import Quota
 from stackone_lms.shared_limit import SharedLimit
 
 from .server import Server, blocking, client, ids, refuse

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from stackone_lms import RateLimit, Timeout
+from stackone_lms.engine.stats import Stats
 from stackone_lms.errors import APITimeoutError, NotFoundError
-from stackone_lms.stats import Stats
 from stackone_lms.transport.base import Reply
 from tests.fake.fakes import now, virtual
 
@@ -138,7 +138,7 @@ def test_it_is_a_frozen_value_that_encodes() -> None:
 
 async def test_idle_accounts_are_forgotten_after_thousands(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that serves ever new accounts does not grow with them."""
-    monkeypatch.setattr("stackone_lms.admission._KEPT_LANES", 50)
+    monkeypatch.setattr("stackone_lms.engine.admission._KEPT_LANES", 50)
     async with client(Server()) as of:
         for n in range(300):
             await of.with_options(account_id=f"account-{n}").completions.get("a")

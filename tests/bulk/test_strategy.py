@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stackone_lms.bulk.picking import Strategy
+from stackone_lms.bulk.list_strategy import Strategy
 from stackone_lms.errors import AuthenticationError
 from stackone_lms.models import CompletionResult
 from stackone_lms.transport.base import Reply

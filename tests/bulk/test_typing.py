@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import assert_type
 
 from stackone_lms import AsyncClient, SyncClient
+from stackone_lms.bulk.progress import Progress
+from stackone_lms.calls.outcomes import AccountOutcome, Outcome
+from stackone_lms.engine.stats import Stats
 from stackone_lms.models import Completion, CompletionResult, UserResult
-from stackone_lms.outcomes import AccountOutcome, Outcome
-from stackone_lms.progress import Progress
-from stackone_lms.stats import Stats
 
 from .server import Server, blocking, client
 

@@ -45,7 +45,7 @@ def test_shows_everything_and_ends_well_without_a_terminal() -> None:
 
 BAR = """
 from stackone_lms.cli.narration import Narration
-from stackone_lms.progress import Progress
+from stackone_lms.bulk.progress import Progress
 show = Narration()
 show.step("Bulk")
 with show.progress(10) as bar:

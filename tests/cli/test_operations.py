@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stackone_lms import AsyncClient, SyncClient
-from stackone_lms.operations import operations
+from stackone_lms.api.operations import operations
 
 from .program import Run
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import typing
 from typing import Any
 
+from stackone_lms.api.operations import operations
+from stackone_lms.calls.query import CLIENT
 from stackone_lms.models import Model, Page
 from stackone_lms.models.base import Model as Base
-from stackone_lms.operations import operations
-from stackone_lms.query import CLIENT
 
 from .document import API, SCHEMAS, json_schemas, resolve
 

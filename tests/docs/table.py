@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from stackone_lms import SyncClient
-from stackone_lms.operations import operations
-from stackone_lms.pager import SyncPager
+from stackone_lms.api.operations import operations
+from stackone_lms.calls.lists import SyncPager
 from stackone_lms.sandbox import Sandbox
 
 README = Path(__file__).parents[2] / "README.md"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from stackone_lms import SyncClient
-from stackone_lms.operations import operations
+from stackone_lms.api.operations import operations
 from stackone_lms.sandbox import Sandbox
 
 from .table import ROWS, call_each_line

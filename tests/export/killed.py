@@ -21,10 +21,10 @@ from stackone_lms import AsyncClient
 from stackone_lms.export import export
 
 _OURS = (
-    "stackone_lms.arrow",
-    "stackone_lms.export.csv",
-    "stackone_lms.export.database",
-    "stackone_lms.export.parquet",
+    "stackone_lms.export.records.arrow",
+    "stackone_lms.export.formats.csv",
+    "stackone_lms.export.targets.database",
+    "stackone_lms.export.formats.parquet",
     "stackone_lms.transport.lean",
 )
 

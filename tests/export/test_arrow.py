@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from stackone_lms import AsyncClient, SyncClient
-from stackone_lms.arrow import to_arrow
+from stackone_lms.calls.outcomes import Outcome
 from stackone_lms.errors import ExportError, InvalidArgumentError, NotFoundError
 from stackone_lms.export import export
+from stackone_lms.export.records.arrow import to_arrow
 from stackone_lms.models import Completion, User
-from stackone_lms.outcomes import Outcome
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import table_of
@@ -82,7 +82,7 @@ async def test_an_error_is_raised_at_once_and_what_gives_the_records_is_closed(v
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
 def test_tables_in_many_batches(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is lost where one ends; fields that some records have and others do not are null where missing."""
-    monkeypatch.setattr("stackone_lms.arrow.BATCH", 2)
+    monkeypatch.setattr("stackone_lms.export.records.arrow.BATCH", 2)
     records = [Completion(id=str(n), user_id="u" if n % 2 else None) for n in range(count)]
     table = to_arrow(records)
     assert table.column("id").to_pylist() == [str(n) for n in range(count)]
@@ -123,7 +123,7 @@ def test_what_is_no_record_is_refused() -> None:
 
 def test_accounts_are_a_column() -> None:
     """What comes from several accounts tells from which."""
-    from stackone_lms.outcomes import AccountOutcome
+    from stackone_lms.calls.outcomes import AccountOutcome
 
     several: list[Any] = [AccountOutcome(account_id=a, id="1", result=Completion(id="1")) for a in ("x", "y")]
     table = to_arrow(several)

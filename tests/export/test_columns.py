@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from stackone_lms.export.columns import columns_of, spread
 from stackone_lms.export.lists import resources
-from stackone_lms.export.records import Reader
+from stackone_lms.export.records.columns import columns_of, spread
+from stackone_lms.export.records.lines import Reader
 from stackone_lms.models import Assignment, Completion, RawResponse, User
 from stackone_lms.models.base import Model
 
@@ -151,8 +151,8 @@ def test_text_is_kept_as_text_and_the_rest_as_json() -> None:
 
 def test_records_of_twins_of_different_ages() -> None:
     """Records decoded before and after a new field was met go together, plain ones too."""
-    from stackone_lms.export.columns import Rows, spread
-    from stackone_lms.unknown import KeepUnknown
+    from stackone_lms.export.records.columns import Rows, spread
+    from stackone_lms.models.extras import KeepUnknown
 
     keep = KeepUnknown(User)
     rows = [User(id="0"), keep(b'{"id":"1","age_one":1}'), keep(b'{"id":"2","age_two":null,"age_one":3}'), None]

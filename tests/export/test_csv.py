@@ -13,8 +13,8 @@ import pytest
 from stackone_lms import AsyncClient
 from stackone_lms.errors import ExportError
 from stackone_lms.export import export, verify
-from stackone_lms.export.csv import Csv
-from stackone_lms.export.formats import Table
+from stackone_lms.export.formats.base import Table
+from stackone_lms.export.formats.csv import Csv
 from stackone_lms.models import User
 from stackone_lms.sandbox import Sandbox
 
@@ -87,8 +87,8 @@ async def test_a_large_file_in_many_pieces(
     """Where the pieces that are read begin and end does not matter."""
     options: dict[str, Any] = {"accounts": sandbox.account_ids[:1], "format": "csv"}
     await export(client, "completions", tmp_path / "whole", **options)
-    monkeypatch.setattr("stackone_lms.export.records.CHUNK", 777)
-    monkeypatch.setattr("stackone_lms.export.csv._TOGETHER", 7)
+    monkeypatch.setattr("stackone_lms.export.records.lines.CHUNK", 777)
+    monkeypatch.setattr("stackone_lms.export.formats.csv._TOGETHER", 7)
     await export(client, "completions", tmp_path / "pieces", **options)
     await export(client, "completions", tmp_path / "pieces", incremental=True, **options)
     whole, pieces = (next((tmp_path / name).glob("resource=*/*/*.csv")) for name in ("whole", "pieces"))

@@ -15,7 +15,7 @@ import pytest
 from stackone_lms import AsyncClient
 from stackone_lms.errors import ExportError
 from stackone_lms.export import export, verify
-from stackone_lms.export.database import Database
+from stackone_lms.export.targets.database import Database
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import part_of
@@ -187,7 +187,7 @@ async def test_a_crash_around_the_commit(
         if moment == "before the commit":
             patch.setattr(Database, "_merge", merge)
         else:
-            patch.setattr("stackone_lms.export.journal.Journal.finish", crash)
+            patch.setattr("stackone_lms.export.state.journal.Journal.finish", crash)
         with pytest.raises(CrashError):
             await target.export(client, "users", accounts, raw=True, incremental=True)
     there = 1 if moment == "before the commit" else 2

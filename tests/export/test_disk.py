@@ -20,9 +20,9 @@ import pytest
 from stackone_lms import AsyncClient
 from stackone_lms.errors import ExportError
 from stackone_lms.export import ExportProgress, export, verify
-from stackone_lms.export.csv import Csv
-from stackone_lms.export.formats import Parts, Table
-from stackone_lms.export.storage import Draft, Log
+from stackone_lms.export.formats.base import Parts, Table
+from stackone_lms.export.formats.csv import Csv
+from stackone_lms.export.state.storage import Draft, Log
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import lines, records, sent

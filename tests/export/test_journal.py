@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from stackone_lms.errors import ExportError
-from stackone_lms.export.journal import VERSION, Head, Journal
+from stackone_lms.export.state.journal import VERSION, Head, Journal
 
 HEAD = Head(VERSION, {"page_size": 100}, "2026-01-01T00:00:00.000Z", False)
 

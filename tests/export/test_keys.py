@@ -10,7 +10,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackone_lms.export.keys import Keys, Tally, keys_of_lines, survey
+from stackone_lms.export.records.keys import (
+    Keys,
+    Tally,
+    keys_of_lines,
+    survey,
+)
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 moments = st.one_of(st.none(), st.integers(0, 3).map(lambda days: DAY + timedelta(days=days)))

@@ -16,12 +16,12 @@ import polars as pl
 import pytest
 
 from stackone_lms import AsyncClient
-from stackone_lms.arrow import schema_of
 from stackone_lms.errors import ExportError
 from stackone_lms.export import export, verify
-from stackone_lms.export.formats import Table, with_user
+from stackone_lms.export.formats.base import Table, with_user
 from stackone_lms.export.lists import resources
-from stackone_lms.export.targets import CALLS
+from stackone_lms.export.records.arrow import schema_of
+from stackone_lms.export.targets.folder import CALLS
 from stackone_lms.models import RawResponse
 from stackone_lms.sandbox import Sandbox
 
@@ -134,8 +134,8 @@ async def test_it_is_compressed_and_in_row_groups(
     client: AsyncClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """zstd, and groups of the size that was set, all records in them."""
-    monkeypatch.setattr("stackone_lms.export.parquet.ROW_GROUP", 100)
-    monkeypatch.setattr("stackone_lms.export.records.CHUNK", 20_000)
+    monkeypatch.setattr("stackone_lms.export.formats.parquet.ROW_GROUP", 100)
+    monkeypatch.setattr("stackone_lms.export.records.lines.CHUNK", 20_000)
     await export(client, "completions", tmp_path, accounts=sandbox.account_ids[:1])
     (path,) = tmp_path.glob("resource=completions/*/*.parquet")
     found = import_module("pyarrow.parquet").read_metadata(path)

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from stackone_lms import RetryPolicy
+from stackone_lms.calls.lists import MOST_EMPTY
 from stackone_lms.errors import (
     APITimeoutError,
     InternalServerError,
@@ -19,7 +20,6 @@ from stackone_lms.errors import (
     NotFoundError,
     PaginationError,
 )
-from stackone_lms.pager import MOST_EMPTY
 from stackone_lms.transport import Reply
 from tests.fake.fakes import FakeTransport, client_of, error, hang, lost, now, page, reply, serving, slowly, virtual
 

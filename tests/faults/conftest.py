@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stackone_lms.transport.private import UNUSABLE
+from stackone_lms.transport.aiohttp_internals import UNUSABLE
 
 from .sdk import SECRETS
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stackone_lms import AsyncClient, SyncClient
-from stackone_lms.core import Core
+from stackone_lms.engine.call import Core
 from stackone_lms.errors import StackOneError
 from stackone_lms.options import RetryPolicy, Timeout
 

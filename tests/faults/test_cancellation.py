@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from stackone_lms import AsyncClient
-from stackone_lms.core import Core
+from stackone_lms.engine.call import Core
 from stackone_lms.errors import APITimeoutError, StackOneError
 from stackone_lms.options import RateLimit, RetryPolicy, Timeout
 

@@ -6,9 +6,9 @@ from itertools import islice
 
 import pytest
 
+from stackone_lms.calls.lists import MOST_EMPTY, AsyncPager
 from stackone_lms.errors import BadRequestError, DecodeError, PaginationError, StackOneError
 from stackone_lms.models import Completion
-from stackone_lms.pager import MOST_EMPTY, AsyncPager
 
 from . import ITEMS, Connection, Fault, FaultServer, Request
 from .messages import PAGE_SIZE, answer, page

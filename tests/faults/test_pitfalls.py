@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from stackone_lms import AsyncClient
-from stackone_lms.decode import Decoder
+from stackone_lms.engine.deadlines import Watchdog
 from stackone_lms.errors import (
     APITimeoutError,
     BadRequestError,
@@ -24,9 +24,9 @@ from stackone_lms.errors import (
 )
 from stackone_lms.models import Completion, CompletionResult
 from stackone_lms.models.base import Page
+from stackone_lms.models.decode import Decoder
 from stackone_lms.options import RetryPolicy, Timeout
 from stackone_lms.transport.base import Watch
-from stackone_lms.watchdog import Watchdog
 
 from . import Fault, FaultServer
 from .messages import dumps, item

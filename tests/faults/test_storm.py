@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from stackone_lms import AsyncClient
+from stackone_lms.engine.retry import COST, COST_THROTTLED
 from stackone_lms.errors import APIConnectionError, InternalServerError, StackOneError
 from stackone_lms.options import RateLimit, RetryPolicy, Timeout
-from stackone_lms.retry import COST, COST_THROTTLED
 
 from . import Connection, Fault, FaultServer, Request
 from .scripts import Script, cut_at, fail, ok

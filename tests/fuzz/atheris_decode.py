@@ -20,7 +20,7 @@ from typing import Any
 atheris: Any = importlib.import_module("atheris")
 
 with atheris.instrument_imports(include=["stackone_lms"]):
-    from stackone_lms.endpoint import Operation
+    from stackone_lms.calls.operation import Operation
     from tests.fuzz import targets
 
 

@@ -12,15 +12,15 @@ from urllib.parse import parse_qsl, unquote
 
 from multidict import CIMultiDict
 
-from stackone_lms.answers import Failure, judge
+from stackone_lms.api.operations import operations
+from stackone_lms.calls.operation import Args, Operation
+from stackone_lms.calls.query import encode_id, encode_query
 from stackone_lms.configuration import scrubber
-from stackone_lms.endpoint import Args, Operation
+from stackone_lms.engine.responses import Failure, judge
+from stackone_lms.engine.retry import backoff, parse_retry_after
 from stackone_lms.errors import DecodeError, InvalidArgumentError, StackOneError
 from stackone_lms.models.base import Answer, Page
-from stackone_lms.operations import operations
 from stackone_lms.options import RetryPolicy
-from stackone_lms.query import encode_id, encode_query
-from stackone_lms.retry import backoff, parse_retry_after
 from stackone_lms.transport import Reply
 
 KEY, ACCOUNT = "fuzzed-key-0a1b", "fuzzed-account-2c3d"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from stackone_lms.transport import private
+from stackone_lms.transport import aiohttp_internals as private
 
 ROOT = Path(__file__).parents[2]
 SUITE = ("-m", "pytest", "tests/faults", "-q", "-p", "no:cacheprovider", "-o", "timeout=60", "-m")

@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 
 from stackone_lms.errors import ClientClosedError, ConnectError, ConnectionLostError
-from stackone_lms.transport import ExchangeError, private
+from stackone_lms.transport import ExchangeError
+from stackone_lms.transport import aiohttp_internals as private
 from stackone_lms.transport import lean as lean_module
 from stackone_lms.transport.aiohttp import AiohttpTransport
 from stackone_lms.transport.lean import LeanTransport

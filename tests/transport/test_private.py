@@ -14,7 +14,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import BaseConnector
 
 from stackone_lms.errors import ConfigurationError
-from stackone_lms.transport import private, session
+from stackone_lms.transport import aiohttp_internals as private
+from stackone_lms.transport import session
 from stackone_lms.transport.aiohttp import AiohttpTransport
 from stackone_lms.transport.lean import LeanTransport
 

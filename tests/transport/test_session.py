@@ -8,7 +8,8 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import BaseConnector, Connection
 
-from stackone_lms.transport import Transport, private, session
+from stackone_lms.transport import Transport, session
+from stackone_lms.transport import aiohttp_internals as private
 from stackone_lms.transport.aiohttp import AiohttpTransport
 from stackone_lms.transport.session import Prepared
 

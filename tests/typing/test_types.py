@@ -20,7 +20,10 @@ import pytest
 
 import stackone_lms
 from stackone_lms import AsyncClient, SyncClient
-from stackone_lms.endpoint import Aio, Blocking
+from stackone_lms.api.resources import Completions
+from stackone_lms.calls.lists import AsyncPager, SyncPager
+from stackone_lms.calls.operation import Aio, Blocking
+from stackone_lms.calls.outcomes import Outcome
 from stackone_lms.models import (
     Assignment,
     AssignmentResult,
@@ -44,9 +47,6 @@ from stackone_lms.models import (
     User,
     UserResult,
 )
-from stackone_lms.outcomes import Outcome
-from stackone_lms.pager import AsyncPager, SyncPager
-from stackone_lms.resources import Completions
 
 ROOT = Path(stackone_lms.__file__).parents[1]
 

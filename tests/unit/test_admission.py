@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackone_lms.admission import Admission
-from stackone_lms.limiter import Limiter
+from stackone_lms.engine.admission import Admission
+from stackone_lms.engine.rate_limit import Limiter
 from stackone_lms.options import RateLimit
 from stackone_lms.transport import Watch
 from tests.fake.fakes import VirtualLoop, now, virtual

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackone_lms.admission import Admission
-from stackone_lms.limiter import Limiter
+from stackone_lms.engine.admission import Admission
+from stackone_lms.engine.rate_limit import Limiter
 from stackone_lms.options import RateLimit
 from stackone_lms.transport import Watch
 from tests.fake.fakes import VirtualLoop, give_up, now, virtual
@@ -142,7 +142,7 @@ async def test_an_account_is_not_forgotten_while_somebody_waits_for_the_end_of_i
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Or the requests of one account would be counted apart."""
-    monkeypatch.setattr("stackone_lms.admission._KEPT_LANES", 1)
+    monkeypatch.setattr("stackone_lms.engine.admission._KEPT_LANES", 1)
     gate = Gate(2)
     admission = gate.admission
     admission.hold("a", 1.0, everyone=False)
@@ -253,7 +253,7 @@ async def test_giving_up_costs_the_same_however_many_wait() -> None:
 @virtual
 async def test_busy_accounts_are_not_looked_through_for_each_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where none can be forgotten, the next search comes when there are twice as many."""
-    monkeypatch.setattr("stackone_lms.admission._KEPT_LANES", 50)
+    monkeypatch.setattr("stackone_lms.engine.admission._KEPT_LANES", 50)
     searches = 0
 
     def clock() -> float:

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackone_lms import errors as e
-from stackone_lms.answers import Failure, is_same_record, judge
+from stackone_lms.api.resources import Completions, Contents, UserCompletions
+from stackone_lms.calls.operation import Args, Operation
 from stackone_lms.configuration import scrubber
-from stackone_lms.endpoint import Args, Operation
-from stackone_lms.resources import Completions, Contents, UserCompletions
+from stackone_lms.engine.responses import Failure, is_same_record, judge
 from stackone_lms.transport import Reply
 from tests.fake.fakes import ACCOUNT, KEY, error, page, record, reply
 

@@ -12,11 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackone_lms.decode import Decoder, is_error, mend, unfinished
 from stackone_lms.errors import DecodeError
-from stackone_lms.guard import MAX_DEPTH
 from stackone_lms.models import Completion, CompletionResult, Content, CourseResult, DeleteResult, Page, ResponseInfo
 from stackone_lms.models.base import attach
+from stackone_lms.models.decode import (
+    Decoder,
+    is_error,
+    mend,
+    unfinished,
+)
+from stackone_lms.models.safe_json import MAX_DEPTH
 
 one = Decoder(CompletionResult)
 many = Decoder(Page[Completion])

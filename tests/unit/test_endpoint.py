@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from stackone_lms import AsyncClient, SyncClient
-from stackone_lms.endpoint import Operation
+from stackone_lms.api.resources import Completions, UserCompletions
+from stackone_lms.calls.lists import AsyncPager, SyncPager
+from stackone_lms.calls.operation import Operation
+from stackone_lms.calls.query import GetQuery, ListQuery
 from stackone_lms.errors import InvalidArgumentError
 from stackone_lms.models import Completion, CompletionResult
-from stackone_lms.pager import AsyncPager, SyncPager
-from stackone_lms.query import GetQuery, ListQuery
-from stackone_lms.resources import Completions, UserCompletions
 from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, record
 
 transport = FakeTransport(record())
@@ -63,7 +63,7 @@ def test_the_signature_names_what_is_returned() -> None:
 
 def test_names_are_those_of_a_method() -> None:
     call: Any = aio.users.completions.get
-    assert (call.__qualname__, call.__module__) == ("UserCompletions.get", "stackone_lms.resources")
+    assert (call.__qualname__, call.__module__) == ("UserCompletions.get", "stackone_lms.api.resources")
     assert list(inspect.signature(call).parameters)[:2] == ["user_id", "id"]
 
 

@@ -14,9 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackone_lms import guard
 from stackone_lms.errors import DecodeError
-from stackone_lms.guard import MAX_DEPTH, brackets, parse, too_deep
+from stackone_lms.models import safe_json as guard
+from stackone_lms.models.safe_json import (
+    MAX_DEPTH,
+    brackets,
+    parse,
+    too_deep,
+)
 
 PIECES = st.sampled_from(['"', "\\", "[", "]", "{", "}", "a", ",", "é", "\n", "\x00", "/"])
 STRINGS = st.text(PIECES, max_size=8)
@@ -201,9 +206,9 @@ def test_a_thread_of_unknown_stack_refuses_nesting_and_the_main_thread_decodes_i
 
 CHILD = """
     import threading
-    from stackone_lms.decode import Decoder
+    from stackone_lms.models.decode import Decoder
     from stackone_lms.errors import DecodeError
-    from stackone_lms.guard import mark_stack, parse
+    from stackone_lms.models.safe_json import mark_stack, parse
     from stackone_lms.models import CompletionResult, Completion, Page
 
     one, many = Decoder(CompletionResult), Decoder(Page[Completion])

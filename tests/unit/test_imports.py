@@ -14,7 +14,15 @@ import msgspec
 import pytest
 
 import stackone_lms
-from stackone_lms import errors, models, options, outcomes, progress, stats, testing
+from stackone_lms import (
+    errors,
+    models,
+    options,
+    testing,
+)
+from stackone_lms.bulk import progress
+from stackone_lms.calls import outcomes
+from stackone_lms.engine import stats
 
 ROOT = Path(stackone_lms.__file__).parents[1]
 WATCHED = ("aiohttp", "anyio", "msgspec", "asyncio", "typer", "rich", "pytest")

@@ -15,15 +15,18 @@ ROOT = Path(stackone_lms.__file__).parent
 
 FLOORS = """
     _version _lazy
-    errors guard options outcomes bulk.ids
-    models retry limiter shared_limit transport.base
-    query unknown decode watchdog forking
-    transport transport.wire transport.foreign transport.private transport.session
+    calls engine bulk api
+    errors models.safe_json options calls.outcomes bulk.ids
+    models engine.retry engine.rate_limit shared_limit transport.base
+    calls.query models.extras models.decode engine.deadlines transport.forking
+    transport transport.connections transport.errors transport.aiohttp_internals transport.session
     transport.aiohttp transport.lean transport.auto
-    endpoint lane admission stats progress answers core
-    pager writes bulk.stream bulk.jobs bulk.fetch bulk.picking bulk.many bulk resources operations accounts
+    calls.operation engine.concurrency engine.admission engine.stats bulk.progress engine.responses engine.call
+    calls.lists calls.writes
+    bulk.stream bulk.jobs bulk.workers bulk.list_strategy bulk.get_many
+    api.resources api.operations api.accounts
     configuration client sync webhooks
-    export.columns arrow export testing cli
+    export.records.columns export.records.arrow export arrow testing cli
 """
 ORDER = FLOORS.split()
 """All modules, from the ground up; a package stands for what is in it and not named itself."""

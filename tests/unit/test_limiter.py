@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackone_lms.limiter import Limiter
+from stackone_lms.engine.rate_limit import Limiter
 from stackone_lms.options import RateLimit
 from tests.fake.fakes import VirtualLoop, now, virtual
 

@@ -8,7 +8,7 @@ from collections import deque
 
 import pytest
 
-from stackone_lms.limiter import Limiter
+from stackone_lms.engine.rate_limit import Limiter
 from stackone_lms.options import RateLimit
 from tests.fake.fakes import VirtualLoop, give_up, now, virtual
 
@@ -41,7 +41,7 @@ async def test_all_of_the_limit_can_be_used(requests: int) -> None:
 def test_no_window_holds_more_than_the_limit_however_it_is_grouped(
     monkeypatch: pytest.MonkeyPatch, marks: int, seed: int
 ) -> None:
-    monkeypatch.setattr("stackone_lms.limiter._MARKS", marks)
+    monkeypatch.setattr("stackone_lms.engine.rate_limit._MARKS", marks)
     dice = random.Random(seed)
 
     async def main() -> None:

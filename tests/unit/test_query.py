@@ -12,8 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stackone_lms.calls.query import (
+    AssignmentQuery,
+    CourseQuery,
+    GetQuery,
+    ListQuery,
+    UserQuery,
+    encode_query,
+    filters,
+)
 from stackone_lms.errors import InvalidArgumentError
-from stackone_lms.query import AssignmentQuery, CourseQuery, GetQuery, ListQuery, UserQuery, encode_query, filters
 from stackone_lms.sandbox.query import decode
 
 BERLIN = timezone(timedelta(hours=2))

@@ -11,8 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from stackone_lms.engine.retry import (
+    COST,
+    COST_THROTTLED,
+    Budget,
+    backoff,
+    parse_retry_after,
+)
 from stackone_lms.options import RetryPolicy
-from stackone_lms.retry import COST, COST_THROTTLED, Budget, backoff, parse_retry_after
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 EPOCH = NOW.timestamp()

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackone_lms import unknown
-from stackone_lms.decode import Decoder
 from stackone_lms.errors import DecodeError
 from stackone_lms.models import Completion, CompletionResult, Content, Page, encode
-from stackone_lms.unknown import MOST, KeepUnknown
+from stackone_lms.models import extras as unknown
+from stackone_lms.models.decode import Decoder
+from stackone_lms.models.extras import MOST, KeepUnknown
 
 one = Decoder(CompletionResult)
 many = Decoder(Page[Completion])

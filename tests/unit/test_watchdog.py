@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from stackone_lms.engine.deadlines import Watchdog
 from stackone_lms.transport import Watch
-from stackone_lms.watchdog import Watchdog
 from tests.fake.fakes import now, virtual
 
 

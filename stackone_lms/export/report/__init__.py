@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..storage import write_whole
+from ..state.storage import write_whole
 from .page import render
 from .summary import summarize
 

@@ -14,10 +14,15 @@ import msgspec
 
 from ...errors import ExportError
 from ...models.base import to_timedelta
-from .. import manifest
-from ..formats import Format, Table, formats, with_user
+from ..formats.base import (
+    Format,
+    Table,
+    formats,
+    with_user,
+)
 from ..lists import find
-from ..manifest import ListEntry, Manifest
+from ..state import manifest
+from ..state.manifest import ListEntry, Manifest
 
 COURSES: Final = 100
 """Courses that are shown, those with the most completions."""

@@ -1,0 +1,1 @@
+"""The resources of the API, the table of its operations, and reads over several accounts."""

@@ -1,0 +1,1 @@
+"""How an operation is declared and called: its keywords, its query, its body, its pages."""

@@ -1,0 +1,331 @@
+"""How a read is narrowed: the keywords of every operation, and their one encoder.
+
+Sources: the API document for the keys; brackets on every operation (`filter[...]`, `proxy[...]`), as the guides
+write them and as the document itself declares for most.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias, TypedDict, cast, get_type_hints
+from urllib.parse import quote
+
+from ..errors import InvalidArgumentError, printable
+from ..models.base import to_wire
+
+Moment: TypeAlias = datetime | str
+"""An aware datetime, or the API's own text form of one."""
+
+
+class GetQuery(TypedDict, total=False):
+    """Keywords of a read."""
+
+    raw: bool
+    """Add the provider calls behind the answer (`.raw`). Default false."""
+    fields: str | Iterable[str]
+    """Names of the fields to return, as a list or comma-separated. Default: all."""
+    proxy: Mapping[str, Any]
+    """Parameters passed on to the provider, nested as deep as needed."""
+
+
+class ListQuery(GetQuery, total=False):
+    """Keywords of a list."""
+
+    filter: Mapping[str, Any]
+    """Filters by name; the same names are accepted as keywords."""
+    updated_after: Moment
+    """Only records changed after this moment."""
+    page_size: int
+    """Records a page; the API's default is 25. Stays the same for the whole walk."""
+    next: str
+    """Cursor to start from."""
+    max_items: int
+    """Stop after so many items."""
+    prefetch: int
+    """1: fetch the next page while the present one is worked on. Default 0."""
+
+
+class CourseQuery(ListQuery, total=False):
+    """Keywords of the list of courses."""
+
+    external_reference: str
+    """Only the course with this reference of yours."""
+    active: Literal[True]
+    """Only active records; the API has no filter for inactive ones."""
+
+
+class ContentQuery(ListQuery, total=False):
+    """Keywords of the list of content."""
+
+    active: Literal[True]
+    """Only active records; the API has no filter for inactive ones."""
+
+
+class UserQuery(ListQuery, total=False):
+    """Keywords of the list of users."""
+
+    email: str
+    """Only the user with this address."""
+    external_reference: str
+    """Only the user with this reference of yours."""
+
+
+class AssignmentQuery(ListQuery, total=False):
+    """Keywords of the lists of assignments."""
+
+    status: Literal["pending", "in_progress", "completed", "unmapped_value"]
+    """Only assignments of this status."""
+    user_id: str
+    """Only those of the user with this StackOne id."""
+    remote_user_id: str
+    """Only those of the user with this provider id."""
+
+
+PLAIN = frozenset({"raw", "fields", "proxy", "filter", "page_size", "next", "user_id", "remote_user_id"})
+"""Keywords that are query parameters of that very name."""
+CLIENT = frozenset({"max_items", "prefetch"})
+"""Keywords that only this side uses."""
+
+
+def keywords(query: type) -> frozenset[str]:
+    """Return the keywords that a query type allows."""
+    return frozenset(get_type_hints(query))
+
+
+def filters(query: type) -> frozenset[str]:
+    """Return the keys of `filter[...]` that a query type allows."""
+    return keywords(query) - PLAIN - CLIENT
+
+
+def encode_query(query: Mapping[str, Any], allowed_filters: frozenset[str] = frozenset()) -> str:
+    """Encode keywords as the query string of a request.
+
+    Brackets are percent-encoded; nested mappings become `proxy[a][b]=1`, lists repeat the key, booleans are
+    `true` and `false`, date-times UTC with milliseconds, None is left out. A key that has brackets of its
+    own is kept: `{"filter[eq][age]": 25}` gives `proxy[filter[eq][age]]=25`.
+
+    Args:
+        query: Keywords of the call, names already checked.
+        allowed_filters: What may stand in `filter[...]`.
+
+    Returns:
+        The query string without `?`, empty if there is nothing to send.
+
+    Raises:
+        InvalidArgumentError: A value cannot be sent, or a filter is not one of the operation's.
+    """
+    pairs: list[str] = []
+    filtered: dict[str, Any] = {}
+    if "filter" in query:
+        _check_filters(query["filter"], allowed_filters)
+    for key, value in query.items():
+        if value is None:
+            continue
+        encode = _PLAIN_ENCODERS.get(key)
+        if encode is not None:
+            encode(key, value, pairs)
+        elif key not in CLIENT:
+            filtered[key] = value
+    if filtered:
+        _check_filters(filtered, allowed_filters)
+        twice = filtered.keys() & set(query.get("filter") or ())
+        if twice:
+            raise InvalidArgumentError(f"{min(twice)} is given both in filter= and as a keyword")
+        _filter("filter", filtered, pairs)
+    return "&".join(pairs)
+
+
+def _check_filters(given: Any, allowed: frozenset[str]) -> None:
+    unknown = set(cast("Mapping[Any, Any]", given)) - allowed if isinstance(given, Mapping) else None
+    if unknown:
+        known = ", ".join(sorted(allowed)) or "none"
+        raise InvalidArgumentError(f"filter {min(map(str, unknown))!r:.60} is unknown here; allowed: {known}")
+
+
+def _raw(key: str, value: Any, pairs: list[str]) -> None:
+    if value is not True and value is not False:
+        raise InvalidArgumentError(f"{key} must be True or False, not {type(value).__name__}")
+    pairs.append("raw=true" if value else "raw=false")
+
+
+def _fields(key: str, value: Any, pairs: list[str]) -> None:
+    if isinstance(value, str):
+        names = value
+    else:
+        if isinstance(value, Mapping | bytes) or not isinstance(value, Iterable):
+            raise InvalidArgumentError(f"fields must be a string or strings, not {type(cast('Any', value)).__name__}")
+        parts = list(cast("Iterable[Any]", value))
+        for part in parts:
+            if not isinstance(part, str) or not part or "," in part:
+                raise InvalidArgumentError(f"fields must hold names without commas, not {part!r:.60}")
+        names = ",".join(parts)
+    if names:
+        pairs.append(f"fields={_percent(names, key)}")
+
+
+def _text(key: str, value: Any, pairs: list[str]) -> None:
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{key} must be a string, not {type(value).__name__}")
+    pairs.append(f"{key}={_percent(value, key)}")
+
+
+def _page_size(key: str, value: Any, pairs: list[str]) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidArgumentError(f"page_size must be a whole number, 1 or more, not {value!r:.60}")
+    pairs.append(f"{key}={value}")
+
+
+def _proxy(key: str, value: Any, pairs: list[str]) -> None:
+    if not isinstance(value, _MAPPINGS):
+        raise InvalidArgumentError(f"proxy must be a mapping, not {type(value).__name__}")
+    _deep(key, value, pairs, 0)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _filter(key: str, value: Any, pairs: list[str]) -> None:
+    if not isinstance(value, Mapping):
+        raise InvalidArgumentError(f"filter must be a mapping, not {type(value).__name__}")
+    for name, item in value.items():  # pyright: ignore[reportUnknownVariableType]
+        if item is not None:
+            text = _filter_value(str(name), item)  # pyright: ignore[reportUnknownArgumentType]
+            pairs.append(f"{key}%5B{_percent(str(name), key)}%5D={_percent(text, key)}")  # pyright: ignore[reportUnknownArgumentType]
+
+
+STATUSES = ("pending", "in_progress", "completed", "unmapped_value")
+
+
+def _filter_value(name: str, value: Any) -> str:
+    if name == "active":
+        if value is not True and value != "true":
+            raise InvalidArgumentError("active accepts only True: the API has no filter for inactive records")
+        return "true"
+    if name == "updated_after":
+        return _moment(name, value)
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{name} must be a string, not {type(value).__name__}")
+    if name == "status" and value not in STATUSES:
+        raise InvalidArgumentError(f"status {value!r:.60} is unknown; allowed: {', '.join(STATUSES)}")
+    return value
+
+
+def _moment(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            raise InvalidArgumentError(f"{name} must be an ISO 8601 date-time, not {value!r:.60}") from None
+        return value
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if not isinstance(value, datetime):
+        raise InvalidArgumentError(f"{name} must be a datetime or a string, not {type(value).__name__}")
+    return _single(value, name)
+
+
+_PLAIN_ENCODERS = {
+    "raw": _raw,
+    "fields": _fields,
+    "proxy": _proxy,
+    "filter": _filter,
+    "page_size": _page_size,
+    "next": _text,
+    "user_id": _text,
+    "remote_user_id": _text,
+}
+
+_DEEPEST = 32
+_MAPPINGS = (dict, Mapping)
+_LISTS = (list, tuple, set, frozenset)
+_MOST_BITS = 4096  # Python writes ints of up to 4300 digits
+
+
+def _deep(prefix: str, value: Any, pairs: list[str], depth: int) -> None:
+    if depth > _DEEPEST:
+        raise InvalidArgumentError(f"{printable(prefix, 60)} nests deeper than {_DEEPEST} levels")
+    if isinstance(value, _MAPPINGS):
+        for name, item in value.items():  # pyright: ignore[reportUnknownVariableType]
+            if not isinstance(name, str) or not name:
+                raise InvalidArgumentError(
+                    f"{printable(prefix, 60)} must have non-empty strings as keys, not {name!r:.60}"
+                )
+            key = f"{prefix}[{name}]"
+            if type(item) is str:  # pyright: ignore[reportUnknownArgumentType]
+                pairs.append(f"{_percent(key, key)}={_percent(item, key)}")
+            else:
+                _deep(key, item, pairs, depth + 1)
+    elif isinstance(value, _LISTS):
+        for item in value:  # pyright: ignore[reportUnknownVariableType]
+            if isinstance(item, (*_LISTS, *_MAPPINGS)):
+                raise InvalidArgumentError(f"{printable(prefix, 60)}: a list can hold single values only")
+            _deep(prefix, item, pairs, depth + 1)
+    elif value is not None:
+        pairs.append(f"{_percent(prefix, prefix)}={_percent(_single(value, prefix), prefix)}")
+
+
+def _single(value: Any, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        if value.bit_length() > _MOST_BITS:
+            raise InvalidArgumentError(f"{printable(where, 60)} is too large a number")
+        return str(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidArgumentError(f"{printable(where, 60)} must be finite, not {value}")
+        return repr(value)
+    if isinstance(value, datetime):
+        try:
+            return to_wire(value)
+        except (ValueError, OverflowError) as error:
+            raise InvalidArgumentError(f"{printable(where, 60)}: {error}") from None
+    if isinstance(value, date):
+        return value.isoformat()
+    raise InvalidArgumentError(f"{printable(where, 60)} cannot be sent as {type(value).__name__}")
+
+
+def _percent(text: str, where: str) -> str:
+    try:
+        # Field names, proxy keys and flags come again with every call; cursors and the like do not.
+        return _quote_short(text) if len(text) <= 64 else quote(text, safe="")
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"{where[:60]!r} holds half of a surrogate pair") from None
+
+
+@lru_cache(maxsize=1024)
+def _quote_short(text: str) -> str:
+    return quote(text, safe="")
+
+
+MAX_ID = 1024
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}", re.ASCII)
+
+
+def encode_id(id: str) -> str:
+    """Percent-encode an id as one path segment.
+
+    Any provider id is fine, with slashes, spaces, `#` or letters of any script.
+
+    Raises:
+        InvalidArgumentError: It is empty, `.` or `..` (URL resolvers fold those away), not a string, longer than
+            1024 characters, or holds control characters or half of a surrogate pair.
+    """
+    if not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgumentError(f"an id must be a string, not {type(id).__name__}")
+    if _PLAIN_ID.fullmatch(id):
+        return id
+    if not id or id in {".", ".."}:
+        raise InvalidArgumentError(f"{id!r} cannot be an id")
+    if len(id) > MAX_ID:
+        raise InvalidArgumentError(f"an id of {len(id)} characters is too long; {MAX_ID} is the most")
+    if any(c < " " or "\x7f" <= c <= "\x9f" for c in id):
+        raise InvalidArgumentError(f"an id cannot hold control characters: {id!r:.60}")
+    if "\\" in id and any(part in {".", ".."} for part in id.replace("\\", "/").split("/")):
+        raise InvalidArgumentError(f"{id!r:.60} cannot be an id")
+    if any(part in {".", ".."} for part in id.split("/")):
+        raise InvalidArgumentError(f"{id!r:.60} cannot be an id: it holds a dot segment")
+    return _percent(id, "id")

@@ -1,0 +1,253 @@
+"""Operations with a body: given as a Struct, as a mapping, or as keywords; checked before anything is sent."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from itertools import islice
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+
+from ..errors import InvalidArgumentError, StackOneError
+from ..models.bodies import Body, prepare, prepare_batch
+from ..models.results import BatchResult, join_batches
+from .operation import (
+    Aio,
+    Args,
+    Blocking,
+    Carrier,
+    Operation,
+    Resource,
+)
+from .query import encode_id
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+B = TypeVar("B", bound=Body)
+B_contra = TypeVar("B_contra", contravariant=True)
+
+BATCH = 10_000
+"""Items sent in one request at most: the number that StackOne's guide on batches recommends."""
+
+
+class Send(Protocol[P, B_contra, R_co]):  # pyright: ignore[reportInvalidTypeVarUse]
+    """A method that takes a body, whole or as keywords."""
+
+    @overload
+    def __call__(self, body: B_contra | Mapping[str, Any], /) -> R_co: ...
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class SendTo(Protocol[P, B_contra, R_co]):  # pyright: ignore[reportInvalidTypeVarUse]
+    """A method that takes an id and a body, whole or as keywords."""
+
+    @overload
+    def __call__(self, id: str, body: B_contra | Mapping[str, Any], /) -> R_co: ...
+    @overload
+    def __call__(self, id: str, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class _Writing(Generic[P, B, R]):
+    """What both kinds of write share.
+
+    Args:
+        method: HTTP method.
+        id: `operationId` in the API document.
+        path: Path template.
+        body: The Struct of the body; its constructor's keywords are the method's.
+        answer: Type of the answer.
+        doc: What the method does.
+        removed: When the operation left the newest API version; None if it is current.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        id: str,
+        path: str,
+        body: Callable[P, B],
+        answer: type[R],
+        doc: str,
+        *,
+        removed: str | None = None,
+    ) -> None:
+        self._body = cast("type[B]", body)
+        self._doc = doc
+        self.operation: Operation[R] = Operation(method, id, path, answer, body=self._body, removed=removed)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+        self.operation.name = f"{owner.__name__}.{name}"
+        self.__doc__ = self._doc
+
+    def _call(self, obj: Resource[Any], owner: type) -> Callable[..., Any]:
+        operation, body_type = self.operation, self._body
+        carry = obj._carrier.carry  # pyright: ignore[reportPrivateUsage]
+
+        def call(*args: Any, **fields: Any) -> Any:
+            ids, whole = args[: operation.arity], args[operation.arity :]
+            operation.check(ids, {})
+            if len(whole) > 1 or (whole and fields):
+                raise TypeError(f"{operation.name}() takes one body: a {body_type.__name__}, a mapping, or keywords")
+            body: Any = whole[0] if whole else fields
+            for id in ids:
+                encode_id(id)
+            encoded = prepare(body, body_type)
+            operation.announce()
+            return carry(operation, Args(ids, body=encoded, keyed=_has_reference(body)))
+
+        operation.present(call, owner, self._name, _shape(body_type, operation.arity, self._doc), operation.answer)
+        obj.__dict__[self._name] = call  # bound once: later reads do not come here
+        return call
+
+
+def _has_reference(body: object) -> bool:
+    if isinstance(body, Mapping):
+        reference = cast("Mapping[object, object]", body).get("external_reference")
+    else:
+        reference = getattr(body, "external_reference", None)
+    return isinstance(reference, str) and bool(reference)
+
+
+def _shape(body: type[Body], arity: int, doc: str) -> Callable[..., None]:
+    """Return a function with the signature and the docstring of a write."""
+    # The annotations as they are written: evaluated, a language alone would be 410 codes long.
+    hints: dict[str, Any] = {}
+    for base in reversed(body.__mro__):
+        hints |= inspect.get_annotations(base)
+    keywords = [p.replace(annotation=hints[p.name]) for p in inspect.signature(body).parameters.values()]
+    ids = [inspect.Parameter("id", inspect.Parameter.POSITIONAL_ONLY, annotation=str)] if arity else []
+
+    def shape() -> None: ...
+
+    shape.__doc__ = (
+        f"{doc}\n\n"
+        f"The body is given as a {body.__name__}, as a mapping with its keys, or as keywords.\n\n"
+        "Raises:\n"
+        "    InvalidArgumentError: Before any I/O: the body cannot be sent; the message has the path in it.\n"
+        "    StackOneError: Everything else; see `stackone_lms.errors`."
+    )
+    shape.__signature__ = inspect.Signature([*ids, *keywords])  # type: ignore[attr-defined]
+    return shape
+
+
+class Write(_Writing[P, B, R]):
+    """A write without an id in its path."""
+
+    @overload
+    def __get__(self, obj: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(self, obj: Resource[Aio], owner: type, /) -> Send[P, B, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __get__(self, obj: Resource[Blocking], owner: type, /) -> Send[P, B, R]: ...
+    def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
+        return self if obj is None else self._call(obj, owner)
+
+
+class WriteTo(_Writing[P, B, R]):
+    """A write with one id in its path."""
+
+    @overload
+    def __get__(self, obj: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(self, obj: Resource[Aio], owner: type, /) -> SendTo[P, B, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __get__(self, obj: Resource[Blocking], owner: type, /) -> SendTo[P, B, R]: ...
+    def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
+        return self if obj is None else self._call(obj, owner)
+
+
+class Batch(Generic[B]):
+    """A write of many items, sent in as many requests as it needs.
+
+    Args:
+        id: `operationId` in the API document.
+        path: Path template.
+        item: The Struct of an item.
+        removed: When the operation left the newest API version; None if it is current.
+    """
+
+    def __init__(self, id: str, path: str, item: type[B], *, removed: str | None = None) -> None:
+        self._item = item
+        self.operation: Operation[BatchResult] = Operation(
+            "POST", id, path, BatchResult, body=item, repeatable=True, removed=removed
+        )
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+        self.operation.name = f"{owner.__name__}.{name}"
+        self.__doc__ = inspect.getdoc(_batch_shape)
+
+    @overload
+    def __get__(self, obj: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self, obj: Resource[Aio], owner: type, /
+    ) -> Callable[[Iterable[B | Mapping[str, Any]]], Coroutine[Any, Any, BatchResult]]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[Blocking], owner: type, /
+    ) -> Callable[[Iterable[B | Mapping[str, Any]]], BatchResult]: ...
+    def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
+        if obj is None:
+            return self
+        operation, item_type = self.operation, self._item
+        carrier: Carrier = obj._carrier  # pyright: ignore[reportPrivateUsage]
+
+        def call(items: Iterable[B | Mapping[str, Any]], /) -> Any:
+            parts = _parts(items, item_type)
+            operation.announce()
+            if isinstance(carrier, Blocking):
+                return carrier.run(_send_parts, carrier.aio, operation, parts)
+            return _send_parts(cast("Aio", carrier), operation, parts)
+
+        operation.present(call, owner, self._name, _batch_shape, BatchResult)
+        obj.__dict__[self._name] = call  # bound once: later reads do not come here
+        return call
+
+
+def _batch_shape(items: Iterable[Any], /) -> None:
+    """Create or replace many records.
+
+    The server accepts a batch and works it off in the background; what it refused at once is in the result, item by
+    item. More than 10,000 items, the number that the API's guide recommends, go in several requests, one after
+    the other. If one of those fails, the error has the result of those before it in its attribute `accepted`.
+
+    Args:
+        items: Structs, or mappings with their keys.
+
+    Raises:
+        InvalidArgumentError: Before any I/O: an item cannot be sent, or there are none; the message has the path.
+        StackOneError: Everything else; see `stackone_lms.errors`.
+    """
+
+
+_Part = tuple[list[Any], Args]
+
+
+def _parts(items: Iterable[Any], item_type: type[Body]) -> list[_Part]:
+    if isinstance(items, str | bytes | Mapping | Body):
+        raise InvalidArgumentError(
+            f"items must be several {item_type.__name__}, not {type(cast('object', items)).__name__}"
+        )
+    parts: list[_Part] = []
+    rest = iter(items)
+    while chunk := list(islice(rest, BATCH)):
+        first = len(parts) * BATCH
+        keyed = all(_has_reference(item) for item in chunk)
+        parts.append((chunk, Args(body=prepare_batch(chunk, item_type, first=first), keyed=keyed)))
+    if not parts:
+        raise InvalidArgumentError("there are no items to send")
+    return parts
+
+
+async def _send_parts(carrier: Aio, operation: Operation[BatchResult], parts: list[_Part]) -> BatchResult:
+    done: list[tuple[list[Any], BatchResult]] = []
+    for items, args in parts:
+        try:
+            done.append((items, await carrier.carry(operation, args)))
+        except StackOneError as error:
+            error.accepted = join_batches(done) if done else None
+            raise
+    return join_batches(done)

@@ -1,0 +1,1 @@
+"""What happens to a call: admission, attempts, retries, time limits, and what an answer means."""

@@ -1,0 +1,200 @@
+"""The forms in which a list can be written: how each makes a file of the spool, and reads it again to merge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ...models.base import Model
+from ..records.columns import (
+    EXTRA,
+    Column,
+    Rows,
+    cleared,
+    columns_of,
+    spread,
+)
+from ..records.keys import (
+    OF_USER,
+    Keys,
+    Source,
+    Tally,
+    keys_of_lines,
+    pair,
+)
+from ..records.lines import Reader, chunks
+from ..state.storage import Draft, storing
+
+ACCOUNT: Final = "account_id"
+"""Name of the column of the linked account."""
+
+
+class Table(NamedTuple):
+    """What a file holds."""
+
+    model: type[Model]
+    """What its records are, with `of_user_id` if they come from lists of users."""
+    account: str
+    """The linked account that they come from."""
+
+    @property
+    def of_users(self) -> bool:
+        """Whether its records come from lists of users."""
+        return OF_USER in self.model.__struct_fields__
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Its columns, the account's and `extra` included."""
+        return Column(ACCOUNT, "string"), *columns_of(self.model), Column(EXTRA, "text")
+
+
+@lru_cache(maxsize=16)
+def with_user(model: type[Model]) -> type[Model]:
+    """Return a model of the records of a user's list: the user is added, since records need not name it."""
+    field = (OF_USER, str | None, None)
+    return msgspec.defstruct(model.__name__, [field], bases=(model,), kw_only=True, frozen=True)  # type: ignore[return-value]
+
+
+class Parts(NamedTuple):
+    """What a file is made of."""
+
+    base: Path | None
+    """The file that it replaces, whose records come first; None to make it anew."""
+    spool: Path
+    """Lines, each a record as it was sent."""
+    superseded: frozenset[int]
+    """Which records, counted from 0 over both, are left out."""
+    tally: Tally | None = None
+    """Notes the keys of the records of the spool, for a format that has them at hand."""
+
+
+Pulse = Callable[[], None]
+"""Called now and then while a file is made; raises to end that."""
+
+
+class Format:
+    """A form of files."""
+
+    name: str
+    suffix: str
+    notes_keys = False
+    """Whether `write` notes the keys that it meets."""
+
+    def prepare(self) -> None:
+        """Raise ExportError if a package is missing that it needs."""
+
+    def keys(self, path: Path, table: Table) -> Iterator[Keys]:
+        """Yield the keys of the records of a file."""
+        raise NotImplementedError
+
+    def write(self, draft: Draft, table: Table, parts: Parts, pulse: Pulse) -> None:
+        """Make a file."""
+        raise NotImplementedError
+
+    def count(self, path: Path) -> int:
+        """Return how many records a file holds."""
+        raise NotImplementedError
+
+    def columns(self, path: Path, table: Table, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
+        """Yield the values of some columns of a file, some records at a time."""
+        raise NotImplementedError
+
+    def sources(self, table: Table, base: Path | None, spool: Path) -> list[Source]:
+        """Return where the keys of the parts of a file are."""
+        lines = partial(keys_of_lines, spool, of_users=table.of_users)
+        return [lines] if base is None else [partial(self.keys, base, table), lines]
+
+
+class Kept:
+    """Picks, batch by batch, the records that are not superseded."""
+
+    def __init__(self, superseded: frozenset[int]) -> None:
+        self._superseded, self._position = superseded, 0
+
+    def pick(self, count: int) -> list[int] | None:
+        """Return which of the next `count` records are kept, None for all."""
+        start = self._position
+        self._position += count
+        gone = self._superseded
+        if not gone:
+            return None
+        kept = [n for n in range(count) if start + n not in gone]
+        return None if len(kept) == count else kept
+
+
+def kept_lines(path: Path, kept: Kept, pulse: Pulse) -> Iterator[list[bytes]]:
+    """Yield the lines of a file that are kept, without their ends, some at a time."""
+    for chunk in chunks(path):
+        pulse()
+        lines = chunk.split(b"\n")[:-1]
+        which = kept.pick(len(lines))
+        yield lines if which is None else [lines[n] for n in which]
+
+
+class JsonLines(Format):
+    """One record a line, byte by byte as the server sent it."""
+
+    name, suffix = "jsonl", ".jsonl"
+
+    def keys(self, path: Path, table: Table) -> Iterator[Keys]:
+        """Yield the keys of the records of a file."""
+        return keys_of_lines(path, of_users=table.of_users)
+
+    def write(self, draft: Draft, table: Table, parts: Parts, pulse: Pulse) -> None:
+        """Make a file."""
+        kept = Kept(parts.superseded)
+        for path in (parts.base, parts.spool):
+            for lines in kept_lines(path, kept, pulse) if path is not None else ():
+                if lines:
+                    draft.write(b"\n".join(lines) + b"\n")
+
+    def count(self, path: Path) -> int:
+        """Return how many records a file holds."""
+        with storing("reading what was exported"):
+            return sum(chunk.count(b"\n") for chunk in chunks(path))
+
+    def columns(self, path: Path, table: Table, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
+        """Yield the values of some columns of a file, some records at a time."""
+        return column_batches(table, Parts(None, path, frozenset()), Kept(frozenset()), lambda: None)
+
+
+def column_batches(
+    table: Table, parts: Parts, kept: Kept, pulse: Pulse, *, unset: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield the records of a spool that are kept as columns, the account's included, some at a time.
+
+    With `unset`, fields that were not sent may be UNSET instead of None.
+    """
+    for rows in _rows(Reader(table.model), parts, kept, pulse):
+        columns, count = spread(table.model, rows, unset=unset), len(rows.values)
+        if parts.tally is not None:
+            parts.tally.note(_keys(columns, count))
+        yield {ACCOUNT: [table.account] * count, **columns}
+
+
+def _rows(reader: Reader[Any], parts: Parts, kept: Kept, pulse: Pulse) -> Iterator[Rows]:
+    if parts.superseded:
+        yield from (reader.read(lines) for lines in kept_lines(parts.spool, kept, pulse) if lines)
+        return
+    for text in chunks(parts.spool):
+        pulse()
+        yield reader.read_text(text)
+
+
+def _keys(columns: Mapping[str, Sequence[Any]], count: int) -> Keys:
+    nothing: list[Any] = [None] * count
+    ids, users, updated = (cleared(columns.get(name, nothing)) for name in ("id", OF_USER, "updated_at"))
+    paired = [pair(*both) for both in zip(ids, users, strict=True)] if OF_USER in columns else ids
+    return Keys(paired, updated)
+
+
+def formats() -> Mapping[str, Format]:
+    """Return the forms of files by name."""
+    from .csv import Csv  # noqa: PLC0415 (it builds on this module)
+    from .parquet import Parquet  # noqa: PLC0415
+
+    return {format.name: format for format in (Parquet(), JsonLines(), Csv())}

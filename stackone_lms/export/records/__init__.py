@@ -1,0 +1,1 @@
+"""Exported records: their columns, their keys, their lines."""

@@ -1,0 +1,142 @@
+"""From the spool to records: strictly where that works, else mended, else as much of a record as fits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+
+from ...errors import DecodeError
+from ...models.base import Model
+from ...models.decode import mend
+from ...models.extras import _WRITABLE, KeepUnknown  # pyright: ignore[reportPrivateUsage]
+from ...models.safe_json import FAILURES, check_depth, parse
+from ..state.storage import storing
+from .columns import Rows
+
+M = TypeVar("M", bound=Model)
+
+_FAILURES = (*FAILURES, OverflowError)  # a whole number too large for a float, from msgspec.convert
+
+CHUNK = 512 * 1024
+"""Bytes of the spool that are worked on at once: little enough that their records do not grow old for the collector."""
+
+
+def chunks(path: Path) -> Iterator[bytes]:
+    """Yield a file of lines in pieces of whole lines."""
+    with storing("reading what was exported"), path.open("rb") as file:
+        rest = b""
+        while piece := file.read(CHUNK):
+            cut = piece.rfind(b"\n") + 1
+            if cut:
+                yield rest + piece[:cut]
+                rest = piece[cut:]
+            else:
+                rest += piece
+        if rest:
+            yield rest + b"\n"
+
+
+def array_of(lines: bytes) -> bytes:
+    """Make a JSON array of lines that are JSON values."""
+    return b"[" + lines[:-1].replace(b"\n", b",") + b"]"
+
+
+class Reader(Generic[M]):
+    """Decodes lines as records of a model, with the fields that it does not declare. It never fails.
+
+    Args:
+        model: What the lines are.
+    """
+
+    def __init__(self, model: type[M]) -> None:
+        self._model = model
+        self._many: KeepUnknown[list[M]] = KeepUnknown(list[model])  # type: ignore[valid-type]
+        self._one: KeepUnknown[M] = KeepUnknown(model)
+        self._fields = {f.encode_name: f for f in msgspec.structs.fields(model)}
+
+    def read(self, lines: Sequence[bytes]) -> Rows:
+        """Return the records of some lines, in their order."""
+        found = self._together(b"[" + b",".join(lines) + b"]")
+        return self._one_by_one(lines) if found is None else found
+
+    def read_text(self, text: bytes) -> Rows:
+        """Return the records of a text of lines, in their order."""
+        found = self._together(array_of(text))
+        return self._one_by_one(text.split(b"\n")[:-1]) if found is None else found
+
+    def _together(self, body: bytes) -> Rows | None:
+        try:
+            check_depth(body)
+            return Rows(self._many(body), {}, {})
+        except (DecodeError, *_FAILURES):
+            return None
+
+    def _one_by_one(self, lines: Sequence[bytes]) -> Rows:
+        rows, values = Rows([], {}, {}), list[M | None]()
+        for line in lines:
+            value = self._patiently(line, len(values), rows)
+            values.append(value)
+        return rows._replace(values=values)
+
+    def _patiently(self, line: bytes, row: int, rows: Rows) -> M | None:
+        try:
+            check_depth(line)
+            return self._one(line)
+        except (DecodeError, *_FAILURES):
+            pass
+        try:
+            return self._what_fits(mend(_parse(line), self._model), row, rows)
+        except (DecodeError, *_FAILURES):
+            rows.whole[row] = line.decode("utf-8", "replace")
+            return None
+
+    def _what_fits(self, value: Any, row: int, rows: Rows) -> M:
+        if not isinstance(value, dict):
+            raise DecodeError("no record")
+        fields = cast("dict[str, Any]", value)
+        stray = {name: fields.pop(name) for name in list(fields) if self._is_odd(name, fields[name])}
+        try:
+            record = self._one.convert(fields)
+        except _FAILURES:
+            for name in fields.keys() & self._fields.keys():
+                if not self._fits(fields[name], self._fields[name].type):
+                    stray[name] = fields.pop(name)
+            record = self._one.convert(fields)
+        if stray:
+            rows.extras[row] = stray
+        return record
+
+    def _is_odd(self, name: str, value: Any) -> bool:
+        # Names that a model cannot have, here or within: `convert` leaves them out.
+        return _odd_names(value) if name in self._fields else not _WRITABLE.fullmatch(name)
+
+    @staticmethod
+    def _fits(value: Any, kind: Any) -> bool:
+        try:
+            msgspec.convert(value, kind)
+        except _FAILURES:
+            return False
+        return True
+
+
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]|u[dD]([89a-fA-F]..)|.)", re.DOTALL)
+"""An escape in a JSON text; with a group if it is half a character, as cutting texts leaves behind."""
+
+
+def _parse(line: bytes) -> Any:
+    whole = _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] is not None else escape[0], line)
+    value: Any = parse(whole)
+    if whole != line and isinstance(value, dict) and "\ufffd" in str(cast("dict[str, Any]", value).get("id")):
+        raise DecodeError("two ids that differ in what was replaced would be one")
+    return cast("Any", value)
+
+
+def _odd_names(value: Any) -> bool:
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return any(not _WRITABLE.fullmatch(name) or _odd_names(item) for name, item in items)
+    return isinstance(value, list) and any(map(_odd_names, cast("list[Any]", value)))

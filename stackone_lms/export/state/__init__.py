@@ -1,0 +1,1 @@
+"""What an export remembers: the journal of each list, the manifest, and the files below them."""

@@ -1,0 +1,205 @@
+"""The manifest: what a target holds, from when, and how to check it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ...errors import ExportError
+from ...models.base import to_wire
+from ..formats.base import formats
+from .storage import checksum, write_whole
+
+NAME = "_manifest.json"
+"""Readers of data sets leave out names that begin with an underscore."""
+VERSION = 1
+WORK = ".export"
+"""The folder of the journals, beside the manifest."""
+RUN = "run.json"
+"""Stands there while a run is not finished."""
+
+
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of the data set."""
+
+    path: str
+    """Where it is, from the folder of the manifest on."""
+    bytes: int
+    """Its size."""
+    records: int
+    """How many records it holds."""
+    sha256: str
+    """Its checksum, in hexadecimal."""
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a list could not be exported to its end."""
+
+    type: str
+    """Class of the error."""
+    message: str
+    """What happened."""
+    status: int | None = None
+    """HTTP status of the last answer."""
+    request_id: str | None = None
+    """StackOne's id of the last request."""
+
+
+class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One resource of one account."""
+
+    resource: str
+    """As on a client: `completions`, `users.completions`."""
+    account_id: str
+    """The linked account."""
+    records: int = 0
+    """How many records there are now."""
+    fetched: int = 0
+    """How many records came in the last run, duplicates and records that are not new included."""
+    dropped: int = 0
+    """How many of those, and of those there before, were superseded by a later version of the same record."""
+    gone_users: int = 0
+    """Users that were deleted between the listing of the users and the reading of their lists."""
+    oldest_update: str | None = None
+    """The first `updated_at` among the records."""
+    newest_update: str | None = None
+    """The last one."""
+    high_water: str | None = None
+    """Up to where changes are known: the next incremental run asks for what changed after, less the overlap."""
+    incremental: bool = False
+    """Whether the last run fetched changes only."""
+    parameters: dict[str, Any] = {}
+    """What the records were asked for with: `fields`, `raw`, `since`, `page_size`."""
+    started: str | None = None
+    """When the last run began to fetch it."""
+    finished: str | None = None
+    """When it was put in its place."""
+    files: list[FileEntry] = []
+    """Its files; none in a database."""
+    error: Failed | None = None
+    """Why the last run did not reach its end; what is listed above is from before."""
+
+
+class Manifest(msgspec.Struct, kw_only=True):
+    """What a target holds."""
+
+    version: int = VERSION
+    """Version of this form."""
+    sdk: str
+    """Version of the package that wrote it."""
+    format: str
+    """`parquet`, `jsonl`, `csv`, `duckdb` or `sqlite`."""
+    complete: bool = False
+    """Whether the last run reached the end of all its lists."""
+    started: str | None = None
+    """When the last run began."""
+    finished: str | None = None
+    """When it ended."""
+    parameters: dict[str, Any] = {}
+    """What the last run was asked for."""
+    lists: list[ListEntry] = []
+    """Everything that the target holds."""
+
+    def find(self, resource: str, account: str) -> ListEntry | None:
+        """Return what is known about a list."""
+        return next((e for e in self.lists if (e.resource, e.account_id) == (resource, account)), None)
+
+    def put(self, entry: ListEntry) -> None:
+        """Set what is known about a list."""
+        key = entry.resource, entry.account_id
+        others = [e for e in self.lists if (e.resource, e.account_id) != key]
+        self.lists = sorted([*others, entry], key=lambda e: (e.resource, e.account_id))
+
+
+def read(folder: Path) -> Manifest | None:
+    """Return the manifest in a folder, None if there is none.
+
+    Raises:
+        ExportError: It cannot be read, or is of another version.
+    """
+    try:
+        found = msgspec.json.decode((folder / NAME).read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        raise ExportError(f"{NAME} cannot be read; it was not written by an export") from None
+    if found.version != VERSION:
+        raise ExportError(f"{NAME} is of version {found.version}, and this package knows version {VERSION}")
+    return found
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Put a manifest in its place, durably."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    write_whole(folder / NAME, text + b"\n")
+
+
+def moment(value: datetime | None) -> str | None:
+    """Write a moment as the API does."""
+    return None if value is None else to_wire(value)
+
+
+def parsed(text: str | None) -> datetime | None:
+    """Read a moment of a manifest."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What `verify` found."""
+
+    files: int
+    """Files checked."""
+    records: int
+    """Records in them."""
+    problems: list[str]
+    """What is wrong, a sentence each; empty if all is well."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is well."""
+        return not self.problems
+
+
+def verify(folder: str | Path) -> Verification:
+    """Check the files of an export against its manifest: presence, size, checksum, number of records; and strays.
+
+    Args:
+        folder: Where the export was written to.
+
+    Raises:
+        ExportError: There is no manifest, or it cannot be read.
+    """
+    folder = Path(folder)
+    manifest = read(folder)
+    if manifest is None:
+        raise ExportError(f"there is no {NAME}: this is no export, or one that has not come to an end yet")
+    known = formats().get(manifest.format)
+    if known is None:
+        raise ExportError(f"an export to {manifest.format} is a database; only folders can be checked")
+    listed = [file for entry in manifest.lists for file in entry.files]
+    unfinished = not manifest.complete or (folder / WORK / RUN).exists()
+    problems = ["the last run is not finished: the same command goes on"] if unfinished else []
+    for file in listed:
+        path = folder / file.path
+        if not path.is_file():
+            problems.append(f"{file.path}: missing")
+            continue
+        found, size = checksum(path)
+        if (found, size) != (file.sha256, file.bytes):
+            problems.append(f"{file.path}: not as it was written ({size} bytes, {file.bytes} expected)")
+        elif (records := known.count(path)) != file.records:
+            problems.append(f"{file.path}: {records} records, {file.records} expected")
+    paths = {file.path for file in listed}
+    problems += [f"{path}: not part of the export" for path in _strays(folder, known.suffix) if path not in paths]
+    return Verification(len(listed), sum(file.records for file in listed), problems)
+
+
+def _strays(folder: Path, suffix: str) -> Iterator[str]:
+    """Yield what a reader may take for a part of the data set."""
+    for path in sorted({*folder.rglob(f"*{suffix}"), *folder.glob("resource=*/**/*")}):
+        if path.is_file() and WORK not in path.relative_to(folder).parts:
+            yield path.relative_to(folder).as_posix()

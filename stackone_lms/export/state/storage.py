@@ -1,0 +1,242 @@
+"""Files that survive a crash: whole writes, explicit durability, atomic replacement, one writer at a time.
+
+Every OSError leaves here as an ExportError that names no path, since paths hold account ids.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+from ...errors import ExportError
+
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+@contextlib.contextmanager
+def storing(what: str) -> Generator[None]:
+    """Turn an OSError into an ExportError that tells `what` was being done."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ExportError(
+            f"{what} failed: {reason}; what was exported so far is kept, and the same command goes on from there"
+        ) from None
+
+
+class Log:
+    """A file that only grows at its end, or is cut back.
+
+    Args:
+        path: The file; made if it is not there, readable by its owner only.
+
+    Attributes:
+        size: Bytes written so far.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with storing("opening a file of the export"):
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o600)
+            self.size = os.fstat(self._fd).st_size
+        self._broken = False
+
+    def append(self, data: bytes) -> None:
+        """Write all of `data`; a short write goes on, and fails where the next one does."""
+        with storing("writing"):
+            view = memoryview(data)
+            while view:
+                written = os.write(self._fd, view)
+                self.size += written
+                view = view[written:]
+
+    def sync(self) -> None:
+        """Make everything written so far durable. After a failure the file takes no more: what is lost is unknown."""
+        if self._broken:
+            raise ExportError("an earlier write was not made durable; start the same command again")
+        self._broken = True
+        with storing("making rows durable"):
+            os.fsync(self._fd)
+        self._broken = False
+
+    def cut(self, size: int) -> None:
+        """Drop everything after the first `size` bytes."""
+        if size < self.size:
+            with storing("cutting a file back"):
+                os.ftruncate(self._fd, size)
+            self.size = size
+
+    def close(self) -> None:
+        """Close the file; what was not made durable was not needed."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+class Draft:
+    """A new file with its checksum, made under a name of its own until it is whole; to writers a plain file.
+
+    Args:
+        path: Where it is written meanwhile, on the same file system as its final place.
+    """
+
+    closed = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._sum = hashlib.sha256()
+        self._lost = False
+        make_folder(path.parent)
+        with storing("opening a file of the export"):
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o600)
+
+    def write(self, data: bytes) -> int:
+        """Write all of `data`. Once that failed, the draft is lost, and takes what else may come without a word."""
+        if self._lost:
+            return len(data)  # the writer of Parquet flushes once more when it is torn down
+        self._lost = True
+        with storing("writing"):
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+        self._lost = False
+        self._sum.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self.size
+
+    def flush(self) -> None:
+        """Do nothing: nothing is buffered here."""
+
+    def close(self) -> None:
+        """Do nothing: `settle` and `discard` end a draft."""
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of what was written, in hexadecimal."""
+        return self._sum.hexdigest()
+
+    def settle(self) -> None:
+        """Make it durable, its name included; nothing more can be written."""
+        if self._lost:
+            raise ExportError("a file was not written to its end; start the same command again")
+        with storing("finishing a file"):
+            os.fsync(self._fd)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+        sync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Give up; the space is free again."""
+        self._lost = True
+        fd, self._fd = self._fd, -1
+        with contextlib.suppress(OSError):
+            if fd >= 0:
+                os.close(fd)
+            self.path.unlink()
+
+
+def replace(draft: Path, final: Path) -> None:
+    """Put a durable file in the place of another, durably."""
+    make_folder(final.parent)
+    with storing("putting a file in its place"):
+        draft.replace(final)
+    sync_folder(final.parent)
+    if draft.parent != final.parent:
+        sync_folder(draft.parent)
+
+
+def link(source: Path, draft: Path) -> bool:
+    """Give a durable file a second name, durably; tell whether the file system can."""
+    try:
+        draft.unlink(missing_ok=True)
+        os.link(source, draft)
+    except OSError:
+        return False
+    sync_folder(draft.parent)
+    return True
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a small file, whole and durably."""
+    draft = Draft(path.with_name(path.name + ".partial"))
+    try:
+        draft.write(data)
+        draft.settle()
+    except BaseException:
+        draft.discard()
+        raise
+    replace(draft.path, path)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably, for their owner only."""
+    missing: list[Path] = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        with storing("making a folder"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable, where the system can."""
+    if sys.platform == "win32":
+        return
+    with storing("making a folder durable"):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def checksum(path: Path) -> tuple[str, int]:
+    """Return the sha256 of a file in hexadecimal, and its size."""
+    with storing("reading what was exported"), path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        return found, file.tell()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Generator[None]:
+    """Hold the lock of a target; it ends with the process, however that ends.
+
+    Raises:
+        ExportError: Another process, or another export of this one, holds it.
+    """
+    make_folder(path.parent)
+    with storing("opening the lock"):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not _lock(fd):
+            raise ExportError("another export is writing to this target")
+        yield
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt  # noqa: PLC0415 (only there)
+
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl  # noqa: PLC0415 (not on Windows)
+
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

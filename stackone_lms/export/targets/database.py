@@ -1,0 +1,346 @@
+"""Databases as targets: a table a resource, updated by account and id, each list in one transaction."""
+
+# ruff: noqa: S608 (the names in the statements are those of models; values are parameters)
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Final, NamedTuple
+
+from ...errors import ExportError, printable
+from ...models.base import Model, RawResponse, to_wire
+from ..formats.base import (
+    ACCOUNT,
+    Kept,
+    Parts,
+    Pulse,
+    Table,
+    column_batches,
+    with_user,
+)
+from ..lists import resources
+from ..records.arrow import batch_of, import_pyarrow, schema_of
+from ..records.columns import Column, Kind, as_json
+from ..records.keys import OF_USER, keys_of_lines, survey
+from ..state.journal import Journal
+from ..state.manifest import ListEntry, parsed
+from ..state.storage import sync_folder
+from .folder import Listed, Loaded, Target
+
+_RUNS: Final = "stackone_exports"
+_STAGE: Final = "stackone_incoming"
+
+
+class _Spec(NamedTuple):
+    """A table of the database."""
+
+    name: str
+    table: Table
+    keys: tuple[str, ...]
+    """What tells its rows apart; none for provider calls."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.table.columns
+
+    @property
+    def names(self) -> str:
+        return ", ".join(map(_quoted, (column.name for column in self.columns)))
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _spec(name: str, model: type[Model], account: str) -> _Spec:
+    of_user = (OF_USER,) if OF_USER in model.__struct_fields__ else ()
+    return _Spec(name, Table(model, account), (ACCOUNT, *of_user, "id"))
+
+
+class Database(Target):
+    """A database in a file.
+
+    Args:
+        file: The file; made if it is not there. The journals and the manifest stand beside it.
+    """
+
+    types: ClassVar[Mapping[Kind, str]]
+    _connection: Any
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.root = self.work = file.with_name(f"{file.name}.export")
+
+    def write(self, listed: Listed, journal: Journal, before: ListEntry | None, run: str, pulse: Pulse) -> Loaded:
+        """Write the records in one transaction, together with the note that this run has written them."""
+        rows, calls = journal.rows_path, journal.calls_path
+        spec = _spec(listed.resource.sql_name, listed.model, listed.account)
+        found = survey([partial(keys_of_lines, rows, of_users=spec.table.of_users)])
+        partial_list = before is not None or journal.head.query.get("updated_after") is not None
+        with self._transaction(listed.account) as execute:
+            self._prepare_tables(execute, spec)
+            name, account = listed.resource.name, listed.account
+            done = execute(
+                f"SELECT 1 FROM {_RUNS} WHERE resource = ? AND account_id = ? AND run = ?", name, account, run
+            )
+            if not done:
+                self._merge(execute, spec, Parts(None, rows, found.superseded), pulse, keep=partial_list)
+                if journal.calls is not None:
+                    other = _Spec(f"{spec.name}_calls", Table(RawResponse, account), ())
+                    self._merge(execute, other, Parts(None, calls, frozenset()), pulse, keep=before is not None)
+                execute(f"DELETE FROM {_RUNS} WHERE resource = ? AND account_id = ?", name, account)
+                execute(f"INSERT INTO {_RUNS} VALUES (?, ?, ?)", name, account, run)
+            ((records,),) = execute(f"SELECT count(*) FROM {_quoted(spec.name)} WHERE {ACCOUNT} = ?", account)
+        sync_folder(self._file.parent)
+        if before is not None:
+            found = found._replace(
+                oldest=min(filter(None, (found.oldest, parsed(before.oldest_update))), default=None),
+                newest=max(filter(None, (found.newest, parsed(before.newest_update))), default=None),
+            )
+        return Loaded(found, records, [])
+
+    def _merge(self, execute: Execute, spec: _Spec, parts: Parts, pulse: Pulse, *, keep: bool) -> None:
+        """Stage the rows of a list, then bring the table in line with them; `keep` rows that did not come."""
+        self._make_table(execute, spec)
+        target, stage = _quoted(spec.name), _quoted(_STAGE)
+        execute(f"CREATE TEMP TABLE {stage} AS SELECT {spec.names} FROM {target} LIMIT 0")
+        missing = _Missing()
+        for columns in column_batches(spec.table, parts, Kept(parts.superseded), pulse):
+            if spec.keys:
+                missing.fill(columns, spec.keys)
+            self._insert(_STAGE, spec.columns, columns)
+        same = " AND ".join(f"s.{_quoted(key)} = {target}.{_quoted(key)}" for key in spec.keys) or "false"
+        if not keep:
+            self._index(execute, spec)
+            gone = f"NOT EXISTS (SELECT 1 FROM {stage} s WHERE {same})"
+            execute(f"DELETE FROM {target} WHERE {ACCOUNT} = ? AND {gone}", spec.table.account)
+        execute(f"INSERT INTO {target} ({spec.names}) SELECT {spec.names} FROM {stage} WHERE true{_upsert(spec)}")
+        execute(f"DROP TABLE {stage}")
+
+    def _prepare_tables(self, execute: Execute, spec: _Spec) -> None:
+        execute(
+            f"CREATE TABLE IF NOT EXISTS {_RUNS}"
+            " (resource TEXT NOT NULL, account_id TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY (resource, account_id))"
+        )
+        views = {"completions": "completion_details", "user_completions": "user_completion_details"}
+        for view in views.values():
+            execute(f"DROP VIEW IF EXISTS {view}")
+        self._make_table(execute, spec)
+        models = {r.sql_name: with_user(r.model) if r.of_users else r.model for r in resources().values()}
+        present = {spec.name, *self._tables(execute)}
+        if present & {*views, "users", "courses"}:
+            for name in ("users", "courses", "completions"):
+                self._make_table(execute, _spec(name, models[name], ""))
+            for name, view in views.items():
+                if name == "completions" or name in present:
+                    execute(f"CREATE VIEW {view} AS {_details(name)}")
+
+    def _make_table(self, execute: Execute, spec: _Spec) -> None:
+        """Make a table, or add the columns that it lacks."""
+        described = [
+            f"{_quoted(name)} {self.types[kind]}{' NOT NULL' if name in spec.keys else ''}"
+            for name, kind in spec.columns
+        ]
+        key = [f"PRIMARY KEY ({', '.join(map(_quoted, spec.keys))})"] if spec.keys else []
+        execute(f"CREATE TABLE IF NOT EXISTS {_quoted(spec.name)} ({', '.join([*described, *key])})")
+        present = {row[1] for row in execute(f"PRAGMA table_info('{spec.name}')")}
+        for (name, _), text in zip(spec.columns, described, strict=True):
+            if name not in present:
+                execute(f"ALTER TABLE {_quoted(spec.name)} ADD COLUMN {text}")
+
+    @contextmanager
+    def _transaction(self, account: str) -> Generator[Execute]:
+        """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing."""
+        raise NotImplementedError
+
+    def _open(self, connect: Callable[[], Any]) -> Any:
+        """Connect; a file that this makes is its owner's only."""
+        made = not self._file.exists()
+        connection = connect()
+        if made:
+            self._file.chmod(0o600)
+        return connection
+
+    def _execute(self, sql: str, *values: Any) -> list[Any]:
+        """Run one statement with its parameters; return its rows."""
+        rows: list[Any] = self._connection.execute(sql, values).fetchall()
+        return rows
+
+    def _insert(self, name: str, columns: Sequence[Column], values: Mapping[str, list[Any]]) -> None:
+        """Add rows to a table."""
+        raise NotImplementedError
+
+    def _index(self, execute: Execute, spec: _Spec) -> None:
+        """Make the staged rows quick to find by their keys, where that needs an index."""
+
+    def _tables(self, execute: Execute) -> set[str]:
+        """Return the names of the tables that there are."""
+        raise NotImplementedError
+
+
+Execute = Callable[..., list[Any]]
+"""Runs one statement with its parameters, and returns its rows."""
+
+
+def _failure(error: Exception, account: str) -> ExportError:
+    reason = (str(error).splitlines() or [""])[0].replace(account, "***") or type(error).__name__
+    return ExportError(
+        f"writing to the database failed: {printable(reason)}; nothing of this list was written, and the same command "
+        "goes on from there"
+    )
+
+
+def _upsert(spec: _Spec) -> str:
+    if not spec.keys:
+        return ""
+    target = _quoted(spec.name)
+    changed = ", ".join(
+        f"{_quoted(name)} = excluded.{_quoted(name)}" for name, _ in spec.columns if name not in spec.keys
+    )
+    newer = ""
+    if any(name == "updated_at" for name, _ in spec.columns):
+        newer = (
+            f" WHERE excluded.updated_at IS NULL OR {target}.updated_at IS NULL"
+            f" OR excluded.updated_at >= {target}.updated_at"
+        )
+    return f" ON CONFLICT ({', '.join(map(_quoted, spec.keys))}) DO UPDATE SET {changed}{newer}"
+
+
+def _details(completions: str) -> str:
+    return (
+        "SELECT c.*, u.name AS user_name, u.email AS user_email, u.external_reference AS user_external_reference,"
+        " k.title AS course_title, k.external_reference AS course_external_reference, k.duration AS course_duration"
+        f" FROM {completions} c"
+        " LEFT JOIN users u ON u.account_id = c.account_id AND u.id = c.user_id"
+        " LEFT JOIN courses k ON k.account_id = c.account_id AND k.id ="
+        " coalesce(c.course_id, CASE WHEN c.learning_object_type_value = 'course' THEN c.learning_object_id END)"
+    )
+
+
+class _Missing:
+    """Gives records that came without an id one that depends on nothing but the record."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def fill(self, columns: Mapping[str, list[Any]], keys: Sequence[str]) -> None:
+        ids = columns["id"]
+        for key in keys:
+            values = columns[key]
+            if None not in values:
+                continue
+            for row, value in enumerate(values):
+                if value is None:
+                    values[row] = self._make(columns, row) if values is ids else ""
+
+    def _make(self, columns: Mapping[str, list[Any]], row: int) -> str:
+        text = repr([values[row] for values in columns.values()])
+        digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
+        self._seen[digest] += 1
+        return f"missing-{digest}-{self._seen[digest]}"
+
+
+class SQLite(Database):
+    """An SQLite file. Moments are text in UTC as the API writes them, JSON is text, booleans are 0 and 1."""
+
+    format = "sqlite"
+    types: ClassVar[Mapping[Kind, str]] = {
+        "string": "TEXT", "text": "TEXT", "json": "TEXT", "strings": "TEXT", "timestamp": "TEXT",
+        "bool": "INTEGER", "float": "REAL",
+    }  # fmt: skip
+
+    @contextmanager
+    def _transaction(self, account: str) -> Generator[Execute]:
+        """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing."""
+        try:
+            self._connection = self._open(lambda: sqlite3.connect(self._file, isolation_level=None))
+            try:
+                self._execute("PRAGMA synchronous = EXTRA")  # FULL: a power loss may bring a commit's journal back
+                self._execute("BEGIN IMMEDIATE")
+                yield self._execute
+                self._execute("COMMIT")
+            finally:
+                self._connection.close()
+        except (sqlite3.Error, OSError) as error:
+            raise _failure(error, account) from None
+
+    def _insert(self, name: str, columns: Sequence[Column], values: Mapping[str, list[Any]]) -> None:
+        """Add rows to a table."""
+        cells = [_SQLITE[kind](values[column]) if kind in _SQLITE else values[column] for column, kind in columns]
+        places = ", ".join("?" * len(columns))
+        self._connection.executemany(f"INSERT INTO {_quoted(name)} VALUES ({places})", zip(*cells, strict=True))
+
+    def _index(self, execute: Execute, spec: _Spec) -> None:
+        """Make the staged rows quick to find by their keys."""
+        if spec.keys:
+            execute(f"CREATE INDEX stackone_keys ON {_quoted(_STAGE)} ({', '.join(map(_quoted, spec.keys))})")
+
+    def _tables(self, execute: Execute) -> set[str]:
+        """Return the names of the tables that there are."""
+        return {name for (name,) in execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+_SQLITE: Mapping[Kind, Callable[[list[Any]], list[Any]]] = {
+    "strings": lambda values: [None if value is None else as_json(value) for value in values],
+    "timestamp": lambda values: [None if value is None else to_wire(value) for value in values],
+}
+
+
+class DuckDB(Database):
+    """A DuckDB file, with timestamps, JSON and lists as such."""
+
+    format = "duckdb"
+    types: ClassVar[Mapping[Kind, str]] = {
+        "string": "VARCHAR", "text": "VARCHAR", "json": "JSON", "strings": "VARCHAR[]", "timestamp": "TIMESTAMPTZ",
+        "bool": "BOOLEAN", "float": "DOUBLE",
+    }  # fmt: skip
+
+    def prepare(self) -> None:
+        """Raise ExportError if duckdb or pyarrow is missing."""
+        _import_duckdb()
+        import_pyarrow()
+
+    @contextmanager
+    def _transaction(self, account: str) -> Generator[Execute]:
+        """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing."""
+        duckdb = _import_duckdb()
+        try:
+            self._connection = self._open(lambda: duckdb.connect(str(self._file)))
+            try:
+                self._execute("BEGIN")
+                yield self._execute
+                self._execute("COMMIT")
+            finally:
+                self._connection.close()
+        except (duckdb.Error, OSError) as error:
+            raise _failure(error, account) from None
+
+    def _insert(self, name: str, columns: Sequence[Column], values: Mapping[str, list[Any]]) -> None:
+        """Add rows to a table."""
+        batch = batch_of(schema_of(columns), values)
+        self._connection.register("stackone_batch", import_pyarrow().Table.from_batches([batch]))
+        self._connection.execute(f"INSERT INTO {_quoted(name)} SELECT * FROM stackone_batch")
+        self._connection.unregister("stackone_batch")
+
+    def _tables(self, execute: Execute) -> set[str]:
+        """Return the names of the tables that there are."""
+        return {name for (name,) in execute("SELECT table_name FROM duckdb_tables()")}
+
+
+def _import_duckdb() -> Any:
+    try:
+        import duckdb  # noqa: PLC0415 (an extra)
+    except ImportError:
+        raise ExportError("this needs duckdb: pip install 'stackone-lms[duckdb]'") from None
+    return duckdb
+
+
+def database(kind: str, file: Path) -> Database:
+    """Return the target for `duckdb:FILE` or `sqlite:FILE`."""
+    return DuckDB(file) if kind == "duckdb" else SQLite(file)

@@ -1,0 +1,252 @@
+"""From bytes to typed answers: strict and fast first, then lenient, then item by item.
+
+The strict decoder takes what the API document describes. Where a body deviates in a way that providers are known
+to (a date without a time zone, a number as a string, a numeric id), the lenient pass mends it by type. What still
+does not fit is a DecodeError: of the whole answer for a single record, of the one item for a page.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+import typing
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Generic, Literal, TypeVar, Union, cast
+
+import msgspec
+
+from ..errors import DecodeError
+from .base import Page, record_errors
+from .extras import KeepUnknown
+from .safe_json import (
+    FAILURES,
+    MAX_DEPTH,
+    brackets,
+    check_depth,
+    failure,
+    parse,
+    roomy,
+)
+
+R = TypeVar("R")
+
+
+class Decoder(Generic[R]):
+    """Decodes the answers of one operation.
+
+    Args:
+        answer: The type of the answer: a Struct, or `Page[Item]`.
+    """
+
+    def __init__(self, answer: type[R]) -> None:
+        self.answer = answer
+        self._strict: Callable[[bytes], R] = msgspec.json.Decoder(answer).decode
+        self._item = Decoder[Any](typing.get_args(answer)[0]) if typing.get_origin(answer) is Page else None
+        self._open: KeepUnknown[R] | None = None
+
+    def __call__(self, body: bytes, *, keep_unknown: bool = False) -> R:
+        """Decode `body`.
+
+        Args:
+            body: JSON, perhaps with white space around it.
+            keep_unknown: Keep fields that the types do not declare, in `.extra`. What is kept must fit into a
+                value: `1e999`, more than 4,300 digits and bad UTF-8, which are skipped otherwise, are refused.
+
+        Raises:
+            DecodeError: It does not decode, not even leniently. `path` tells where.
+        """
+        if not getattr(roomy, "known", False):
+            check_depth(body)
+        try:
+            return self._keeper()(body) if keep_unknown else self._strict(body)
+        except FAILURES as error:
+            first = failure(error, body)
+            # A ValidationError is about types, not about syntax (or not yet): look again, patiently.
+            patience = isinstance(error, msgspec.ValidationError)
+            of_an_item = patience or isinstance(error, UnicodeDecodeError)
+        if self._item is not None and of_an_item:
+            return self._item_by_item(body, self._item, keep_unknown=keep_unknown)
+        if not patience:
+            raise first
+        try:
+            value = parse(body)
+        except DecodeError as error:
+            # Only numbers out of range are a matter of types here, and the types know the better path,
+            # unless they have only seen that a field is new to them (`keep_unknown`), which is nothing wrong.
+            second = error if error.path == "$" or "contains unknown field" in first.message else first
+        else:
+            return self._whole(value, body, keep_unknown=keep_unknown)
+        raise second
+
+    def _keeper(self) -> KeepUnknown[R]:
+        if self._open is None:
+            self._open = KeepUnknown(self.answer)
+        return self._open
+
+    def _whole(self, value: Any, body: bytes, *, keep_unknown: bool) -> R:
+        if is_error(value):
+            raise DecodeError("an error came where an answer was expected", body=body)
+        return cast("R", _convert(value, self.answer, body, keep_unknown=keep_unknown))
+
+    def _item_by_item(self, body: bytes, decode_item: Decoder[Any], *, keep_unknown: bool) -> R:
+        try:
+            texts = _texts(body)
+            items: list[msgspec.Raw] = _items(texts.pop("data")) or []
+        except (KeyError, msgspec.ValidationError):
+            return self._whole(parse(body), body, keep_unknown=keep_unknown)
+        except FAILURES as error:
+            raise failure(error, body) from None
+        good: list[Any] = []
+        errors: list[DecodeError] = []
+        for index, item in enumerate(items):
+            text = bytes(item)
+            try:
+                good.append(decode_item(text, keep_unknown=keep_unknown))
+            except DecodeError as error:
+                where = f"$.data[{index}]{error.path[1:]}"
+                errors.append(DecodeError(error.message, path=where, body=text))
+        around = {name: parse(text) for name, text in texts.items()}
+        page = self._whole({**around, "data": []}, body, keep_unknown=keep_unknown)
+        cast("Page[Any]", page).data.extend(good)
+        record_errors(cast("Page[Any]", page), errors)
+        return page
+
+
+_texts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_items = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
+
+
+def _convert(value: Any, kind: Any, body: bytes, *, keep_unknown: bool) -> Any:
+    try:
+        mended = mend(value, kind)
+        if keep_unknown:
+            return KeepUnknown(kind).convert(mended)
+        return msgspec.convert(mended, kind)
+    except FAILURES as error:
+        raise failure(error, body) from None
+
+
+def mend(value: Any, kind: Any) -> Any:
+    """Return JSON `value` with the deviations that providers are known for mended towards type `kind`."""
+    return _mender(kind)(value)
+
+
+@lru_cache(maxsize=1024)
+def _mender(kind: Any) -> Callable[[Any], Any]:
+    options = _options(kind)
+    if len(options) > 1:
+        return _mend_union([_mender(option) for option in options], options)
+    (kind,) = options
+    origin = typing.get_origin(kind)
+    struct: Any = origin or kind
+    if isinstance(struct, type) and issubclass(struct, msgspec.Struct):
+        return _mend_struct(kind)
+    if origin is list:
+        of = _mender(typing.get_args(kind)[0])
+        return lambda value: [of(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+    return _SCALARS.get(kind, _as_is)
+
+
+def _options(kind: Any) -> list[Any]:
+    if typing.get_origin(kind) is typing.Annotated:
+        return _options(typing.get_args(kind)[0])
+    if typing.get_origin(kind) in (Union, types.UnionType):
+        return [o for member in typing.get_args(kind) for o in _options(member) if o is not types.NoneType]
+    return [kind]
+
+
+def _mend_union(menders: list[Callable[[Any], Any]], options: list[Any]) -> Callable[[Any], Any]:
+    plain = tuple(o for o in options if isinstance(o, type) and o in (str, bool, float, int))
+    closed = [v for o in options if typing.get_origin(o) is Literal for v in typing.get_args(o)]
+
+    def mend_union(value: Any) -> Any:
+        if value is None or type(value) in plain or (isinstance(value, str) and value in closed):
+            return value
+        for mender in menders:
+            mended = mender(value)
+            if mended is not value:
+                return mended
+        return value
+
+    return mend_union
+
+
+def _mend_struct(kind: Any) -> Callable[[Any], Any]:
+    fields: dict[str, Callable[[Any], Any]] | None = None
+
+    def mend_struct(value: Any) -> Any:
+        nonlocal fields
+        if not isinstance(value, dict):
+            return value
+        if fields is None:
+            fields = {f.encode_name: _mender(f.type) for f in msgspec.structs.fields(kind)}
+        known = fields
+        return {k: known[k](v) if k in known else v for k, v in cast("dict[str, Any]", value).items()}
+
+    return mend_struct
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _datetime(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        moment = datetime.fromisoformat(value.strip())
+    except ValueError:
+        return value
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+_NUMBER = re.compile(r"\s*-?[0-9]{1,30}(\.[0-9]{1,30})?\s*", re.ASCII)
+
+
+def _float(value: Any) -> Any:
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)
+    return value
+
+
+def _str(value: Any) -> Any:
+    if type(value) is int or (isinstance(value, float) and math.isfinite(value)):
+        return str(value)
+    return value
+
+
+def _bool(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, str) else value
+
+
+def _raw(value: Any) -> Any:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+_SCALARS: dict[Any, Callable[[Any], Any]] = {
+    datetime: _datetime,
+    float: _float,
+    str: _str,
+    bool: _bool,
+    msgspec.Raw: _raw,
+}
+
+
+def is_error(value: Any) -> bool:
+    """Tell whether a JSON value is the API's error object."""
+    if not isinstance(value, dict):
+        return False
+    fields = cast("dict[str, Any]", value)
+    code = fields.get("statusCode")
+    return isinstance(code, int) and code >= 400 and "message" in fields
+
+
+def unfinished(body: bytes) -> bool:
+    """Tell whether `body` looks like JSON that was cut off: brackets are left open, no more than an answer can have."""
+    if body.lstrip()[:1] not in {b"{", b"["}:
+        return False
+    left = brackets(body)
+    return 0 < left.count(b"[") - left.count(b"]") <= MAX_DEPTH

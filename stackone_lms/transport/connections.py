@@ -1,0 +1,169 @@
+"""What both transports do with a connection: see whether it is quiet, and read an answer from it under guard."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp import hdrs
+
+from ..errors import ProtocolError, ResponseTooLargeError
+from .base import ExchangeError, Watch
+from .forking import process
+
+MAX_ERROR_BODY = 64 * 1024
+"""Bytes of an error answer that are read; the rest is not worth the wait."""
+READ_BUFFER = 256 * 1024
+"""Bytes that are read at once."""
+KEEP_ALIVE = 10.0
+"""Seconds; shorter than servers' usual 15 and more, so that few connections die in our hands."""
+
+_VISIBLE = bytes(range(ord("!"), ord("~") + 1))
+_DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+
+
+class Connector(aiohttp.TCPConnector):
+    """A connector that is dead in a forked child, and leaves its connections alone there.
+
+    To close one in the child would take it out of the epoll that the child shares with the parent, which then would
+    wait for its answers in vain.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
+        self._process = process()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or belongs to another process."""
+        return self._process != process() or super().closed
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        if self._process != process():
+            return
+        if should_close and protocol.transport is not None and protocol.transport.get_write_buffer_size():
+            # To close it would wait until all of a request is away that nobody wants any more.
+            protocol.transport.abort()
+        super()._release(key, protocol, should_close=should_close)
+
+    def __del__(self, *args: Any) -> None:
+        if self._process == process():
+            super().__del__(*args)
+
+
+class Timed(aiohttp.ClientTimeout):
+    """The time limits of a request over a session of our own: those of a watch only.
+
+    aiohttp hands it on from the session to the connector, whatever stands between and in whatever task it runs.
+    """
+
+    total = connect = sock_read = sock_connect = None
+    ceil_threshold = 5.0
+    watch: Watch
+
+    def __init__(self, watch: Watch) -> None:
+        vars(self)["watch"] = watch  # the rest is the same for all: frozen fields are expensive to set
+
+
+def connected(timeout: aiohttp.ClientTimeout) -> None:
+    """Tell the watch of a request, if it has one, that there is a connection for it."""
+    if isinstance(timeout, Timed):
+        timeout.watch.progress()
+
+
+def request_line(method: str, target: str) -> bytes:
+    """Return the first line of a request.
+
+    Raises:
+        ValueError: `target` is not percent-encoded.
+    """
+    line = f"{method} {target} HTTP/1.1\r\n".encode()
+    if line.translate(None, _VISIBLE) != b"  \r\n":
+        raise ValueError("the URL is not percent-encoded")
+    return line
+
+
+def readable(wire: asyncio.BaseTransport) -> Callable[[], Any]:
+    """Return a function that tells whether something stands in a socket that the event loop has not read yet."""
+    sock = wire.get_extra_info("socket")
+    if sys.platform == "win32":
+        return lambda: select.select([sock], [], [], 0)[0]
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return partial(poll.poll, 0)
+
+
+def whole(content: aiohttp.StreamReader) -> bytes | None:
+    """Return a body that is here to its end, else None."""
+    return content.read_nowait(-1) if content.is_eof() and content.exception() is None else None
+
+
+def check_head(status: int, headers: Mapping[str, str], body: bytes | None, most: int) -> bytes | None:
+    """Return as much of a body as is wanted if it is here to its end; None if the rest has to be waited for.
+
+    Args:
+        status: HTTP status code.
+        headers: Headers, found in any case.
+        body: The whole body, or None.
+        most: Bytes that a success may have; of an error only the first 64 KiB count.
+
+    Raises:
+        ExchangeError: The body cannot be used.
+    """
+    failing = status >= 400
+    if not failing:
+        if status == 101:
+            raise ExchangeError(ProtocolError("the server switched protocols unasked"), sent=True, most=0)
+        encoding = headers.get(hdrs.CONTENT_ENCODING)
+        if encoding is not None and encoding.strip().lower() not in _DECODED:
+            raise ExchangeError(ProtocolError("the answer's Content-Encoding was not asked for"), sent=True, most=0)
+    if body is not None:
+        if failing:
+            return body[:MAX_ERROR_BODY]
+        if len(body) > most:
+            raise too_large(most)
+        return body
+    if not failing:
+        declared = headers.get(hdrs.CONTENT_LENGTH, "")
+        if declared.isdecimal() and len(declared) < 20 and int(declared) > most:
+            raise too_large(most)
+    return None
+
+
+async def read_on(status: int, content: aiohttp.StreamReader, most: int, watch: Watch) -> tuple[bytes, bool]:
+    """Return the body as it comes, and whether that is all of it: an error's is cut at 64 KiB, or where it breaks off.
+
+    Raises:
+        ExchangeError: It is larger than `most`.
+        aiohttp.ClientError: It breaks off.
+    """
+    cut = status >= 400
+    if cut:
+        most = MAX_ERROR_BODY
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in content.iter_any():
+            watch.progress()
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > most:
+                break
+    except (aiohttp.ClientError, OSError):
+        if not cut:
+            raise
+        return b"".join(chunks), False
+    if size > most and not cut:
+        raise too_large(most)
+    return b"".join(chunks)[:most], size <= most
+
+
+def too_large(most: int) -> ExchangeError:
+    """Return the failure of an answer that is larger than allowed."""
+    error = ResponseTooLargeError(f"the answer is larger than {most} bytes (max_body)")
+    return ExchangeError(error, sent=True, most=0)
