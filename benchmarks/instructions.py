@@ -64,12 +64,12 @@ async def decoding(url: str, pages: bool) -> AsyncIterator[peers.Call]:
 async def without_network(url: str, pages: bool) -> AsyncIterator[peers.Call]:
     """The whole call, with a transport that has the answer ready."""
     from stackone_lms import AsyncClient, RateLimit
-    from stackone_lms.transport.base import Reply, Request, Transport, Watch
+    from stackone_lms.transport.base import Deadline, Request, Response, Transport
 
-    reply = Reply(200, {"content-type": "application/json"}, data.one())
+    reply = Response(200, {"content-type": "application/json"}, data.one())
 
     class Ready(Transport):
-        async def exchange(self, request: Request, watch: Watch) -> Reply:
+        async def send(self, request: Request, watch: Deadline) -> Response:
             return reply
 
     limit = RateLimit(10**9, per=60.0)
@@ -86,7 +86,7 @@ async def lean_alone(url: str, pages: bool) -> AsyncIterator[peers.Call]:
     """The lean transport: a request written, its answer read."""
     import time
 
-    from stackone_lms.transport.base import Request, Watch
+    from stackone_lms.transport.base import Deadline, Request
     from stackone_lms.transport.lean import LeanTransport
 
     transport = LeanTransport(url)
@@ -96,7 +96,7 @@ async def lean_alone(url: str, pages: bool) -> AsyncIterator[peers.Call]:
     async def call() -> Any:
         task: Any = asyncio.current_task()
         request = Request("GET", data.PATH, query, peers.HEADERS, None, 2**20)
-        return await transport.exchange(request, Watch(task, time.monotonic, float("inf")))
+        return await transport.send(request, Deadline(task, time.monotonic, float("inf")))
 
     try:
         yield call

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .calls.lists import AsyncPager, SyncPager
     from .calls.outcomes import AccountOutcome, Outcome
     from .client import AsyncClient
-    from .engine.rate_limit import Quota
+    from .engine.rate_limit import RateLimitBackend
     from .engine.stats import AccountStats, Choice, Stats
     from .errors import (
         APIConnectionError,
@@ -136,8 +136,8 @@ __all__ = [
     "Progress",
     "ProtocolError",
     "ProviderCredentialsError",
-    "Quota",
     "RateLimit",
+    "RateLimitBackend",
     "RateLimitError",
     "RawResponse",
     "RedirectError",

@@ -16,15 +16,15 @@ from . import configuration as conf
 from .api.accounts import Accounts, AioAccounts
 from .api.resources import Api
 from .calls.operation import (
-    Aio,
-    AioFan,
-    Args,
+    AsyncExecutor,
+    AsyncFanOutExecutor,
     C_co,
+    CallArguments,
     Operation,
 )
-from .engine.admission import Pace
-from .engine.call import Core, Settings
-from .engine.rate_limit import Clock, Quota, Sleep
+from .engine.admission import BulkContext
+from .engine.call import Engine, Settings
+from .engine.rate_limit import Clock, RateLimitBackend, Sleep
 from .engine.stats import Stats
 from .errors import ConfigurationError, InvalidArgumentError
 from .options import RateLimit, RetryPolicy, Timeout
@@ -56,23 +56,23 @@ class ViewOptions(TypedDict, total=False):
     """Keep fields that the models do not declare, in `.extra`."""
 
 
-class Scope(Aio):
+class BoundExecutor(AsyncExecutor):
     """The carrier of one view: the shared core with the view's settings."""
 
-    def __init__(self, core: Core, settings: Settings) -> None:
+    def __init__(self, core: Engine, settings: Settings) -> None:
         self.core, self.settings = core, settings
 
-    def carry(self, operation: Operation[R], args: Args, /) -> Coroutine[Any, Any, R]:
+    def execute(self, operation: Operation[R], args: CallArguments, /) -> Coroutine[Any, Any, R]:
         """Perform one call."""
         return self.core.call(self.settings, operation, args)
 
-    def pace(self) -> Pace:
+    def pace(self) -> BulkContext:
         """Return what a bulk fetch has to know of the account and the client."""
         return self.core.pace(self.settings.account_id)
 
-    def for_bulk(self, *, paced: bool) -> Scope:
+    def for_bulk(self, *, paced: bool) -> BoundExecutor:
         """Return the same carrier for the calls of a bulk fetch."""
-        return Scope(self.core, msgspec.structs.replace(self.settings, paced=paced))
+        return BoundExecutor(self.core, msgspec.structs.replace(self.settings, paced=paced))
 
 
 class BaseClient(Api[C_co]):
@@ -86,7 +86,7 @@ class BaseClient(Api[C_co]):
         base_url: str | None = None,
         timeout: Timeout = Timeout(),  # noqa: B008 (frozen)
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 (frozen)
-        rate_limit: RateLimit | Quota | None = RateLimit(1000, per=60.0),  # noqa: B008 (frozen)
+        rate_limit: RateLimit | RateLimitBackend | None = RateLimit(1000, per=60.0),  # noqa: B008 (frozen)
         max_concurrency: int = MAX_CONCURRENCY,
         max_body: int = MAX_BODY,
         heartbeat: bool = False,
@@ -150,7 +150,7 @@ class BaseClient(Api[C_co]):
         for name, value in {"max_concurrency": max_concurrency, "max_body": max_body}.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ConfigurationError(f"{name} must be a whole number, 1 or more")
-        if rate_limit is not None and not isinstance(rate_limit, RateLimit | Quota):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if rate_limit is not None and not isinstance(rate_limit, RateLimit | RateLimitBackend):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("rate_limit must be a RateLimit or None")
         if not (isinstance(transport, Transport) or transport in {"auto", "aiohttp", "lean", None}):
             raise ConfigurationError("transport must be 'auto', 'aiohttp', 'lean' or a Transport")
@@ -186,7 +186,7 @@ class BaseClient(Api[C_co]):
             "keep_unknown": keep_unknown,
         }
         settings = self._make_settings(given, ConfigurationError)
-        core = Core(
+        core = Engine(
             make,
             prefix=prefix,
             rate_limit=rate_limit,
@@ -197,13 +197,13 @@ class BaseClient(Api[C_co]):
             sleep=sleep,
             random=random,
         )
-        self._become(Scope(core, settings))
+        self._become(BoundExecutor(core, settings))
 
-    def _become(self, scope: Scope) -> None:
+    def _become(self, scope: BoundExecutor) -> None:
         self._scope = scope
         super().__init__(self._carrier(scope))
 
-    def _carrier(self, scope: Scope) -> C_co:
+    def _carrier(self, scope: BoundExecutor) -> C_co:
         raise NotImplementedError
 
     def _make_settings(self, options: ViewOptions, kind: type[ConfigurationError | InvalidArgumentError]) -> Settings:
@@ -260,10 +260,10 @@ class BaseClient(Api[C_co]):
         }
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
-        view._become(Scope(self._scope.core, self._make_settings(merged, InvalidArgumentError)))
+        view._become(BoundExecutor(self._scope.core, self._make_settings(merged, InvalidArgumentError)))
         return view
 
-    def _scopes(self, account_ids: Iterable[str]) -> dict[str, Scope]:
+    def _scopes(self, account_ids: Iterable[str]) -> dict[str, BoundExecutor]:
         if isinstance(account_ids, str):
             raise InvalidArgumentError("account_ids must be several account ids, such as a list")
         scopes = {id: self.with_options(account_id=id)._scope for id in account_ids}
@@ -313,17 +313,17 @@ def _ssl_maker(ca_bundle: Any, client_cert: Any, ssl_context: Any) -> Callable[[
     return make
 
 
-class AsyncClient(BaseClient[Aio]):
+class AsyncClient(BaseClient[AsyncExecutor]):
     """A client of the StackOne Unified LMS API, for asyncio.
 
     Constructing needs no running event loop and does no I/O. The session is made on the first call, and the client
     stays on that call's loop. Use `async with`, or call `aclose()`.
     """
 
-    def _carrier(self, scope: Scope) -> Aio:
+    def _carrier(self, scope: BoundExecutor) -> AsyncExecutor:
         return scope
 
-    def for_accounts(self, account_ids: Iterable[str]) -> Accounts[AioFan]:
+    def for_accounts(self, account_ids: Iterable[str]) -> Accounts[AsyncFanOutExecutor]:
         """Return the resources of several accounts at once: every read is performed in each of them.
 
         Args:

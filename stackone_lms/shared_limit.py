@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from .engine.rate_limit import (
     Clock,
     Limiter,
-    Quota,
+    RateLimitBackend,
     Sleep,
 )
 from .errors import ClientClosedError, ConfigurationError
@@ -35,7 +35,7 @@ _LEAST_SLACK, _MOST_SLACK = 0.02, 1.0
 _BURSTS = 10
 
 
-class SharedLimit(Quota):
+class SharedLimit(RateLimitBackend):
     """A rate limit that several processes keep together; pass it as `rate_limit=`.
 
     What it guarantees: of all clients that use the same file (or the same Redis key) with the same numbers, no more
@@ -145,7 +145,7 @@ class _SharedLimiter(Limiter):
         self,
         bucket: Callable[[], AbstractBucket],
         item: Callable[..., Any],
-        quota: Quota,
+        quota: RateLimitBackend,
         rate: float,
         *,
         clock: Clock,

@@ -17,11 +17,11 @@ import anyio
 from anyio.from_thread import BlockingPortal
 
 from .api.accounts import Accounts, BlockingAccounts
-from .calls.operation import Blocking, BlockingFan
-from .client import BaseClient, Scope
-from .engine.call import Core
+from .calls.operation import SyncExecutor, SyncFanOutExecutor
+from .client import BaseClient, BoundExecutor
+from .engine.call import Engine
 from .errors import ClientClosedError, ForkedError
-from .models.safe_json import mark_stack
+from .safe_json import mark_stack
 
 T = TypeVar("T")
 
@@ -118,10 +118,10 @@ class _Shared:
                 self.lock, self.pid = threading.Lock(), os.getpid()
 
 
-class Bridge(Blocking):
+class PortalExecutor(SyncExecutor):
     """Carries calls over to the loop in the other thread, and waits for them."""
 
-    def __init__(self, scope: Scope, shared: _Shared) -> None:
+    def __init__(self, scope: BoundExecutor, shared: _Shared) -> None:
         self.aio = self._scope = scope
         self._shared = shared
 
@@ -184,7 +184,7 @@ class Bridge(Blocking):
 _ending: set[asyncio.Task[None]] = set()
 
 
-def _finish(thread: PortalThread, core: Core) -> None:
+def _finish(thread: PortalThread, core: Engine) -> None:
     """Close the client on its loop, then end the loop; bounded in time, and nothing in a forked child."""
     if thread.is_current:  # the garbage collector found the client, and happened to run there
         with contextlib.suppress(RuntimeError):  # no loop runs: it has ended already
@@ -198,7 +198,7 @@ def _finish(thread: PortalThread, core: Core) -> None:
     thread.stop()
 
 
-async def _finish_within(portal: BlockingPortal, core: Core) -> None:
+async def _finish_within(portal: BlockingPortal, core: Engine) -> None:
     await core.aclose()
     await portal.stop(cancel_remaining=True)
 
@@ -241,19 +241,19 @@ def _levels_to_the_caller() -> int:
     return level
 
 
-class SyncClient(BaseClient[Blocking]):
+class SyncClient(BaseClient[SyncExecutor]):
     """A client of the StackOne Unified LMS API, for code without asyncio.
 
     The same calls as `AsyncClient`, run on an event loop in a thread of its own, which the first call starts. Threads
     may share it. Use `with`, or call `close()`; left open, it ends with the interpreter.
     """
 
-    def _carrier(self, scope: Scope) -> Blocking:
+    def _carrier(self, scope: BoundExecutor) -> SyncExecutor:
         shared = self.__dict__.setdefault("_shared", _Shared())
-        self._bridge = Bridge(scope, shared)
+        self._bridge = PortalExecutor(scope, shared)
         return self._bridge
 
-    def for_accounts(self, account_ids: Iterable[str]) -> Accounts[BlockingFan]:
+    def for_accounts(self, account_ids: Iterable[str]) -> Accounts[SyncFanOutExecutor]:
         """Return the resources of several accounts at once: every read is performed in each of them.
 
         Args:

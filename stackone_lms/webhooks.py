@@ -29,10 +29,10 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import msgspec
 
+from . import safe_json as guard
 from .configuration import from_environment
 from .errors import ConfigurationError, SignatureError
 from .models import Assignment, Completion, Content, Course, DateTime, Model, User, encode
-from .models import safe_json as guard
 from .models.decode import Decoder
 
 R = TypeVar("R")

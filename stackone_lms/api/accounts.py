@@ -18,17 +18,17 @@ from ..bulk.ids import (
     size_of,
 )
 from ..bulk.progress import Meter, Report
-from ..bulk.stream import Stream, bring
+from ..bulk.stream import Stream, iterate_from_thread
 from ..bulk.workers import Fetch
 from ..calls.lists import AsyncPager
 from ..calls.operation import (
-    Aio,
-    AioFan,
-    Args,
-    Blocking,
-    BlockingFan,
+    AsyncExecutor,
+    AsyncFanOutExecutor,
     C_co,
+    CallArguments,
     Operation,
+    SyncExecutor,
+    SyncFanOutExecutor,
 )
 from ..calls.outcomes import AccountOutcome
 from ..errors import (
@@ -53,7 +53,7 @@ _EVERYBODYS = (ClientClosedError, ForkedError, WrongLoopError)
 class _Part:
     """One account's part of a merged stream."""
 
-    def __init__(self, carrier: Aio, items: Items, fetch: Fetch[Any] | None = None) -> None:
+    def __init__(self, carrier: AsyncExecutor, items: Items, fetch: Fetch[Any] | None = None) -> None:
         self.carrier, self.items, self.fetch = carrier, items, fetch
         self.queue: deque[AccountOutcome[Any]] = deque()
         self.room: asyncio.Future[None] | None = None
@@ -189,15 +189,15 @@ class Merge(Stream[AccountOutcome[Any]]):
         self.tell()
 
 
-def _one(account: str, carrier: Aio, operation: Operation[Any], args: Args) -> _Part:
+def _one(account: str, carrier: AsyncExecutor, operation: Operation[Any], args: CallArguments) -> _Part:
     async def items() -> Items:
-        answer = await carrier.carry(operation, args)
+        answer = await carrier.execute(operation, args)
         yield AccountOutcome(account_id=account, id=args.ids[-1], result=answer)
 
     return _Part(carrier, items())
 
 
-def _walk(account: str, carrier: Aio, pager: AsyncPager[Any]) -> _Part:
+def _walk(account: str, carrier: AsyncExecutor, pager: AsyncPager[Any]) -> _Part:
     async def items() -> Items:
         try:
             async with aclosing(pager.pages()) as pages:
@@ -214,7 +214,7 @@ def _walk(account: str, carrier: Aio, pager: AsyncPager[Any]) -> _Part:
     return _Part(carrier, items())
 
 
-def _many(account: str, carrier: Aio, fetch: Fetch[Any]) -> _Part:
+def _many(account: str, carrier: AsyncExecutor, fetch: Fetch[Any]) -> _Part:
     async def items() -> Items:
         async with aclosing(fetch.items()) as outcomes:
             async for outcome in outcomes:
@@ -226,21 +226,21 @@ def _many(account: str, carrier: Aio, fetch: Fetch[Any]) -> _Part:
 class _Fan:
     """What both fans share."""
 
-    def __init__(self, carriers: Mapping[str, Aio]) -> None:
+    def __init__(self, carriers: Mapping[str, AsyncExecutor]) -> None:
         self._carriers = carriers
 
     def _deliver(self, merge: Merge, ids: Mapping[str, Any], report: Report | None) -> Any:
         raise NotImplementedError
 
-    def _fetch(self, bulk: Bulk, carrier: Aio, ids: Any) -> Fetch[Any]:
+    def _fetch(self, bulk: Bulk, carrier: AsyncExecutor, ids: Any) -> Fetch[Any]:
         raise NotImplementedError
 
-    def carry_one(self, operation: Operation[Any], args: Args, /) -> Any:
+    def carry_one(self, operation: Operation[Any], args: CallArguments, /) -> Any:
         """Perform one call in every account."""
         parts = {name: partial(_one, name, aio, operation, args) for name, aio in self._carriers.items()}
         return self._deliver(Merge(parts), {}, None)
 
-    def carry_list(self, pager: Callable[[Aio], AsyncPager[Any]], /) -> Any:
+    def execute_list(self, pager: Callable[[AsyncExecutor], AsyncPager[Any]], /) -> Any:
         """Walk a list of every account."""
         pagers = {name: pager(aio) for name, aio in self._carriers.items()}
         parts = {name: partial(_walk, name, self._carriers[name], one) for name, one in pagers.items()}
@@ -255,11 +255,11 @@ class _Fan:
         merge = Merge(parts, total=total, metered=bulk.report is not None)
         return self._deliver(merge, by_account, bulk.report)
 
-    def _part(self, name: str, bulk: Bulk, carrier: Aio, ids: Any) -> _Part:
+    def _part(self, name: str, bulk: Bulk, carrier: AsyncExecutor, ids: Any) -> _Part:
         return _many(name, carrier, self._fetch(bulk, carrier, ids))
 
     def _by_account(self, ids: Any) -> Mapping[str, Any]:
-        blocking = isinstance(self, BlockingFan)
+        blocking = isinstance(self, SyncFanOutExecutor)
         if isinstance(ids, Mapping):
             given = dict(cast("Mapping[str, Any]", ids))
             if not given.keys() <= self._carriers.keys():
@@ -276,29 +276,29 @@ class _Fan:
         return dict.fromkeys(self._carriers, cast("Any", ids))
 
 
-class AioAccounts(_Fan, AioFan):
+class AioAccounts(_Fan, AsyncFanOutExecutor):
     """A fan whose outcomes are iterated on the loop."""
 
     def _deliver(self, merge: Merge, ids: Mapping[str, Any], report: Report | None) -> Items:
         return merge.items(report)
 
-    def _fetch(self, bulk: Bulk, carrier: Aio, ids: Any) -> Fetch[Any]:
+    def _fetch(self, bulk: Bulk, carrier: AsyncExecutor, ids: Any) -> Fetch[Any]:
         return bulk.fetch_here(carrier, ids)
 
 
-class BlockingAccounts(_Fan, BlockingFan):
+class BlockingAccounts(_Fan, SyncFanOutExecutor):
     """A fan whose outcomes are brought over from the loop of another thread."""
 
-    def __init__(self, carriers: Mapping[str, Aio], bridge: Blocking) -> None:
+    def __init__(self, carriers: Mapping[str, AsyncExecutor], bridge: SyncExecutor) -> None:
         super().__init__(carriers)
         self._bridge = bridge
 
     def _deliver(
         self, merge: Merge, ids: Mapping[str, Any], report: Report | None
     ) -> Generator[AccountOutcome[Any], None, None]:
-        return bring(self._bridge, merge, {name: iterate(some) for name, some in ids.items()}, report)
+        return iterate_from_thread(self._bridge, merge, {name: iterate(some) for name, some in ids.items()}, report)
 
-    def _fetch(self, bulk: Bulk, carrier: Aio, ids: Any) -> Fetch[Any]:
+    def _fetch(self, bulk: Bulk, carrier: AsyncExecutor, ids: Any) -> Fetch[Any]:
         return bulk.fetch(carrier, Inbox())
 
 

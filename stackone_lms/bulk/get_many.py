@@ -9,13 +9,13 @@ from typing import Any, Generic, NamedTuple, Protocol, Self, TypeAlias, TypeVar,
 
 from ..calls.lists import Listing
 from ..calls.operation import (
-    Aio,
-    AioFan,
-    Blocking,
-    BlockingFan,
+    AsyncExecutor,
+    AsyncFanOutExecutor,
     Endpoint,
-    Fan,
+    FanOutExecutor,
     Resource,
+    SyncExecutor,
+    SyncFanOutExecutor,
 )
 from ..calls.outcomes import AccountOutcome, Outcome
 from ..calls.query import GetQuery, encode_id, encode_query
@@ -28,7 +28,7 @@ from .list_strategy import (
     picking,
 )
 from .progress import Report
-from .stream import bring
+from .stream import iterate_from_thread
 from .workers import Fetch, Plan, Prelude
 
 I_contra = TypeVar("I_contra", contravariant=True)
@@ -85,14 +85,14 @@ class Bulk(NamedTuple):
 
     plan: Plan
     """What every fetch does."""
-    prelude: Callable[[Aio], Prelude] | None
+    prelude: Callable[[AsyncExecutor], Prelude] | None
     """Makes what every fetch does first."""
     report: Report | None
     """Who wants to know the progress."""
 
     def fetch(
         self,
-        carrier: Aio,
+        carrier: AsyncExecutor,
         source: Source,
         *,
         total: int | None = None,
@@ -109,7 +109,7 @@ class Bulk(NamedTuple):
             feed=feed,
         )
 
-    def fetch_here(self, carrier: Aio, ids: Any) -> Fetch[Any]:
+    def fetch_here(self, carrier: AsyncExecutor, ids: Any) -> Fetch[Any]:
         """Return a fetch of ids that are iterated on the loop."""
         total = size_of(ids)
         if isinstance(ids, AsyncIterable):
@@ -139,16 +139,16 @@ class _Many(Generic[R]):
         def call(*args: Any, **options: Any) -> Any:
             *prefix, ids = self._arguments(args)
             bulk = self._check(tuple(prefix), **options)
-            if isinstance(carrier, Fan):
+            if isinstance(carrier, FanOutExecutor):
                 return carrier.carry_many(bulk, ids)
-            check_ids(ids, blocking=isinstance(carrier, Blocking))
-            if isinstance(carrier, Blocking):
+            check_ids(ids, blocking=isinstance(carrier, SyncExecutor))
+            if isinstance(carrier, SyncExecutor):
                 fetch = bulk.fetch(carrier.aio, Inbox(), total=size_of(ids))
-                return bring(carrier, fetch, {None: iterate(ids)}, bulk.report)
+                return iterate_from_thread(carrier, fetch, {None: iterate(ids)}, bulk.report)
             return bulk.fetch_here(carrier, ids).items(bulk.report)
 
-        kind: Any = AccountOutcome if isinstance(carrier, Fan) else Outcome
-        stream: Any = Generator if isinstance(carrier, Blocking | BlockingFan) else AsyncGenerator
+        kind: Any = AccountOutcome if isinstance(carrier, FanOutExecutor) else Outcome
+        stream: Any = Generator if isinstance(carrier, SyncExecutor | SyncFanOutExecutor) else AsyncGenerator
         returns = stream[(kind[self._get.operation.answer], *[None] * (2 if stream is Generator else 1))]
         self._get.operation.present(call, owner, self._name, shape, returns)
         obj.__dict__[self._name] = call  # bound once: later reads do not come here
@@ -196,7 +196,7 @@ class _Many(Generic[R]):
         plan = Plan(get, prefix, encode_query(query, get.filters), concurrency, ordered)
         pages: dict[str, Any] = {**query, "page_size": PAGE}
 
-        def prelude(carrier: Aio) -> Prelude:
+        def prelude(carrier: AsyncExecutor) -> Prelude:
             if single:
                 return declining(self._title, "only single gets keep the order and bring raw answers")
             return picking(self._title, get, lambda: self._list.pager(carrier, prefix, pages), strategy)
@@ -210,16 +210,20 @@ class Many(_Many[R]):
     @overload
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
-    def __get__(self, obj: Resource[Aio], owner: type, /) -> GetMany[AioIds, AsyncGenerator[Outcome[R], None]]: ...
-    @overload
-    def __get__(self, obj: Resource[Blocking], owner: type, /) -> GetMany[Ids, Generator[Outcome[R], None, None]]: ...
+    def __get__(
+        self, obj: Resource[AsyncExecutor], owner: type, /
+    ) -> GetMany[AioIds, AsyncGenerator[Outcome[R], None]]: ...
     @overload
     def __get__(
-        self, obj: Resource[AioFan], owner: type, /
+        self, obj: Resource[SyncExecutor], owner: type, /
+    ) -> GetMany[Ids, Generator[Outcome[R], None, None]]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[AsyncFanOutExecutor], owner: type, /
     ) -> GetMany[EachAioIds, AsyncGenerator[AccountOutcome[R], None]]: ...
     @overload
     def __get__(
-        self, obj: Resource[BlockingFan], owner: type, /
+        self, obj: Resource[SyncFanOutExecutor], owner: type, /
     ) -> GetMany[EachIds, Generator[AccountOutcome[R], None, None]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._call(obj, owner, many)
@@ -231,16 +235,20 @@ class ManyOf(_Many[R]):
     @overload
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
-    def __get__(self, obj: Resource[Aio], owner: type, /) -> GetManyOf[AioIds, AsyncGenerator[Outcome[R], None]]: ...
-    @overload
-    def __get__(self, obj: Resource[Blocking], owner: type, /) -> GetManyOf[Ids, Generator[Outcome[R], None, None]]: ...
+    def __get__(
+        self, obj: Resource[AsyncExecutor], owner: type, /
+    ) -> GetManyOf[AioIds, AsyncGenerator[Outcome[R], None]]: ...
     @overload
     def __get__(
-        self, obj: Resource[AioFan], owner: type, /
+        self, obj: Resource[SyncExecutor], owner: type, /
+    ) -> GetManyOf[Ids, Generator[Outcome[R], None, None]]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[AsyncFanOutExecutor], owner: type, /
     ) -> GetManyOf[EachAioIds, AsyncGenerator[AccountOutcome[R], None]]: ...
     @overload
     def __get__(
-        self, obj: Resource[BlockingFan], owner: type, /
+        self, obj: Resource[SyncFanOutExecutor], owner: type, /
     ) -> GetManyOf[EachIds, Generator[AccountOutcome[R], None, None]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._call(obj, owner, many_of_user)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ..engine.concurrency import Lane
+from ..engine.concurrency import ConcurrencyLimit
 from ..engine.rate_limit import Clock, Limiter
 
 _EVERY = 0.1
@@ -48,13 +48,13 @@ class Meter:
     def __init__(self, clock: Clock, limiter: Limiter, total: int | None) -> None:
         self._clock, self._limiter = clock, limiter
         self.total = total
-        self._lanes: list[Lane] = []
+        self._lanes: list[ConcurrencyLimit] = []
         self._done = self._failed = self._retries = self._reported = 0
         self._throttled = 0
         self._last = clock()
         self._rate = 0.0
 
-    def watch(self, lane: Lane) -> None:
+    def watch(self, lane: ConcurrencyLimit) -> None:
         """Count from now on what happens to an account."""
         self._throttled += lane.throttled
         self._lanes.append(lane)

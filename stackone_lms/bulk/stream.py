@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator, Mapp
 from time import perf_counter
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from ..calls.operation import Blocking
+from ..calls.operation import SyncExecutor
 from ..errors import ClientClosedError, ForkedError
 from .ids import Inbox
 from .progress import Meter, Progress, Report
@@ -21,7 +21,7 @@ _LOOK = 0.5
 _SLOW = 0.02
 
 
-class Supply(NamedTuple):
+class IdBatch(NamedTuple):
     """Ids brought from another thread: for which inbox, whether they are the last, and the error that ended them."""
 
     key: Any
@@ -30,7 +30,7 @@ class Supply(NamedTuple):
     error: Exception | None = None
 
 
-class Hop(NamedTuple, Generic[T]):
+class ItemBatch(NamedTuple, Generic[T]):
     """What a step brings back: items, how many ids each inbox can take, whether that was all, perhaps a report."""
 
     items: list[T]
@@ -152,7 +152,7 @@ class Stream(Generic[T]):
         if self.meter is not None and (progress := self.meter.look(final=final)) is not None:
             report(progress)
 
-    async def step(self, supplies: Sequence[Supply]) -> Hop[T]:
+    async def step(self, supplies: Sequence[IdBatch]) -> ItemBatch[T]:
         """Take ids from another thread, and return a batch of items, or what has come in ten milliseconds."""
         for supply in supplies:
             self.inboxes[supply.key].put(supply.ids, last=supply.last, error=supply.error)
@@ -169,7 +169,7 @@ class Stream(Generic[T]):
             await self.close()
             if (error := self.end()) is not None:
                 raise error
-        return Hop(items, self.wants(), over, None if self.meter is None else self.meter.look(final=over))
+        return ItemBatch(items, self.wants(), over, None if self.meter is None else self.meter.look(final=over))
 
     def wants(self) -> dict[Any, int]:
         """Return how many more ids each inbox can take."""
@@ -208,8 +208,8 @@ class Stream(Generic[T]):
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def bring(
-    carrier: Blocking, stream: Stream[T], ids: Mapping[Any, Iterator[Any]], report: Report | None
+def iterate_from_thread(
+    carrier: SyncExecutor, stream: Stream[T], ids: Mapping[Any, Iterator[Any]], report: Report | None
 ) -> Generator[T, None, None]:
     """Yield the items of a stream that lives on the loop of another thread, a batch a time.
 
@@ -229,7 +229,7 @@ def bring(
             _close(carrier, stream)
 
 
-def _close(carrier: Blocking, stream: Stream[Any]) -> None:
+def _close(carrier: SyncExecutor, stream: Stream[Any]) -> None:
     try:
         carrier.run(stream.close)
     except (ClientClosedError, ForkedError):
@@ -238,7 +238,7 @@ def _close(carrier: Blocking, stream: Stream[Any]) -> None:
         stream.abandon()  # collected as garbage, on the very thread of the loop
 
 
-def _pull(key: Any, iterator: Iterator[Any], most: int) -> Supply:
+def _pull(key: Any, iterator: Iterator[Any], most: int) -> IdBatch:
     """Take up to `most` ids, fewer from an iterator that is slow."""
     chunk: list[Any] = []
     until = perf_counter() + _SLOW
@@ -246,7 +246,7 @@ def _pull(key: Any, iterator: Iterator[Any], most: int) -> Supply:
         for id in iterator:
             chunk.append(id)
             if len(chunk) >= most or perf_counter() > until:
-                return Supply(key, chunk)
+                return IdBatch(key, chunk)
     except Exception as error:  # noqa: BLE001 (the caller's own; it goes back to him after what is under way)
-        return Supply(key, chunk, last=True, error=error)
-    return Supply(key, chunk, last=True)
+        return IdBatch(key, chunk, last=True, error=error)
+    return IdBatch(key, chunk, last=True)

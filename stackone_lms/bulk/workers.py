@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, Callable, Coroutine
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
-from ..calls.operation import Aio, Args, Operation
+from ..calls.operation import AsyncExecutor, CallArguments, Operation
 from ..calls.outcomes import Outcome
 from ..errors import (
     AuthenticationError,
@@ -89,7 +89,7 @@ class Fetch(Stream[Outcome[R]]):
 
     def __init__(
         self,
-        carrier: Aio,
+        carrier: AsyncExecutor,
         plan: Plan,
         source: Source,
         *,
@@ -104,7 +104,7 @@ class Fetch(Stream[Outcome[R]]):
         self.source, self.plan, self.total = source, plan, total
         self.most: int | None = None
         self.carrier = carrier
-        self._carry = carrier.for_bulk(paced=plan.concurrency is None).carry
+        self._carry = carrier.for_bulk(paced=plan.concurrency is None).execute
         self._metered, self._prelude, self._feed = metered, prelude, feed
         self._ready: deque[Outcome[R]] = deque()
         self._order: deque[Job] = deque()
@@ -316,13 +316,13 @@ class Fetch(Stream[Outcome[R]]):
 
     async def _work(self) -> None:
         job: Job | None = self._handed.popleft()
-        plan, carry = self.plan, self._carry
+        plan, execute = self.plan, self._carry
         try:
             while job is not None:
                 if job.failed_at is not None:
                     await self.sleep(max(0.0, job.failed_at + REST - self.clock()))
                 try:
-                    result = await carry(plan.get, Args((*plan.ids, job.id), plan.query))
+                    result = await execute(plan.get, CallArguments((*plan.ids, job.id), plan.query))
                 except StackOneError as error:
                     self._fail(job, error)
                 else:

@@ -16,14 +16,14 @@ from ..errors import (
 )
 from ..models.base import Page
 from .operation import (
-    Aio,
-    AioFan,
-    Args,
-    Blocking,
-    BlockingFan,
-    Fan,
+    AsyncExecutor,
+    AsyncFanOutExecutor,
+    CallArguments,
+    FanOutExecutor,
     Operation,
     Resource,
+    SyncExecutor,
+    SyncFanOutExecutor,
 )
 from .outcomes import AccountOutcome
 from .query import encode_id, encode_query
@@ -40,7 +40,7 @@ class _Walk(Generic[T]):
 
     def __init__(
         self,
-        carrier: Aio,
+        carrier: AsyncExecutor,
         operation: Operation[Page[T]],
         ids: tuple[str, ...],
         query: str,
@@ -109,7 +109,7 @@ class _Walk(Generic[T]):
         if cursor is not None:
             parts.append(encode_query({"next": cursor}))
         query = "&".join(parts)
-        return await self._carrier.carry(self._operation, Args(self._ids, query))
+        return await self._carrier.execute(self._operation, CallArguments(self._ids, query))
 
     async def close(self) -> None:
         """Stop fetching ahead."""
@@ -125,7 +125,7 @@ def _heard(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _plan(carrier: Aio, operation: Operation[Page[T]], args: Args) -> Callable[[], _Walk[T]]:
+def _plan(carrier: AsyncExecutor, operation: Operation[Page[T]], args: CallArguments) -> Callable[[], _Walk[T]]:
     """Check the keywords of a list, and return what begins a walk with them."""
     query = dict(cast("Mapping[str, Any]", args.query or {}))
     max_items = _limit("max_items", query.pop("max_items", None))
@@ -240,7 +240,7 @@ class SyncPager(_Pager[T]):
     anew from where the list was asked to start.
     """
 
-    def __init__(self, carrier: Blocking, walk: Callable[[], _Walk[T]], name: str) -> None:
+    def __init__(self, carrier: SyncExecutor, walk: Callable[[], _Walk[T]], name: str) -> None:
         super().__init__(walk, name)
         self._carrier = carrier
 
@@ -309,24 +309,24 @@ class Listing(Generic[P, T]):
         self.operation.name = f"{owner.__name__}.{name}"
         self.__doc__ = inspect.getdoc(self._shape)
 
-    def pager(self, carrier: Aio, ids: tuple[str, ...], query: Mapping[str, Any]) -> AsyncPager[T]:
+    def pager(self, carrier: AsyncExecutor, ids: tuple[str, ...], query: Mapping[str, Any]) -> AsyncPager[T]:
         """Return the pager of one list."""
         self.operation.check(ids, query)
-        return AsyncPager[T](_plan(carrier, self.operation, Args(ids, query)), self.operation.name)
+        return AsyncPager[T](_plan(carrier, self.operation, CallArguments(ids, query)), self.operation.name)
 
     @overload
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
-    def __get__(self, obj: Resource[Aio], owner: type, /) -> Callable[P, AsyncPager[T]]: ...
+    def __get__(self, obj: Resource[AsyncExecutor], owner: type, /) -> Callable[P, AsyncPager[T]]: ...
     @overload
-    def __get__(self, obj: Resource[Blocking], owner: type, /) -> Callable[P, SyncPager[T]]: ...
+    def __get__(self, obj: Resource[SyncExecutor], owner: type, /) -> Callable[P, SyncPager[T]]: ...
     @overload
     def __get__(
-        self, obj: Resource[AioFan], owner: type, /
+        self, obj: Resource[AsyncFanOutExecutor], owner: type, /
     ) -> Callable[P, AsyncGenerator[AccountOutcome[T], None]]: ...
     @overload
     def __get__(
-        self, obj: Resource[BlockingFan], owner: type, /
+        self, obj: Resource[SyncFanOutExecutor], owner: type, /
     ) -> Callable[P, Generator[AccountOutcome[T], None, None]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         if obj is None:
@@ -334,14 +334,14 @@ class Listing(Generic[P, T]):
         operation, carrier = self.operation, obj._carrier  # pyright: ignore[reportPrivateUsage]
 
         def call(*ids: Any, **query: Any) -> Any:
-            if isinstance(carrier, Fan):
-                return carrier.carry_list(lambda one: self.pager(one, ids, query))
-            if isinstance(carrier, Blocking):
+            if isinstance(carrier, FanOutExecutor):
+                return carrier.execute_list(lambda one: self.pager(one, ids, query))
+            if isinstance(carrier, SyncExecutor):
                 operation.check(ids, query)
-                return SyncPager[T](carrier, _plan(carrier.aio, operation, Args(ids, query)), operation.name)
+                return SyncPager[T](carrier, _plan(carrier.aio, operation, CallArguments(ids, query)), operation.name)
             return self.pager(carrier, ids, query)
 
-        pager: Any = SyncPager if isinstance(carrier, Blocking) else AsyncPager
+        pager: Any = SyncPager if isinstance(carrier, SyncExecutor) else AsyncPager
         operation.present(call, owner, self._name, self._shape, pager[self._item])
         obj.__dict__[self._name] = call  # bound once: later reads do not come here
         return call

@@ -21,7 +21,7 @@ from .query import filters, keywords
 
 if TYPE_CHECKING:
     from ..bulk.get_many import Bulk
-    from ..engine.admission import Pace
+    from ..engine.admission import BulkContext
     from .lists import AsyncPager
     from .outcomes import AccountOutcome
 
@@ -30,7 +30,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Args(msgspec.Struct, frozen=True):
+class CallArguments(msgspec.Struct, frozen=True):
     """What one call supplies: ids for the path, a query (keywords, or already encoded), an encoded body."""
 
     ids: tuple[str, ...] = ()
@@ -40,26 +40,26 @@ class Args(msgspec.Struct, frozen=True):
     """Whether the body names its record, so that sending it twice has the effect of sending it once."""
 
 
-class Carrier:
+class Executor:
     """Takes a described call to the server and brings back its answer."""
 
-    def carry(self, operation: Operation[Any], args: Args, /) -> Any:
+    def execute(self, operation: Operation[Any], args: CallArguments, /) -> Any:
         """Perform one call."""
         raise NotImplementedError
 
 
-class Aio(Carrier):
+class AsyncExecutor(Executor):
     """A carrier whose answers are awaited."""
 
-    def carry(self, operation: Operation[R], args: Args, /) -> Coroutine[Any, Any, R]:
+    def execute(self, operation: Operation[R], args: CallArguments, /) -> Coroutine[Any, Any, R]:
         """Perform one call."""
         raise NotImplementedError
 
-    def pace(self) -> Pace:
+    def pace(self) -> BulkContext:
         """Return what a bulk fetch has to know of the account and the client."""
         raise NotImplementedError
 
-    def for_bulk(self, *, paced: bool) -> Aio:
+    def for_bulk(self, *, paced: bool) -> AsyncExecutor:
         """Return the same carrier for the calls of a bulk fetch.
 
         Args:
@@ -68,18 +68,18 @@ class Aio(Carrier):
         raise NotImplementedError
 
 
-class Blocking(Carrier):
+class SyncExecutor(Executor):
     """A carrier whose answers are returned.
 
     Attributes:
         aio: The carrier behind it, which lives on the loop of another thread.
     """
 
-    aio: Aio
+    aio: AsyncExecutor
 
-    def carry(self, operation: Operation[R], args: Args, /) -> R:
+    def execute(self, operation: Operation[R], args: CallArguments, /) -> R:
         """Perform one call and wait for its answer."""
-        answer: R = self.run(self.aio.carry, operation, args)
+        answer: R = self.run(self.aio.execute, operation, args)
         return answer
 
     def run(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any) -> T:
@@ -87,14 +87,14 @@ class Blocking(Carrier):
         raise NotImplementedError
 
 
-class Fan(Carrier):
+class FanOutExecutor(Executor):
     """A carrier that performs each read in several accounts."""
 
-    def carry_one(self, operation: Operation[Any], args: Args, /) -> Any:
+    def carry_one(self, operation: Operation[Any], args: CallArguments, /) -> Any:
         """Perform one call in every account, and return an iterator of the outcomes."""
         raise NotImplementedError
 
-    def carry_list(self, pager: Callable[[Aio], AsyncPager[Any]], /) -> Any:
+    def execute_list(self, pager: Callable[[AsyncExecutor], AsyncPager[Any]], /) -> Any:
         """Walk a list of every account, and return an iterator of the items."""
         raise NotImplementedError
 
@@ -102,20 +102,20 @@ class Fan(Carrier):
         """Fetch many records of every account, and return an iterator of the outcomes."""
         raise NotImplementedError
 
-    def carry(self, operation: Operation[Any], args: Args, /) -> NoReturn:
+    def execute(self, operation: Operation[Any], args: CallArguments, /) -> NoReturn:
         """Refuse: what changes something goes to one account."""
         raise TypeError(f"{operation.name}() is not for several accounts at once; use with_options(account_id=...)")
 
 
-class AioFan(Fan):
+class AsyncFanOutExecutor(FanOutExecutor):
     """One whose outcomes come from an asynchronous iterator."""
 
 
-class BlockingFan(Fan):
+class SyncFanOutExecutor(FanOutExecutor):
     """One whose outcomes come from an iterator."""
 
 
-C_co = TypeVar("C_co", bound=Carrier, covariant=True)
+C_co = TypeVar("C_co", bound=Executor, covariant=True)
 
 
 class Resource(Generic[C_co]):
@@ -125,7 +125,7 @@ class Resource(Generic[C_co]):
         self._carrier = carrier
 
     def __repr__(self) -> str:
-        kind = "blocking" if isinstance(self._carrier, Blocking) else "async"
+        kind = "blocking" if isinstance(self._carrier, SyncExecutor) else "async"
         return f"<{type(self).__name__} of a {kind} client>"
 
 
@@ -278,29 +278,31 @@ class Endpoint(Generic[P, R]):
     @overload
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
-    def __get__(self, obj: Resource[Aio], owner: type, /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(self, obj: Resource[AsyncExecutor], owner: type, /) -> Callable[P, Coroutine[Any, Any, R]]: ...
     @overload
-    def __get__(self, obj: Resource[Blocking], owner: type, /) -> Callable[P, R]: ...
+    def __get__(self, obj: Resource[SyncExecutor], owner: type, /) -> Callable[P, R]: ...
     @overload
     def __get__(
-        self, obj: Resource[AioFan], owner: type, /
+        self, obj: Resource[AsyncFanOutExecutor], owner: type, /
     ) -> Callable[P, AsyncGenerator[AccountOutcome[R], None]]: ...
     @overload
     def __get__(
-        self, obj: Resource[BlockingFan], owner: type, /
+        self, obj: Resource[SyncFanOutExecutor], owner: type, /
     ) -> Callable[P, Generator[AccountOutcome[R], None, None]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         if obj is None:
             return self
         operation, carrier = self.operation, obj._carrier  # pyright: ignore[reportPrivateUsage]
-        carry = carrier.carry_one if isinstance(carrier, Fan) and operation.method == "GET" else carrier.carry
+        execute = (
+            carrier.carry_one if isinstance(carrier, FanOutExecutor) and operation.method == "GET" else carrier.execute
+        )
 
         arity, known = operation.arity, operation.keywords
 
         def call(*ids: Any, **query: Any) -> Any:
             if len(ids) != arity or not known.issuperset(query):
                 operation.check(ids, query)
-            return carry(operation, Args(ids, query))
+            return execute(operation, CallArguments(ids, query))
 
         operation.present(call, owner, self._name, self._shape, operation.answer)
         obj.__dict__[self._name] = call  # bound once: later reads do not come here

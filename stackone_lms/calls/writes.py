@@ -11,12 +11,12 @@ from ..errors import InvalidArgumentError, StackOneError
 from ..models.bodies import Body, prepare, prepare_batch
 from ..models.results import BatchResult, join_batches
 from .operation import (
-    Aio,
-    Args,
-    Blocking,
-    Carrier,
+    AsyncExecutor,
+    CallArguments,
+    Executor,
     Operation,
     Resource,
+    SyncExecutor,
 )
 from .query import encode_id
 
@@ -83,7 +83,7 @@ class _Writing(Generic[P, B, R]):
 
     def _call(self, obj: Resource[Any], owner: type) -> Callable[..., Any]:
         operation, body_type = self.operation, self._body
-        carry = obj._carrier.carry  # pyright: ignore[reportPrivateUsage]
+        execute = obj._carrier.execute  # pyright: ignore[reportPrivateUsage]
 
         def call(*args: Any, **fields: Any) -> Any:
             ids, whole = args[: operation.arity], args[operation.arity :]
@@ -95,7 +95,7 @@ class _Writing(Generic[P, B, R]):
                 encode_id(id)
             encoded = prepare(body, body_type)
             operation.announce()
-            return carry(operation, Args(ids, body=encoded, keyed=_has_reference(body)))
+            return execute(operation, CallArguments(ids, body=encoded, keyed=_has_reference(body)))
 
         operation.present(call, owner, self._name, _shape(body_type, operation.arity, self._doc), operation.answer)
         obj.__dict__[self._name] = call  # bound once: later reads do not come here
@@ -138,9 +138,9 @@ class Write(_Writing[P, B, R]):
     @overload
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
-    def __get__(self, obj: Resource[Aio], owner: type, /) -> Send[P, B, Coroutine[Any, Any, R]]: ...
+    def __get__(self, obj: Resource[AsyncExecutor], owner: type, /) -> Send[P, B, Coroutine[Any, Any, R]]: ...
     @overload
-    def __get__(self, obj: Resource[Blocking], owner: type, /) -> Send[P, B, R]: ...
+    def __get__(self, obj: Resource[SyncExecutor], owner: type, /) -> Send[P, B, R]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._call(obj, owner)
 
@@ -151,9 +151,9 @@ class WriteTo(_Writing[P, B, R]):
     @overload
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
-    def __get__(self, obj: Resource[Aio], owner: type, /) -> SendTo[P, B, Coroutine[Any, Any, R]]: ...
+    def __get__(self, obj: Resource[AsyncExecutor], owner: type, /) -> SendTo[P, B, Coroutine[Any, Any, R]]: ...
     @overload
-    def __get__(self, obj: Resource[Blocking], owner: type, /) -> SendTo[P, B, R]: ...
+    def __get__(self, obj: Resource[SyncExecutor], owner: type, /) -> SendTo[P, B, R]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._call(obj, owner)
 
@@ -183,24 +183,24 @@ class Batch(Generic[B]):
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
     def __get__(
-        self, obj: Resource[Aio], owner: type, /
+        self, obj: Resource[AsyncExecutor], owner: type, /
     ) -> Callable[[Iterable[B | Mapping[str, Any]]], Coroutine[Any, Any, BatchResult]]: ...
     @overload
     def __get__(
-        self, obj: Resource[Blocking], owner: type, /
+        self, obj: Resource[SyncExecutor], owner: type, /
     ) -> Callable[[Iterable[B | Mapping[str, Any]]], BatchResult]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         if obj is None:
             return self
         operation, item_type = self.operation, self._item
-        carrier: Carrier = obj._carrier  # pyright: ignore[reportPrivateUsage]
+        carrier: Executor = obj._carrier  # pyright: ignore[reportPrivateUsage]
 
         def call(items: Iterable[B | Mapping[str, Any]], /) -> Any:
             parts = _parts(items, item_type)
             operation.announce()
-            if isinstance(carrier, Blocking):
+            if isinstance(carrier, SyncExecutor):
                 return carrier.run(_send_parts, carrier.aio, operation, parts)
-            return _send_parts(cast("Aio", carrier), operation, parts)
+            return _send_parts(cast("AsyncExecutor", carrier), operation, parts)
 
         operation.present(call, owner, self._name, _batch_shape, BatchResult)
         obj.__dict__[self._name] = call  # bound once: later reads do not come here
@@ -223,7 +223,7 @@ def _batch_shape(items: Iterable[Any], /) -> None:
     """
 
 
-_Part = tuple[list[Any], Args]
+_Part = tuple[list[Any], CallArguments]
 
 
 def _parts(items: Iterable[Any], item_type: type[Body]) -> list[_Part]:
@@ -236,17 +236,17 @@ def _parts(items: Iterable[Any], item_type: type[Body]) -> list[_Part]:
     while chunk := list(islice(rest, BATCH)):
         first = len(parts) * BATCH
         keyed = all(_has_reference(item) for item in chunk)
-        parts.append((chunk, Args(body=prepare_batch(chunk, item_type, first=first), keyed=keyed)))
+        parts.append((chunk, CallArguments(body=prepare_batch(chunk, item_type, first=first), keyed=keyed)))
     if not parts:
         raise InvalidArgumentError("there are no items to send")
     return parts
 
 
-async def _send_parts(carrier: Aio, operation: Operation[BatchResult], parts: list[_Part]) -> BatchResult:
+async def _send_parts(carrier: AsyncExecutor, operation: Operation[BatchResult], parts: list[_Part]) -> BatchResult:
     done: list[tuple[list[Any], BatchResult]] = []
     for items, args in parts:
         try:
-            done.append((items, await carrier.carry(operation, args)))
+            done.append((items, await carrier.execute(operation, args)))
         except StackOneError as error:
             error.accepted = join_batches(done) if done else None
             raise

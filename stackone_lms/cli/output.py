@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from ..errors import DecodeError, printable
-from ..models.safe_json import parse
+from ..safe_json import parse
 from .messages import console, note
 
 

@@ -9,8 +9,8 @@ from itertools import count, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Phase
-from ..transport.base import Watch
-from .concurrency import Departure, Lane, Place
+from ..transport.base import Deadline
+from .concurrency import ConcurrencyLimit, Snapshot, Waiter
 from .rate_limit import Clock, Limiter, Sleep
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 _KEPT_LANES = 4096
 
 
-class Pace(NamedTuple):
+class BulkContext(NamedTuple):
     """What a bulk fetch has to know of its account and client."""
 
-    lane: Lane
+    lane: ConcurrencyLimit
     """The account's requests."""
     limiter: Limiter
     """The rate limit of the key."""
@@ -55,15 +55,15 @@ class Admission:
         limiter: Limiter,
         *,
         max_concurrency: int,
-        heed: Callable[[Watch], None],
+        heed: Callable[[Deadline], None],
         clock: Clock,
         sleep: Sleep,
     ) -> None:
         self.limiter = limiter
         self.max_concurrency = max_concurrency
         self.in_flight = 0
-        self.lanes: dict[str | None, Lane] = {}
-        self._queued: deque[Lane] = deque()  # those with a queue and no pause, in turns
+        self.lanes: dict[str | None, ConcurrencyLimit] = {}
+        self._queued: deque[ConcurrencyLimit] = deque()  # those with a queue and no pause, in turns
         self._tickets = count(1)
         self._sweep_at = 0
         self._heed, self._clock, self._sleep = heed, clock, sleep
@@ -78,7 +78,7 @@ class Admission:
         """How many calls wait for a slot, for the end of a pause, or for the rate limit."""
         return sum(len(lane.queue) for lane in list(self.lanes.values())) + self.limiter.waiting
 
-    def lane(self, account: str | None) -> Lane:
+    def lane(self, account: str | None) -> ConcurrencyLimit:
         """Return the lane of an account."""
         found = self.lanes.get(account)
         if found is None:
@@ -87,7 +87,7 @@ class Admission:
                 for name in [name for name, lane in self.lanes.items() if lane.idle and lane.paused_until <= now]:
                     del self.lanes[name]
                 self._sweep_at = 2 * len(self.lanes)
-            found = self.lanes[account] = Lane(self.max_concurrency)
+            found = self.lanes[account] = ConcurrencyLimit(self.max_concurrency)
         return found
 
     def hold(self, account: str | None, seconds: float, *, everyone: bool) -> None:
@@ -102,7 +102,7 @@ class Admission:
             self._queued.remove(lane)
             self._line_up(lane)
 
-    async def enter(self, account: str | None, watch: Watch, end: float, *, paced: bool = True) -> Lane:
+    async def enter(self, account: str | None, watch: Deadline, end: float, *, paced: bool = True) -> ConcurrencyLimit:
         """Wait until a request may go; each success needs a `leave` when the request is over.
 
         Args:
@@ -112,7 +112,7 @@ class Admission:
             paced: Whether it waits for the account's own limit, too.
         """
         lane = self.lanes.get(account) or self.lane(account)
-        place: Place | None = None
+        place: Waiter | None = None
         while True:
             if (
                 self.in_flight < self.max_concurrency
@@ -123,13 +123,13 @@ class Admission:
                 self.in_flight += 1
                 lane.taken += 1
             else:
-                place = place or Place(next(self._tickets), paced)
+                place = place or Waiter(next(self._tickets), paced)
                 await self._wait(watch, self._phase(lane), end, self._slot(lane, place, watch))
                 if lane.paused_until and self._paused(lane):  # since it got its slot
                     self._free(lane)
                     continue
             if not self.limiter.try_acquire():
-                place = place or Place(next(self._tickets), paced)
+                place = place or Waiter(next(self._tickets), paced)
                 try:
                     await self._wait(watch, "rate_limit", end, self.limiter.acquire())
                 except BaseException:
@@ -143,17 +143,17 @@ class Admission:
             lane.left += 1
             return lane
 
-    def leave(self, lane: Lane) -> None:
+    def leave(self, lane: ConcurrencyLimit) -> None:
         """Give the slot back; it goes to somebody who waits."""
         lane.sending -= 1
         self._free(lane)
 
-    def succeed(self, lane: Lane, departure: Departure) -> None:
-        """Note that a request succeeded, after `leave`; see `Lane.succeed`."""
+    def succeed(self, lane: ConcurrencyLimit, departure: Snapshot) -> None:
+        """Note that a request succeeded, after `leave`; see `ConcurrencyLimit.succeed`."""
         if lane.succeed(departure) and lane.queue:
             self._hand_on()
 
-    def _free(self, lane: Lane) -> None:
+    def _free(self, lane: ConcurrencyLimit) -> None:
         lane.taken -= 1
         self.in_flight -= 1
         if self._queued:
@@ -172,10 +172,10 @@ class Admission:
                 lane.taken += 1
                 turn.set_result(None)
 
-    def _next_lane(self) -> Lane | None:
+    def _next_lane(self) -> ConcurrencyLimit | None:
         """Take a lane that may have a slot out of the rotation: the first below its share, else the first."""
         share = self.max_concurrency / len(self._queued)
-        chosen: Lane | None = None
+        chosen: ConcurrencyLimit | None = None
         for lane in self._queued:
             if lane.taken < lane.gate or not lane.first.paced:
                 if lane.taken < share:
@@ -186,20 +186,20 @@ class Admission:
             self._queued.remove(chosen)
         return chosen
 
-    async def _wait(self, watch: Watch, phase: Phase, end: float, something: Awaitable[object]) -> None:
+    async def _wait(self, watch: Deadline, phase: Phase, end: float, something: Awaitable[object]) -> None:
         watch.wait(phase, end)
         self._heed(watch)
         await something
 
-    def _paused(self, lane: Lane) -> bool:
+    def _paused(self, lane: ConcurrencyLimit) -> bool:
         if lane.paused_until <= self._clock():
             lane.paused_until = 0.0
         return lane.paused_until > 0
 
-    def _phase(self, lane: Lane) -> Phase:
+    def _phase(self, lane: ConcurrencyLimit) -> Phase:
         return "rate_limit" if self._paused(lane) else "pool"
 
-    async def _slot(self, lane: Lane, place: Place, watch: Watch) -> None:
+    async def _slot(self, lane: ConcurrencyLimit, place: Waiter, watch: Deadline) -> None:
         """Wait for a slot, in the queue of the lane."""
         queue = lane.queue
         turn = asyncio.get_running_loop().create_future()
@@ -221,7 +221,7 @@ class Admission:
                 self._free(lane)  # it was handed over at the very moment of the cancellation
             raise
 
-    def _line_up(self, lane: Lane) -> None:
+    def _line_up(self, lane: ConcurrencyLimit) -> None:
         """Let a lane with a queue have its turn among the others, once its pause is over."""
         if self._paused(lane):
             lane.alarm = asyncio.get_running_loop().create_task(self._resume(lane))
@@ -231,7 +231,7 @@ class Admission:
         else:
             self._queued.append(lane)
 
-    async def _resume(self, lane: Lane) -> None:
+    async def _resume(self, lane: ConcurrencyLimit) -> None:
         """Sleep for all who wait for the end of a pause."""
         await asyncio.sleep(0)  # or an eager task factory would begin before the lane knows of it
         try:
@@ -247,7 +247,7 @@ class Admission:
             self._line_up(lane)
             self._hand_on()
 
-    def _close_up(self, lane: Lane, gone: Place) -> None:
+    def _close_up(self, lane: ConcurrencyLimit, gone: Waiter) -> None:
         """See to the lane of one who has left its queue."""
         if not lane.queue:
             if lane.alarm:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from ..calls.operation import Args, Operation
+from ..calls.operation import CallArguments, Operation
 from ..calls.query import encode_id, encode_query
 from ..errors import (
     APITimeoutError,
@@ -26,22 +26,22 @@ from ..errors import (
 from ..models.base import Answer, ResponseInfo, attach
 from ..options import RateLimit, RetryPolicy, Timeout
 from ..transport.base import (
-    ExchangeError,
-    Line,
-    Reply,
+    Deadline,
+    LazyTransport,
     Request,
+    Response,
     Transport,
-    Watch,
+    TransportError,
 )
 from ..transport.forking import process
 from . import responses as answers
-from .admission import Admission, Pace
-from .concurrency import Departure, Lane
-from .deadlines import Watchdog
+from .admission import Admission, BulkContext
+from .concurrency import ConcurrencyLimit, Snapshot
+from .deadlines import DeadlineTimer
 from .rate_limit import (
     Clock,
     Limiter,
-    Quota,
+    RateLimitBackend,
     Sleep,
 )
 from .retry import Budget, backoff
@@ -72,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings(timeout={self.timeout}, retry={self.retry}, heartbeat={self.heartbeat})"
 
 
-class Core:
+class Engine:
     """What all views of a client share: session, limiter, retry budget, slots, and the calls under way.
 
     Args:
@@ -93,7 +93,7 @@ class Core:
         transport: Callable[[], Transport],
         *,
         prefix: str,
-        rate_limit: RateLimit | Quota | None,
+        rate_limit: RateLimit | RateLimitBackend | None,
         max_concurrency: int,
         max_body: int,
         budget: int,
@@ -103,12 +103,12 @@ class Core:
         wall: Clock = time.time,
     ) -> None:
         self._prefix, self._max_body = prefix, max_body
-        self._line = Line(transport)
+        self._line = LazyTransport(transport)
         self._clock, self._sleep, self._random, self._wall = clock, sleep, random, wall
         self.budget = Budget(budget)
-        self._watchdog = Watchdog(clock)
+        self._watchdog = DeadlineTimer(clock)
         self.counts = Counts()
-        if isinstance(rate_limit, Quota):
+        if isinstance(rate_limit, RateLimitBackend):
             limiter = rate_limit.limiter(clock=clock, sleep=sleep)
         else:
             limiter = Limiter(rate_limit, clock=clock, sleep=sleep, slack=0.02)
@@ -178,10 +178,10 @@ class Core:
             finally:
                 self._drained.set_result(None)
 
-    def pace(self, account: str | None) -> Pace:
+    def pace(self, account: str | None) -> BulkContext:
         """Return what a bulk fetch has to know of an account and the client."""
         admission = self.admission
-        return Pace(
+        return BulkContext(
             lane=admission.lane(account),
             limiter=admission.limiter,
             max_concurrency=admission.max_concurrency,
@@ -196,7 +196,7 @@ class Core:
 
     # One call
 
-    async def call(self, settings: Settings, operation: Operation[R], args: Args) -> R:
+    async def call(self, settings: Settings, operation: Operation[R], args: CallArguments) -> R:
         """Perform one operation and return its decoded answer."""
         request = self._request(settings, operation, args)
         if settings.account_id is None:
@@ -207,7 +207,7 @@ class Core:
         started = self._clock()
         timeout = settings.timeout
         end = _FOREVER if timeout.total is None else started + timeout.total
-        watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task(loop)), self._clock, end)
+        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task(loop)), self._clock, end)
         self._watchdog.add(watch)
         try:
             return await self._attempts(settings, operation, args, request, watch, started, end)
@@ -230,9 +230,9 @@ class Core:
         self,
         settings: Settings,
         operation: Operation[R],
-        args: Args,
+        args: CallArguments,
         request: Request,
-        watch: Watch,
+        watch: Deadline,
         started: float,
         end: float,
     ) -> R:
@@ -249,7 +249,7 @@ class Core:
                 outcome = await self._exchange(settings, request, watch, end, attempt)
             finally:
                 self.admission.leave(lane)
-            if isinstance(outcome, Reply):
+            if isinstance(outcome, Response):
                 verdict = answers.judge(operation, args, outcome, settings.keep_unknown, settings.scrub, self._wall)
                 if not isinstance(verdict, answers.Failure):
                     self.budget.succeed(spent)
@@ -282,7 +282,7 @@ class Core:
             finally:
                 lane.pausing -= 1
 
-    def _note(self, verdict: answers.Failure, lane: Lane, departure: Departure) -> None:
+    def _note(self, verdict: answers.Failure, lane: ConcurrencyLimit, departure: Snapshot) -> None:
         status = verdict.error.status
         if status == 429:
             self.counts.throttled += 1
@@ -291,7 +291,7 @@ class Core:
         elif status is not None and status < 500:
             self.admission.succeed(lane, departure)  # it was worked on, if in vain
 
-    def _request(self, settings: Settings, operation: Operation[Any], args: Args) -> Request:
+    def _request(self, settings: Settings, operation: Operation[Any], args: CallArguments) -> Request:
         path = operation.template
         if args.ids:
             path %= encode_id(args.ids[0]) if len(args.ids) == 1 else tuple(map(encode_id, args.ids))
@@ -300,8 +300,8 @@ class Core:
         return Request(operation.method, self._prefix + path, query, headers, args.body, self._max_body)
 
     async def _exchange(
-        self, settings: Settings, request: Request, watch: Watch, end: float, attempt: int
-    ) -> Reply | ExchangeError:
+        self, settings: Settings, request: Request, watch: Deadline, end: float, attempt: int
+    ) -> Response | TransportError:
         timeout = settings.timeout
         now = self._clock()
         attempt_end = end if timeout.attempt is None else now + timeout.attempt
@@ -317,8 +317,8 @@ class Core:
             self._watchdog.wake_by(due)
         try:
             transport = self._line.transport or await self._line.open()
-            reply = await transport.exchange(request, watch)
-        except ExchangeError as error:
+            reply = await transport.send(request, watch)
+        except TransportError as error:
             log.debug("%s %s attempt %d: %r", request.method, request.path, attempt, error.error)
             return error
         except asyncio.CancelledError:
@@ -331,7 +331,7 @@ class Core:
             return reply
         log.debug("%s %s attempt %d: timeout (%s)", request.method, request.path, attempt, phase)
         late = APITimeoutError(_WAITED[phase], phase=phase)
-        return ExchangeError(late, sent=phase != "connect", most=0 if phase == "total" else None)
+        return TransportError(late, sent=phase != "connect", most=0 if phase == "total" else None)
 
     def _retry_in(
         self, settings: Settings, verdict: answers.Failure, attempt: int, end: float, *, repeatable: bool
@@ -363,7 +363,7 @@ _WAITED: dict[str, str] = {
 }
 
 
-def _info(reply: Reply, attempts: int, elapsed: float) -> ResponseInfo:
+def _info(reply: Response, attempts: int, elapsed: float) -> ResponseInfo:
     return ResponseInfo(
         status=reply.status,
         request_id=reply.headers.get("x-request-id"),

@@ -17,7 +17,7 @@ _LONGEST_PATIENCE = 64
 _PROOF = 8
 
 
-class Place(NamedTuple):
+class Waiter(NamedTuple):
     """What a call waits in a queue with."""
 
     ticket: int
@@ -26,11 +26,11 @@ class Place(NamedTuple):
     """Whether it waits for the account's own limit, too."""
 
 
-Departure = tuple[int, int, int]
+Snapshot = tuple[int, int, int]
 """What a lane was like when a request left: `left`, `sending` (both with this request), and `limit`."""
 
 
-class Lane:
+class ConcurrencyLimit:
     """The requests of one account: how many are under way, how many may be, and until when none.
 
     Args:
@@ -79,7 +79,7 @@ class Lane:
         self.limit = min(FIRST, most)
         self.taken = self.sending = self.pausing = self.throttled = self.users = self.left = 0
         self.paused_until = 0.0
-        self.queue: OrderedDict[asyncio.Future[None], Place] = OrderedDict()
+        self.queue: OrderedDict[asyncio.Future[None], Waiter] = OrderedDict()
         self.alarm: asyncio.Task[None] | None = None
         self._cut_after: int = 0  # the request that left last before the last cut; 0: there was none
         self._mark = 0  # the request that left last before the present round trip began
@@ -92,7 +92,7 @@ class Lane:
         self._patience = 1  # round trips to wait before the ceiling is tried again
 
     @property
-    def first(self) -> Place:
+    def first(self) -> Waiter:
         """The place of who is first in the queue, which is not empty."""
         return next(iter(self.queue.values()))
 
@@ -101,7 +101,7 @@ class Lane:
         """Whether nobody would miss it."""
         return not (self.taken or self.queue or self.users or self.pausing)
 
-    def succeed(self, departure: Departure) -> bool:
+    def succeed(self, departure: Snapshot) -> bool:
         """Note that a request succeeded; True if the limit grew.
 
         It grows by one a success (it doubles each round trip) until the server asks for less the first time, and after
@@ -136,7 +136,7 @@ class Lane:
             self.gate = self.limit
         return True
 
-    def cut(self, departure: Departure) -> None:
+    def cut(self, departure: Snapshot) -> None:
         """Note that the server asked for less in answer to a request.
 
         The limit shrinks once a round trip: what left before the last cut says nothing new. The first time to half of

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..transport.base import Watch
+from ..transport.base import Deadline
 
 
-class Watchdog:
-    """Cancels the task of a `Watch` when its time is over, and marks the watch as the one who did.
+class DeadlineTimer:
+    """Cancels the task of a `Deadline` when its time is over, and marks the watch as the one who did.
 
     Args:
         clock: Monotonic seconds, the same as of the watches.
@@ -25,7 +25,7 @@ class Watchdog:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._watches: set[Watch] = set()
+        self._watches: set[Deadline] = set()
         self.add = self._watches.add
         self.discard = self._watches.discard
         self._timer: asyncio.TimerHandle | None = None
@@ -34,7 +34,7 @@ class Watchdog:
     def __len__(self) -> int:
         return len(self._watches)
 
-    def heed(self, watch: Watch) -> None:
+    def heed(self, watch: Deadline) -> None:
         """Take note that `watch.due` has changed."""
         self.wake_by(watch.due)
 

@@ -14,7 +14,7 @@ Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[object]]
 
 
-class Quota:
+class RateLimitBackend:
     """Stands in the place of a `RateLimit`: makes the limiter of a client. See `stackone_lms.shared_limit`.
 
     Attributes:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from ..calls.operation import Args, Operation
+from ..calls.operation import CallArguments, Operation
 from ..errors import (
     APIStatusError,
     DecodeError,
@@ -22,8 +22,8 @@ from ..errors import (
 )
 from ..models.base import Page
 from ..models.decode import is_error, unfinished
-from ..models.safe_json import parse
-from ..transport.base import Reply
+from ..safe_json import parse
+from ..transport.base import Response
 from .retry import parse_retry_after
 
 R = TypeVar("R")
@@ -64,8 +64,8 @@ class Failure:
 
 def judge(
     operation: Operation[R],
-    args: Args,
-    reply: Reply,
+    args: CallArguments,
+    reply: Response,
     keep_unknown: bool,
     scrub: Scrub,
     wall: Callable[[], float],
@@ -105,7 +105,7 @@ def _left_out(answer: Any) -> Sequence[DecodeError]:
     return cast("Page[Any]", answer).errors if isinstance(answer, Page) else ()
 
 
-def _about(reply: Reply, scrub: Scrub) -> dict[str, Any]:
+def _about(reply: Response, scrub: Scrub) -> dict[str, Any]:
     return {"status": reply.status, "request_id": _blotted(reply.headers.get("x-request-id"), scrub)}
 
 
@@ -113,7 +113,7 @@ def _blotted(text: str | None, scrub: Scrub) -> str | None:
     return None if text is None else scrub(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
-def _error_inside(reply: Reply, scrub: Scrub, wall: Callable[[], float]) -> Failure | None:
+def _error_inside(reply: Response, scrub: Scrub, wall: Callable[[], float]) -> Failure | None:
     body = scrub(reply.body)
     try:
         value = parse(body)
@@ -123,12 +123,12 @@ def _error_inside(reply: Reply, scrub: Scrub, wall: Callable[[], float]) -> Fail
         return None
     if reply.headers.get("Preference-Applied", "") == "heartbeat" or reply.body[:1].isspace():
         # With heartbeats the status line is sent before the result is known.
-        return _refused(Reply(value["statusCode"], reply.headers, reply.body), scrub, wall)
+        return _refused(Response(value["statusCode"], reply.headers, reply.body), scrub, wall)
     message = f"an error ({value['statusCode']}) came as a success: {printable(str(value['message']))}"
     return Failure(UnexpectedResponseError(message, body=body, **_about(reply, scrub)), most=0)
 
 
-def _undecodable(reply: Reply, problem: DecodeError, scrub: Scrub) -> Failure:
+def _undecodable(reply: Response, problem: DecodeError, scrub: Scrub) -> Failure:
     body = scrub(reply.body)
     try:
         parse(body)
@@ -142,7 +142,7 @@ def _undecodable(reply: Reply, problem: DecodeError, scrub: Scrub) -> Failure:
     return Failure(DecodeError(problem.message, path=problem.path, body=body, **_about(reply, scrub)), most=0)
 
 
-def _odd_status(reply: Reply, scrub: Scrub) -> Failure:
+def _odd_status(reply: Response, scrub: Scrub) -> Failure:
     status, location = reply.status, _blotted(reply.headers.get("Location"), scrub)
     if 300 <= status < 400 and status != 304:
         shown = _plain_location(location)
@@ -169,7 +169,7 @@ def _plain_location(location: str | None) -> str | None:
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 
 
-def _refused(reply: Reply, scrub: Scrub, wall: Callable[[], float]) -> Failure:
+def _refused(reply: Response, scrub: Scrub, wall: Callable[[], float]) -> Failure:
     status, body = reply.status, scrub(reply.body)
     content: Any
     try:
@@ -223,7 +223,9 @@ def _reason(status: int) -> str:
         return f"status {status}"
 
 
-def _wrong(operation: Operation[Any], args: Args, reply: Reply, answer: Any, scrub: Scrub) -> Failure | None:
+def _wrong(
+    operation: Operation[Any], args: CallArguments, reply: Response, answer: Any, scrub: Scrub
+) -> Failure | None:
     if not operation.checks_id:
         code = getattr(answer, "status_code", None) or 0
         return (

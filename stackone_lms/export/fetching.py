@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..calls.operation import Aio
+from ..calls.operation import AsyncExecutor
 from ..errors import APIStatusError, ExportError, StackOneError
 from .lists import Fetched, account_pages, list_users, user_pages
 from .plan import Plan
@@ -41,7 +41,7 @@ class Fetcher:
 
     def __init__(
         self,
-        carrier: Aio,
+        carrier: AsyncExecutor,
         plan: Plan,
         listed: Listed,
         journal: Journal,

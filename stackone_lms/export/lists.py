@@ -14,10 +14,10 @@ import msgspec
 from ..api.operations import operations
 from ..calls import operation as endpoint
 from ..calls.lists import AsyncPager, Listing
-from ..calls.operation import Aio, Operation
+from ..calls.operation import AsyncExecutor, Operation
 from ..errors import InvalidArgumentError, NotFoundError
 from ..models.base import Model, Page
-from ..models.safe_json import FAILURES
+from ..safe_json import FAILURES
 
 RawPage: TypeAlias = Page[msgspec.Raw]
 
@@ -68,7 +68,7 @@ def find(name: str) -> Resource:
     return found
 
 
-class _Lists(endpoint.Resource[Aio]):
+class _Lists(endpoint.Resource[AsyncExecutor]):
     """The lists with their records left as bytes: nothing that was sent can get lost, or stop a page."""
 
 
@@ -88,7 +88,9 @@ def _without_decoding(resource: Resource) -> str:
     return name
 
 
-def _pager(carrier: Aio, resource: Resource, ids: tuple[str, ...], query: Mapping[str, Any]) -> AsyncPager[msgspec.Raw]:
+def _pager(
+    carrier: AsyncExecutor, resource: Resource, ids: tuple[str, ...], query: Mapping[str, Any]
+) -> AsyncPager[msgspec.Raw]:
     method = getattr(_Lists(carrier), _without_decoding(resource))
     return cast("AsyncPager[msgspec.Raw]", method(*ids, **query))
 
@@ -105,7 +107,7 @@ class Fetched(NamedTuple):
 
 
 async def account_pages(
-    carrier: Aio, resource: Resource, query: Mapping[str, Any], cursor: str | None
+    carrier: AsyncExecutor, resource: Resource, query: Mapping[str, Any], cursor: str | None
 ) -> AsyncGenerator[Fetched]:
     """Yield the pages of one list, from `cursor` on, fetching one ahead."""
     pager = _pager(carrier, resource, (), {**query, "next": cursor, "prefetch": 1})
@@ -116,7 +118,7 @@ async def account_pages(
 
 
 async def user_pages(
-    carrier: Aio, resource: Resource, query: Mapping[str, Any], users: Iterable[str], cursor: str | None
+    carrier: AsyncExecutor, resource: Resource, query: Mapping[str, Any], users: Iterable[str], cursor: str | None
 ) -> AsyncGenerator[Fetched]:
     """Yield the pages of the lists of `users`, one user after the other; `cursor` belongs to the first."""
     waiting = iter(users)
@@ -187,7 +189,7 @@ def _id_of(user: msgspec.Raw) -> str | None:
     return None if id is None else str(id) or None
 
 
-async def list_users(carrier: Aio, page_size: int) -> list[str]:
+async def list_users(carrier: AsyncExecutor, page_size: int) -> list[str]:
     """Return the ids of all users of an account, each once, in the order of the API."""
     found: dict[str, None] = {}
     query = {"page_size": page_size, "fields": "id,remote_id"}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, TypeVar
 
-from ..models.safe_json import mark_stack
+from ..safe_json import mark_stack
 from ..sync import _start_lock  # pyright: ignore[reportPrivateUsage]
 
 R = TypeVar("R")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
 import msgspec
 
 from ..errors import DecodeError
-from .safe_json import (
+from ..safe_json import (
     FAILURES,
     check_depth,
     failure,

@@ -26,8 +26,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ..errors import InvalidArgumentError, printable
+from ..safe_json import MAX_DEPTH
 from .base import DateTime, to_duration, to_wire
-from .safe_json import MAX_DEPTH
 from .values import UnifiedValue
 
 T = TypeVar("T")

@@ -19,9 +19,7 @@ from typing import Any, Generic, Literal, TypeVar, Union, cast
 import msgspec
 
 from ..errors import DecodeError
-from .base import Page, record_errors
-from .extras import KeepUnknown
-from .safe_json import (
+from ..safe_json import (
     FAILURES,
     MAX_DEPTH,
     brackets,
@@ -30,6 +28,8 @@ from .safe_json import (
     parse,
     roomy,
 )
+from .base import Page, record_errors
+from .extras import KeepUnknown
 
 R = TypeVar("R")
 

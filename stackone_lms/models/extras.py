@@ -22,8 +22,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ..errors import DecodeError
+from ..safe_json import parse
 from .base import Model, beside, restore
-from .safe_json import parse
 
 R = TypeVar("R")
 

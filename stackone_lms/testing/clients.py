@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ..client import AsyncClient
 from ..sandbox import Sandbox
 from ..transport.aiohttp import AiohttpTransport
-from ..transport.base import Reply, Request, Transport, Watch
+from ..transport.base import Deadline, Request, Response, Transport
 
 
 class PerRequestTransport(Transport):
@@ -24,12 +24,12 @@ class PerRequestTransport(Transport):
     def __init__(self, origin: str) -> None:
         self._origin = origin
 
-    async def exchange(self, request: Request, watch: Watch) -> Reply:
+    async def send(self, request: Request, watch: Deadline) -> Response:
         """Send one request and read its answer."""
         transport = AiohttpTransport(self._origin)
         await transport.open()
         try:
-            return await transport.exchange(request, watch)
+            return await transport.send(request, watch)
         finally:
             await transport.close()
 

@@ -16,8 +16,8 @@ from multidict import CIMultiDict, MultiDict, MultiDictProxy
 
 from ..errors import APITimeoutError, ConnectError, RateLimitError, StackOneError, TLSError
 from ..models import encode
-from ..models.safe_json import parse
-from ..transport.base import ExchangeError, Reply, Request, Secret, Transport, Watch
+from ..safe_json import parse
+from ..transport.base import Deadline, Request, Response, Secret, Transport, TransportError
 
 _NOTHING: Any = object()
 
@@ -84,7 +84,7 @@ class _Route:
         return f"{self.method} {path}{'?' if query else ''}{query}"
 
 
-def answer(content: Any = _NOTHING, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+def answer(content: Any = _NOTHING, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Make an answer.
 
     Args:
@@ -96,7 +96,7 @@ def answer(content: Any = _NOTHING, status: int = 200, headers: Mapping[str, str
     if content is _NOTHING:
         content = _error_body(status) if status >= 400 else b""
     body = content if isinstance(content, bytes) else encode(content)
-    return Reply(status, CIMultiDict({"Content-Type": "application/json", **(headers or {})}), body)
+    return Response(status, CIMultiDict({"Content-Type": "application/json", **(headers or {})}), body)
 
 
 def _error_body(status: int) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class InMemoryTransport(Transport):
         Args:
             method: HTTP method.
             path: The whole path, plain or percent-encoded, or a compiled pattern that fits the whole encoded path.
-            content: What `answer` takes; a Reply that it made; an exception to fail with; or a function that gets
+            content: What `answer` takes; a Response that it made; an exception to fail with; or a function that gets
                 the `SentRequest` and returns (or, as a coroutine function, is awaited for) any of these.
             status: HTTP status.
             headers: Headers besides `Content-Type: application/json`.
@@ -153,12 +153,12 @@ class InMemoryTransport(Transport):
         route.answers.append((content, status, headers))
         return self
 
-    async def exchange(self, request: Request, watch: Watch) -> Reply:
+    async def send(self, request: Request, watch: Deadline) -> Response:
         """Give the prepared answer.
 
         Raises:
             UnexpectedRequestError: There is none.
-            ExchangeError: An exception was prepared.
+            TransportError: An exception was prepared.
         """
         sent = _record(request)
         self.requests.append(sent)
@@ -178,13 +178,13 @@ class InMemoryTransport(Transport):
                 content = error
         if isinstance(content, Exception):
             raise _failure(content)
-        return content if isinstance(content, Reply) else answer(content, status, headers)
+        return content if isinstance(content, Response) else answer(content, status, headers)
 
 
 def _ready(content: Any, status: int, headers: Mapping[str, str] | None) -> Any:
     if isinstance(content, type):
         raise TypeError("prepare an instance, such as ConnectError('refused'), not a class")
-    kept = isinstance(content, Exception | Reply) or callable(content)
+    kept = isinstance(content, Exception | Response) or callable(content)
     return content if kept else answer(content, status, headers)
 
 
@@ -208,7 +208,7 @@ def _failure(error: Exception) -> Exception:
             isinstance(error, APITimeoutError) and error.phase == "connect"
         )
         fresh = cast("StackOneError", copy.copy(error))  # each call has an error of its own to write on
-        return ExchangeError(fresh, sent=not unsent, most=None if error.retryable else 0)
+        return TransportError(fresh, sent=not unsent, most=None if error.retryable else 0)
     from aiohttp import ClientError  # noqa: PLC0415 (nothing else here needs aiohttp)
 
     from ..transport.errors import translate  # noqa: PLC0415

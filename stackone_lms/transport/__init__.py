@@ -1,5 +1,5 @@
 """How requests reach the server."""
 
-from .base import ExchangeError, Reply, Request, Secret, Transport, Watch
+from .base import Deadline, Request, Response, Secret, Transport, TransportError
 
-__all__ = ["ExchangeError", "Reply", "Request", "Secret", "Transport", "Watch"]
+__all__ = ["Deadline", "Request", "Response", "Secret", "Transport", "TransportError"]

@@ -16,7 +16,7 @@ from yarl import URL
 from ..errors import ClientClosedError
 from . import aiohttp_internals as private
 from . import session as sessions
-from .base import ExchangeError, Reply, Request, Transport, Watch
+from .base import Deadline, Request, Response, Transport, TransportError
 from .connections import (
     KEEP_ALIVE,
     READ_BUFFER,
@@ -134,18 +134,18 @@ class AiohttpTransport(Transport):
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_NO_TIMEOUT,
             read_bufsize=READ_BUFFER,
-            response_class=sessions.Response,
+            response_class=sessions.SessionResponse,
             trust_env=False,
         )
 
-    async def exchange(self, request: Request, watch: Watch) -> Reply:
+    async def send(self, request: Request, watch: Deadline) -> Response:
         """Send one request and read its answer."""
-        failed: ExchangeError | None = None
+        failed: TransportError | None = None
         response: aiohttp.ClientResponse | None = None
         try:
             response = await self._send(request, watch)
             return await _read(response, request.max_body, watch)
-        except ExchangeError as error:
+        except TransportError as error:
             failed = error
         except _DroppedError as error:
             failed = translate(error.original)
@@ -160,10 +160,10 @@ class AiohttpTransport(Transport):
             response.close()
         raise failed
 
-    def _send(self, request: Request, watch: Watch) -> Awaitable[aiohttp.ClientResponse]:
+    def _send(self, request: Request, watch: Deadline) -> Awaitable[aiohttp.ClientResponse]:
         session = self._session
         if session is None:
-            raise ExchangeError(ClientClosedError("the transport is closed"), sent=False, most=0)
+            raise TransportError(ClientClosedError("the transport is closed"), sent=False, most=0)
         if request.fresh and self._own:
             # A pool may hold many dead connections: a retry gets one that nobody has used.
             session = self._fresh = self._fresh or self._make_session(force_close=True)
@@ -234,7 +234,7 @@ def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
     return io.BytesIO(body) if body is not None and len(body) > 2**20 else body
 
 
-async def _read(response: aiohttp.ClientResponse, most: int, watch: Watch) -> Reply:
+async def _read(response: aiohttp.ClientResponse, most: int, watch: Deadline) -> Response:
     status, headers, content = response.status, response.headers, response.content
     now = getattr(response, "_body", None)  # read already, by a middleware or by tracing
     if now is None:
@@ -249,4 +249,4 @@ async def _read(response: aiohttp.ClientResponse, most: int, watch: Watch) -> Re
         response.release()
     else:
         response.close()
-    return Reply(status, headers, body, *(() if wire is None else (wire.abort,)))
+    return Response(status, headers, body, *(() if wire is None else (wire.abort,)))

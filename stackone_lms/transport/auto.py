@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .aiohttp_internals import UNUSABLE
-from .base import Line, Reply, Request, Transport, Watch
+from .base import Deadline, LazyTransport, Request, Response, Transport
 from .lean import LeanTransport
 from .session import watched
 
@@ -25,18 +25,18 @@ class AutoTransport(Transport):
     """
 
     def __init__(self, lean: LeanTransport, session: Callable[[], Transport]) -> None:
-        self._lean, self._session = lean, Line(session)
+        self._lean, self._session = lean, LazyTransport(session)
 
     async def open(self) -> None:
         """Get ready."""
         await self._lean.open()
 
-    def exchange(self, request: Request, watch: Watch) -> Coroutine[Any, Any, Reply]:
+    def send(self, request: Request, watch: Deadline) -> Coroutine[Any, Any, Response]:
         """Send one request and read its answer."""
-        return self._through_session(request, watch) if watched() else self._lean.exchange(request, watch)
+        return self._through_session(request, watch) if watched() else self._lean.send(request, watch)
 
-    async def _through_session(self, request: Request, watch: Watch) -> Reply:
-        return await (await self._session.open()).exchange(request, watch)
+    async def _through_session(self, request: Request, watch: Deadline) -> Response:
+        return await (await self._session.open()).send(request, watch)
 
     async def close(self) -> None:
         """Close both."""

@@ -29,7 +29,7 @@ class SecretBytes(bytes):
         return "'***'"
 
 
-class Watch:
+class Deadline:
     """The time limits of one call: transports tell it when bytes go and come, and it ends what takes too long.
 
     Attributes:
@@ -126,7 +126,7 @@ def _nothing() -> None:
     pass
 
 
-class Reply(msgspec.Struct, eq=False):
+class Response(msgspec.Struct, eq=False):
     """One HTTP answer, read to its end.
 
     Attributes:
@@ -142,10 +142,10 @@ class Reply(msgspec.Struct, eq=False):
     discard: Callable[[], None] = _nothing
 
     def __repr__(self) -> str:
-        return f"<Reply {self.status}, {len(self.body)} bytes>"
+        return f"<Response {self.status}, {len(self.body)} bytes>"
 
 
-class ExchangeError(Exception):
+class TransportError(Exception):
     """A request that brought no answer. It carries no foreign exception: those hold headers.
 
     Attributes:
@@ -166,11 +166,11 @@ class Transport:
     async def open(self) -> None:
         """Get ready, on the running loop; called once before the first exchange."""
 
-    def exchange(self, request: Request, watch: Watch) -> Coroutine[Any, Any, Reply]:
+    def send(self, request: Request, watch: Deadline) -> Coroutine[Any, Any, Response]:
         """Send one request and read its answer.
 
         Raises:
-            ExchangeError: There is no answer, or none that can be used.
+            TransportError: There is no answer, or none that can be used.
         """
         raise NotImplementedError
 
@@ -178,7 +178,7 @@ class Transport:
         """Give everything back; called once."""
 
 
-class Line:
+class LazyTransport:
     """A transport, made and opened at its first use.
 
     Args:

@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import hdrs
 
 from ..errors import ProtocolError, ResponseTooLargeError
-from .base import ExchangeError, Watch
+from .base import Deadline, TransportError
 from .forking import process
 
 MAX_ERROR_BODY = 64 * 1024
@@ -64,9 +64,9 @@ class Timed(aiohttp.ClientTimeout):
 
     total = connect = sock_read = sock_connect = None
     ceil_threshold = 5.0
-    watch: Watch
+    watch: Deadline
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Deadline) -> None:
         vars(self)["watch"] = watch  # the rest is the same for all: frozen fields are expensive to set
 
 
@@ -113,15 +113,15 @@ def check_head(status: int, headers: Mapping[str, str], body: bytes | None, most
         most: Bytes that a success may have; of an error only the first 64 KiB count.
 
     Raises:
-        ExchangeError: The body cannot be used.
+        TransportError: The body cannot be used.
     """
     failing = status >= 400
     if not failing:
         if status == 101:
-            raise ExchangeError(ProtocolError("the server switched protocols unasked"), sent=True, most=0)
+            raise TransportError(ProtocolError("the server switched protocols unasked"), sent=True, most=0)
         encoding = headers.get(hdrs.CONTENT_ENCODING)
         if encoding is not None and encoding.strip().lower() not in _DECODED:
-            raise ExchangeError(ProtocolError("the answer's Content-Encoding was not asked for"), sent=True, most=0)
+            raise TransportError(ProtocolError("the answer's Content-Encoding was not asked for"), sent=True, most=0)
     if body is not None:
         if failing:
             return body[:MAX_ERROR_BODY]
@@ -135,11 +135,11 @@ def check_head(status: int, headers: Mapping[str, str], body: bytes | None, most
     return None
 
 
-async def read_on(status: int, content: aiohttp.StreamReader, most: int, watch: Watch) -> tuple[bytes, bool]:
+async def read_on(status: int, content: aiohttp.StreamReader, most: int, watch: Deadline) -> tuple[bytes, bool]:
     """Return the body as it comes, and whether that is all of it: an error's is cut at 64 KiB, or where it breaks off.
 
     Raises:
-        ExchangeError: It is larger than `most`.
+        TransportError: It is larger than `most`.
         aiohttp.ClientError: It breaks off.
     """
     cut = status >= 400
@@ -163,7 +163,7 @@ async def read_on(status: int, content: aiohttp.StreamReader, most: int, watch: 
     return b"".join(chunks)[:most], size <= most
 
 
-def too_large(most: int) -> ExchangeError:
+def too_large(most: int) -> TransportError:
     """Return the failure of an answer that is larger than allowed."""
     error = ResponseTooLargeError(f"the answer is larger than {most} bytes (max_body)")
-    return ExchangeError(error, sent=True, most=0)
+    return TransportError(error, sent=True, most=0)

@@ -18,7 +18,7 @@ from yarl import URL
 
 from ..errors import ClientClosedError, ConfigurationError, ConnectionLostError
 from . import aiohttp_internals as private
-from .base import ExchangeError, Reply, Request, SecretBytes, Transport, Watch
+from .base import Deadline, Request, Response, SecretBytes, Transport, TransportError
 from .connections import (
     KEEP_ALIVE,
     Connector,
@@ -84,7 +84,7 @@ class LeanTransport(Transport):
                 given = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
                 self._last = SecretBytes(f"Proxy-Authorization: {given}\r\n".encode())
 
-    async def exchange(self, request: Request, watch: Watch) -> Reply:
+    async def send(self, request: Request, watch: Deadline) -> Response:
         """Send one request and read its answer."""
         line: private.Protocol | None = None
         try:
@@ -93,7 +93,7 @@ class LeanTransport(Transport):
                 line = await self._connect()
             wire = line.transport
             if wire is None:
-                raise ExchangeError(ConnectionLostError("the connection was closed"), sent=False)
+                raise TransportError(ConnectionLostError("the connection was closed"), sent=False)
             wire.write(self._written(request))
             watch.progress()
             message, content = await line.read()
@@ -108,8 +108,8 @@ class LeanTransport(Transport):
                 self._keep(line)
             else:
                 line.hang_up()
-            return Reply(status, headers, body, line.hang_up)
-        except ExchangeError as error:
+            return Response(status, headers, body, line.hang_up)
+        except TransportError as error:
             failed = error
         except (
             TimeoutError,
@@ -134,11 +134,11 @@ class LeanTransport(Transport):
 
     async def _connect(self) -> private.Protocol:
         if self._connector is None:
-            raise ExchangeError(ClientClosedError("the transport is closed"), sent=False, most=0)
+            raise TransportError(ClientClosedError("the transport is closed"), sent=False, most=0)
         line = await private.connect(self._connector, self._request)
         if line is None:
             message = "the server hung up, or spoke first, before a request was sent"
-            raise ExchangeError(ConnectionLostError(message), sent=False)
+            raise TransportError(ConnectionLostError(message), sent=False)
         return line
 
     def _take(self) -> private.Protocol | None:

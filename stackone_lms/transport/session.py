@@ -30,7 +30,7 @@ from .connections import (
 )
 from .forking import process
 
-__all__ = ["UNUSABLE", "Prepared", "Response", "check", "make", "replaced", "watched"]
+__all__ = ["UNUSABLE", "Prepared", "SessionResponse", "check", "make", "replaced", "watched"]
 
 
 def _original(function: Any) -> Any:
@@ -78,7 +78,7 @@ class Prepared(CIMultiDict[str]):
         return "<Prepared>"
 
 
-class Response(aiohttp.ClientResponse):
+class SessionResponse(aiohttp.ClientResponse):
     """A response that keeps its connection until it is released.
 
     aiohttp gives a connection to the next request as soon as the last byte is in. Here the bytes behind it, and the
@@ -96,7 +96,7 @@ class Response(aiohttp.ClientResponse):
             super()._notify_content()
 
 
-class _Answer(Response):
+class _Answer(SessionResponse):
     """The response to a request with prepared headers, which nobody traces."""
 
     def __init__(self, request: _Request) -> None:
@@ -274,7 +274,7 @@ def make(*, ssl: Any, force_close: bool) -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(total=None),
         read_bufsize=READ_BUFFER,
         request_class=_Request,
-        response_class=Response,
+        response_class=SessionResponse,
         trust_env=False,
     )
     session._retry_connection = False  # aiohttp would send idempotent requests a second time of its own accord
@@ -341,7 +341,7 @@ def _gets_an_answer() -> bool:
     wire: Any = world
     protocol.transport, protocol.has_more = wire, bool
     protocol.listen()
-    options: dict[str, Any] = {"version": aiohttp.HttpVersion11, "response_class": Response, "timer": _no_timer}
+    options: dict[str, Any] = {"version": aiohttp.HttpVersion11, "response_class": SessionResponse, "timer": _no_timer}
     headers = Prepared({"Host": "x"})
     request = _Request("GET", URL("http://x/y"), headers=headers, loop=world, session=world, traces=[], **options)
     connection = Connection(world, request.connection_key, protocol, world)

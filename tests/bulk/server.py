@@ -10,16 +10,16 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from stackone_lms import AsyncClient, RetryPolicy, SyncClient
-from stackone_lms.transport.base import Reply, Request, Transport, Watch
+from stackone_lms.transport.base import Deadline, Request, Response, Transport
 
-Script = Callable[[str, int], Reply | Exception | None]
+Script = Callable[[str, int], Response | Exception | None]
 """Says what the n-th request for an id (from 1) is answered; None: its record."""
 
 
-def refuse(status: int, *, headers: Mapping[str, str] | None = None, **body: Any) -> Reply:
+def refuse(status: int, *, headers: Mapping[str, str] | None = None, **body: Any) -> Response:
     """An error answer."""
     content = {"statusCode": status, "message": f"status {status}", "timestamp": "2026-01-01T00:00:00.000Z", **body}
-    return Reply(status, headers or {}, json.dumps(content).encode())
+    return Response(status, headers or {}, json.dumps(content).encode())
 
 
 class Server(Transport):
@@ -57,7 +57,7 @@ class Server(Transport):
         """How many requests for single records came."""
         return sum(self.fetched.values())
 
-    async def exchange(self, request: Request, watch: Watch) -> Reply:
+    async def send(self, request: Request, watch: Deadline) -> Response:
         """Answer."""
         account = str(request.headers["x-account-id"])
         self.by_account[account] += 1
@@ -75,7 +75,7 @@ class Server(Transport):
         self.answered[reply.status] += 1
         return reply
 
-    async def _answer(self, account: str, id: str, query: str) -> Reply:
+    async def _answer(self, account: str, id: str, query: str) -> Response:
         if self.capacity is not None and self.in_flight - self.refusing > self.capacity:
             self.refusing += 1
             try:
@@ -93,11 +93,11 @@ class Server(Transport):
             raise reply
         return reply or self.record(id)
 
-    def record(self, id: str) -> Reply:
+    def record(self, id: str) -> Response:
         """The answer with a record."""
-        return Reply(200, {"x-request-id": f"r-{id}"}, b'{"data":{"id":%s}}' % json.dumps(id).encode())
+        return Response(200, {"x-request-id": f"r-{id}"}, b'{"data":{"id":%s}}' % json.dumps(id).encode())
 
-    def _page(self, account: str, query: str) -> Reply:
+    def _page(self, account: str, query: str) -> Response:
         self.pages += 1
         reply = None if self.script is None else self.script(f"page {account}", self.pages)
         if isinstance(reply, Exception):
@@ -112,7 +112,7 @@ class Server(Transport):
         }
         if self.total:
             page["total"] = len(self.records)
-        return Reply(200, {}, json.dumps(page).encode())
+        return Response(200, {}, json.dumps(page).encode())
 
     async def close(self) -> None:
         """Count how often it was closed."""

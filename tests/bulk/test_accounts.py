@@ -16,7 +16,7 @@ from stackone_lms.api import accounts as module
 from stackone_lms.bulk.progress import Progress
 from stackone_lms.calls.outcomes import AccountOutcome
 from stackone_lms.errors import ClientClosedError, DecodeError, InvalidArgumentError, StackOneError
-from stackone_lms.transport.base import Reply
+from stackone_lms.transport.base import Response
 from tests.fake.fakes import now, virtual
 
 from .server import ONCE, Server, blocking, client, ids, refuse
@@ -38,11 +38,11 @@ EVERY = Counter((name, id) for name in NAMES for id in ids(250))
 class ByAccount(Server):
     """Answers `script(account, id or page)` if that says something."""
 
-    def __init__(self, rule: Callable[[str, str], Reply | None], **options: Any) -> None:
+    def __init__(self, rule: Callable[[str, str], Response | None], **options: Any) -> None:
         super().__init__(**options)
         self._rule = rule
 
-    async def _answer(self, account: str, id: str, query: str) -> Reply:
+    async def _answer(self, account: str, id: str, query: str) -> Response:
         return self._rule(account, id) or await super()._answer(account, id, query)
 
 
@@ -148,7 +148,7 @@ async def test_a_broken_list_tells_where_to_resume() -> None:
     """The error of a list that broke off has the cursor of the page that failed."""
     broken = True
 
-    def rule(account: str, _: str) -> Reply | None:
+    def rule(account: str, _: str) -> Response | None:
         return refuse(404) if broken and account == "acc-a" and server.pages == 1 else None
 
     server = ByAccount(rule, records=ids(250))
@@ -168,8 +168,8 @@ async def test_a_bad_item_is_an_error_among_the_items() -> None:
     """An item that does not decode is not lost silently, and does not end the list."""
 
     class Odd(Server):
-        def _page(self, account: str, query: str) -> Reply:
-            return Reply(200, {}, b'{"data":[{"id":"a"},{"id":"b","score":{"percentage":{}}},{"id":"c"}]}')
+        def _page(self, account: str, query: str) -> Response:
+            return Response(200, {}, b'{"data":[{"id":"a"},{"id":"b","score":{"percentage":{}}},{"id":"c"}]}')
 
     async with client(Odd()) as of:
         outcomes = await gather(of.for_accounts(["acc-a"]).completions.list())
@@ -222,7 +222,7 @@ async def test_a_throttled_account_does_not_hold_up_the_others() -> None:
     """While a provider's Retry-After holds one account, the others go on."""
     throttled = False
 
-    def rule(account: str, _: str) -> Reply | None:
+    def rule(account: str, _: str) -> Response | None:
         nonlocal throttled
         if account == "acc-b" and not throttled:
             throttled = True

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stackone_lms import RateLimit, RetryPolicy
-from stackone_lms.transport.base import Reply
+from stackone_lms.transport.base import Response
 from tests.fake.fakes import now, virtual
 
 from .server import QUICK, Server, client, ids, refuse
@@ -151,7 +151,7 @@ class Limited(Server):
         self._requests, self._per, self._retry_after = requests, per, retry_after
         self._log: deque[float] = deque()
 
-    async def _answer(self, account: str, id: str, query: str) -> Reply:
+    async def _answer(self, account: str, id: str, query: str) -> Response:
         # The first requests have to connect, so they arrive later than those after them.
         await asyncio.sleep(0.4 if sum(self.by_account.values()) <= 20 else 0.05)
         while self._log and self._log[0] <= now() - self._per:
@@ -199,12 +199,12 @@ async def test_a_key_wide_pause_stops_everybody_and_a_providers_only_its_account
     provider: dict[str, Any] = {}
 
     class Throttling(Server):
-        async def exchange(self, request: Any, watch: Any) -> Reply:
+        async def send(self, request: Any, watch: Any) -> Response:
             account = str(request.headers["x-account-id"])
             times[account].append(now())
             if account == "a" and len(times["a"]) == 5:
                 return refuse(429, headers={"Retry-After": "30"}, **provider)
-            return await super().exchange(request, watch)
+            return await super().send(request, watch)
 
     async def run() -> tuple[float, float]:
         for some in times.values():

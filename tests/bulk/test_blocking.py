@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from stackone_lms.calls.operation import Blocking
+from stackone_lms.calls.operation import SyncExecutor
 from stackone_lms.errors import AuthenticationError, ClientClosedError, ConnectError
-from stackone_lms.transport.base import ExchangeError, Reply
+from stackone_lms.transport.base import Response, TransportError
 
 from .server import ONCE, Server, blocking, ids, refuse
 
@@ -44,7 +44,7 @@ def test_outcomes_cross_the_threads_in_batches(
         bridge = type(of.completions._carrier)  # pyright: ignore[reportPrivateUsage]
         run = bridge.run
 
-        def counting(self: Blocking, *args: Any) -> Any:
+        def counting(self: SyncExecutor, *args: Any) -> Any:
             nonlocal hops
             hops += 1
             return run(self, *args)
@@ -171,7 +171,7 @@ def test_an_early_stop_is_raised_after_the_outcomes_that_are_ready() -> None:
 
 def test_an_outage_stops_the_fetch() -> None:
     """The same rule as with the asynchronous client."""
-    server = Server(lambda _one, _n: ExchangeError(ConnectError("refused"), sent=False))
+    server = Server(lambda _one, _n: TransportError(ConnectError("refused"), sent=False))
     rest = iter(ids(5000))
     with blocking(server, retry=ONCE) as of, pytest.raises(ConnectError) as caught:
         list(of.completions.get_many(rest))
@@ -225,8 +225,8 @@ def test_the_answer_of_get_is_the_result() -> None:
     """Results of a blocking fetch are those of a blocking get."""
 
     class Own(Server):
-        def record(self, id: str) -> Reply:
-            return Reply(200, {}, b'{"data":{"id":"%s","remote_id":"r"}}' % id.encode())
+        def record(self, id: str) -> Response:
+            return Response(200, {}, b'{"data":{"id":"%s","remote_id":"r"}}' % id.encode())
 
     with blocking(Own()) as of:
         (outcome,) = of.completions.get_many(["a"])

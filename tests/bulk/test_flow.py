@@ -23,7 +23,7 @@ from stackone_lms.errors import (
     StackOneError,
     TLSError,
 )
-from stackone_lms.transport.base import ExchangeError, Reply
+from stackone_lms.transport.base import Response, TransportError
 from tests.fake.fakes import now, virtual
 
 from .server import ONCE, Server, client, ids, instantly, refuse
@@ -60,10 +60,10 @@ async def test_an_order_waits_for_its_head_within_bounds() -> None:
     go = asyncio.Event()
 
     class Slow(Server):
-        async def exchange(self, request: Any, watch: Any) -> Reply:
+        async def send(self, request: Any, watch: Any) -> Response:
             if request.path.endswith("/id-0"):
                 await go.wait()
-            return await super().exchange(request, watch)
+            return await super().send(request, watch)
 
     server = Slow()
     async with client(server, clock=now) as of, aclosing(of.completions.get_many(endless(), ordered=True)) as outcomes:
@@ -155,7 +155,7 @@ async def test_tasks_are_workers_not_ids() -> None:
 
 
 def _unreachable(*_: Any) -> Exception:
-    return ExchangeError(ConnectError("refused"), sent=False)
+    return TransportError(ConnectError("refused"), sent=False)
 
 
 @pytest.mark.parametrize("ordered", [False, True])
@@ -186,7 +186,7 @@ async def test_failures_that_successes_interrupt_are_no_outage() -> None:
     """Only failures in a row count: with one success in a hundred the fetch goes on to its end."""
     count = 0
 
-    def script(_id: str, _n: int) -> Reply | None:
+    def script(_id: str, _n: int) -> Response | None:
         nonlocal count
         count += 1
         return None if count % 100 == 0 else refuse(500)
@@ -203,7 +203,7 @@ async def test_a_silent_outage_stops_the_fetch_by_time() -> None:
     def clock() -> float:
         return now
 
-    def script(_id: str, _n: int) -> Reply:
+    def script(_id: str, _n: int) -> Response:
         nonlocal now
         now += 20.0
         return refuse(500)
@@ -222,10 +222,12 @@ async def test_a_silent_outage_stops_the_fetch_by_time() -> None:
         (refuse(401), AuthenticationError),
         (refuse(412, errorCode="AccountIntegrationInactiveError"), PreconditionFailedError),
         (refuse(501), NotSupportedError),
-        (ExchangeError(TLSError("unknown CA"), sent=False, most=0), TLSError),
+        (TransportError(TLSError("unknown CA"), sent=False, most=0), TLSError),
     ],
 )
-async def test_what_every_id_would_meet_stops_the_fetch(answer: Reply | Exception, kind: type[StackOneError]) -> None:
+async def test_what_every_id_would_meet_stops_the_fetch(
+    answer: Response | Exception, kind: type[StackOneError]
+) -> None:
     """A refused key or account stops the fetch at once; outcomes that are ready come first, ids are not used up."""
     server = Server(lambda one, _: answer if one == "id-50" else None)
     rest = iter(ids(5000))
@@ -264,7 +266,7 @@ async def test_an_unforeseen_error_of_a_transport_reaches_the_consumer() -> None
     """A bug below is raised where one iterates, not lost in a task."""
 
     class Broken(Server):
-        async def exchange(self, request: Any, watch: Any) -> Reply:
+        async def send(self, request: Any, watch: Any) -> Response:
             raise ZeroDivisionError
 
     async with client(Broken()) as of:
@@ -305,7 +307,7 @@ async def test_those_who_sleep_before_a_retry_leave_their_places_to_others() -> 
     """A server that takes as long to refuse as to answer is kept busy while many wait for their next attempt."""
 
     class Slow(Server):
-        async def _answer(self, account: str, id: str, query: str) -> Reply:
+        async def _answer(self, account: str, id: str, query: str) -> Response:
             if self.in_flight > 8:
                 await asyncio.sleep(0.05)
                 return refuse(503)

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackone_lms.engine.concurrency import FIRST, Departure, Lane
+from stackone_lms.engine.concurrency import FIRST, ConcurrencyLimit, Snapshot
 
 
 class Flight:
     """The requests of one lane, in full use: as soon as one is answered, another leaves. Answers come in order."""
 
     def __init__(self, most: int = 100) -> None:
-        self.lane = Lane(most)
-        self._under_way: deque[Departure] = deque()
+        self.lane = ConcurrencyLimit(most)
+        self._under_way: deque[Snapshot] = deque()
 
     @property
     def limit(self) -> int:
@@ -127,7 +127,7 @@ def test_it_never_exceeds_the_cap() -> None:
     flight = Flight(20)
     flight.succeed(10_000)
     assert flight.limit == 20
-    assert Lane(4).limit == 4
+    assert ConcurrencyLimit(4).limit == 4
 
 
 def test_a_sign_of_trouble_cuts_once_a_round_trip() -> None:
@@ -337,7 +337,7 @@ def test_what_a_single_request_is_told_is_no_matter_of_how_many() -> None:
 @pytest.mark.parametrize(("level", "others"), [(2, 0), (1, 1)])
 def test_what_one_of_several_is_told_counts(level: int, others: int) -> None:
     """Whether the others were there when it left, or are there now."""
-    lane = Lane(100)
+    lane = ConcurrencyLimit(100)
     lane.left, lane.sending = 2, others
     lane.cut((1, level, 16))
     assert lane.gate == lane.limit == 1

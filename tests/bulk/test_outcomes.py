@@ -19,7 +19,7 @@ from stackone_lms.errors import (
     StackOneError,
 )
 from stackone_lms.models import CompletionResult
-from stackone_lms.transport.base import ExchangeError, Reply
+from stackone_lms.transport.base import Response, TransportError
 
 from .server import ONCE, Server, client, ids, instantly, refuse
 
@@ -75,18 +75,18 @@ async def test_with_random_faults_every_id_has_exactly_one_outcome(ordered: bool
     """5 % of all requests fail in many ways, and still each id is answered exactly once."""
     random = Random(7)
 
-    def script(_id: str, _n: int) -> Reply | Exception | None:
+    def script(_id: str, _n: int) -> Response | Exception | None:
         if random.random() > 0.05:
             return None
-        faults: list[Reply | Exception] = [
+        faults: list[Response | Exception] = [
             refuse(500),
             refuse(503),
             refuse(429),
             refuse(404),
             refuse(422),
-            Reply(200, {}, b'{"data":{"id":'),
-            Reply(200, {}, b'{"data":{"id":"other"}}'),
-            ExchangeError(ConnectionLostError("lost"), sent=True),
+            Response(200, {}, b'{"data":{"id":'),
+            Response(200, {}, b'{"data":{"id":"other"}}'),
+            TransportError(ConnectionLostError("lost"), sent=True),
         ]
         return faults[random.randrange(len(faults))]
 
@@ -136,8 +136,8 @@ async def test_large_answers_are_remembered_for_less_long() -> None:
     """What is remembered is bounded in bytes, too: about 8 MiB of answers."""
 
     class Large(Server):
-        def record(self, id: str) -> Reply:
-            return Reply(200, {}, b'{"data":{"id":"%s"}}%s' % (id.encode(), b" " * 65536))
+        def record(self, id: str) -> Response:
+            return Response(200, {}, b'{"data":{"id":"%s"}}%s' % (id.encode(), b" " * 65536))
 
     server = Large()
     async with client(server) as of:
@@ -160,7 +160,7 @@ async def test_transient_failures_have_a_second_try_after_the_others(ordered: bo
     """An id whose call failed for now is tried again after the others, once."""
     seen: list[str] = []
 
-    def script(id: str, n: int) -> Reply | None:
+    def script(id: str, n: int) -> Response | None:
         seen.append(id)
         return refuse(500) if (id == "weak" and n == 1) or id == "dead" else None
 
@@ -249,10 +249,10 @@ async def test_read_options_go_with_every_request() -> None:
     queries: list[str] = []
 
     class Listening(Server):
-        async def exchange(self, request: Any, watch: Any) -> Reply:
+        async def send(self, request: Any, watch: Any) -> Response:
             queries.append(request.query)
-            await super().exchange(request, watch)
-            return Reply(200, {}, b'{"data":{"result":{"value":"Pass"}}}')
+            await super().send(request, watch)
+            return Response(200, {}, b'{"data":{"result":{"value":"Pass"}}}')
 
     async with client(Listening()) as of:
         outcomes = await collect(of, ["c28xIQa", "c28xIQb"], raw=True, fields=["result"], proxy={"a": {"b": 1}})
@@ -265,9 +265,9 @@ async def test_records_of_a_user_are_fetched_below_the_user() -> None:
     paths: list[str] = []
 
     class Listening(Server):
-        async def exchange(self, request: Any, watch: Any) -> Reply:
+        async def send(self, request: Any, watch: Any) -> Response:
             paths.append(request.path)
-            return await super().exchange(request, watch)
+            return await super().send(request, watch)
 
     async with client(Listening()) as of:
         outcomes = [o async for o in of.users.completions.get_many("u/1", ["a", "b"])]

@@ -10,7 +10,7 @@ import pytest
 
 from stackone_lms import RateLimit
 from stackone_lms.bulk.progress import Progress
-from stackone_lms.transport.base import Reply
+from stackone_lms.transport.base import Response
 from tests.fake.fakes import now, virtual
 
 from .server import ONCE, Server, blocking, client, ids, instantly, refuse
@@ -20,7 +20,7 @@ async def test_the_last_report_counts_everything() -> None:
     """done, failed, total and retries are exact at the end, and done never shrinks."""
     reports: list[Progress] = []
 
-    def script(id: str, n: int) -> Reply | None:
+    def script(id: str, n: int) -> Response | None:
         if id == "id-7":
             return refuse(404)
         return refuse(503) if id in {"id-1", "id-2"} and n == 1 else None

@@ -17,7 +17,7 @@ import pytest
 from pyrate_limiter import InMemoryBucket
 
 from stackone_lms import AsyncClient
-from stackone_lms.engine.rate_limit import Quota
+from stackone_lms.engine.rate_limit import RateLimitBackend
 from stackone_lms.errors import ClientClosedError, ConfigurationError
 from stackone_lms.shared_limit import SharedLimit
 
@@ -33,9 +33,9 @@ file, requests, per, count = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv
 times = []
 
 class Clock(Server):
-    async def exchange(self, request, watch):
+    async def send(self, request, watch):
         times.append(time.time())
-        return await super().exchange(request, watch)
+        return await super().send(request, watch)
 
 async def main():
     async with client(Clock(), rate_limit=SharedLimit.sqlite(file, requests=requests, per=per)) as of:
@@ -133,9 +133,9 @@ async def test_two_clients_in_one_process_share_it(tmp_path: Path) -> None:
     times: list[float] = []
 
     class Clock(Server):
-        async def exchange(self, request: Any, watch: Any) -> Any:
+        async def send(self, request: Any, watch: Any) -> Any:
             times.append(time.time())
-            return await super().exchange(request, watch)
+            return await super().send(request, watch)
 
     async def fetch() -> None:
         async with client(Clock(), rate_limit=limit) as of:
@@ -145,7 +145,7 @@ async def test_two_clients_in_one_process_share_it(tmp_path: Path) -> None:
     await asyncio.gather(fetch(), fetch())
     assert len(times) == 30
     check(times, stamps(tmp_path / "limit.sqlite"), 10, 0.5)
-    assert isinstance(limit, Quota)
+    assert isinstance(limit, RateLimitBackend)
 
 
 async def test_pauses_and_stats_work_as_with_a_limit_of_ones_own(tmp_path: Path) -> None:

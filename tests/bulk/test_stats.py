@@ -11,7 +11,7 @@ import pytest
 from stackone_lms import RateLimit, Timeout
 from stackone_lms.engine.stats import Stats
 from stackone_lms.errors import APITimeoutError, NotFoundError
-from stackone_lms.transport.base import Reply
+from stackone_lms.transport.base import Response
 from tests.fake.fakes import now, virtual
 
 from .server import QUICK, Server, blocking, client, ids, refuse
@@ -31,7 +31,7 @@ async def test_a_new_client_shows_its_limits() -> None:
 async def test_it_counts_requests_retries_throttling_and_failures() -> None:
     """Every request, every retry, every 429, and what was raised, by class."""
 
-    def script(id: str, n: int) -> Reply | None:
+    def script(id: str, n: int) -> Response | None:
         if id == "gone":
             return refuse(404)
         return refuse(429) if id == "late" and n < 3 else None

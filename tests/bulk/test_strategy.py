@@ -14,7 +14,7 @@ import pytest
 from stackone_lms.bulk.list_strategy import Strategy
 from stackone_lms.errors import AuthenticationError
 from stackone_lms.models import CompletionResult
-from stackone_lms.transport.base import Reply
+from stackone_lms.transport.base import Response
 
 from .server import QUICK, Server, blocking, client, ids, refuse
 
@@ -120,9 +120,9 @@ async def test_a_bad_item_of_a_page_is_fetched_singly() -> None:
     """A record that does not decode in the list gets its own answer."""
 
     class Odd(Server):
-        def _page(self, account: str, query: str) -> Reply:
+        def _page(self, account: str, query: str) -> Response:
             self.pages += 1
-            return Reply(200, {}, b'{"data":[{"id":"a"},{"id":"b","score":{"percentage":{}}}],"next":null}')
+            return Response(200, {}, b'{"data":[{"id":"a"},{"id":"b","score":{"percentage":{}}}],"next":null}')
 
     server = Odd()
     outcomes, _ = await fetch(server, ["a", "b"], strategy="list")

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from stackone_lms import AsyncClient
 from stackone_lms.errors import ConnectError, ConnectionLostError, StackOneError
-from stackone_lms.transport import ExchangeError, Reply, Request, Transport, Watch
+from stackone_lms.transport import Deadline, Request, Response, Transport, TransportError
 
 P = ParamSpec("P")
 
@@ -116,7 +116,7 @@ class Sent:
     at: float
 
 
-Step: TypeAlias = Reply | StackOneError | ExchangeError | Callable[[Request, Watch], Awaitable[Reply]]
+Step: TypeAlias = Response | StackOneError | TransportError | Callable[[Request, Deadline], Awaitable[Response]]
 
 
 class FakeTransport(Transport):
@@ -133,7 +133,7 @@ class FakeTransport(Transport):
     async def close(self) -> None:
         self.closed += 1
 
-    async def exchange(self, request: Request, watch: Watch) -> Reply:
+    async def send(self, request: Request, watch: Deadline) -> Response:
         step = self.script[min(len(self.sent), len(self.script) - 1)]
         self.sent.append(
             Sent(
@@ -149,12 +149,12 @@ class FakeTransport(Transport):
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
-            if isinstance(step, ExchangeError):
+            if isinstance(step, TransportError):
                 raise step
             if isinstance(step, StackOneError):
-                raise ExchangeError(step, sent=not isinstance(step, ConnectError))
+                raise TransportError(step, sent=not isinstance(step, ConnectError))
             watch.progress()
-            return step if isinstance(step, Reply) else await step(request, watch)
+            return step if isinstance(step, Response) else await step(request, watch)
         finally:
             self.under_way -= 1
 
@@ -169,30 +169,30 @@ class FakeTransport(Transport):
         return [after - before for before, after in zip(self.times, self.times[1:], strict=False)]
 
 
-def reply(status: int = 200, content: Any = None, **headers: str) -> Reply:
+def reply(status: int = 200, content: Any = None, **headers: str) -> Response:
     """Make an answer; bytes are taken as they are, `Retry_After=` sets the header `Retry-After`."""
     body = content if isinstance(content, bytes) else b"" if content is None else json.dumps(content).encode()
-    return Reply(status, CIMultiDict((name.replace("_", "-"), value) for name, value in headers.items()), body)
+    return Response(status, CIMultiDict((name.replace("_", "-"), value) for name, value in headers.items()), body)
 
 
-def error(status: int, message: str = "no", **fields: Any) -> Reply:
+def error(status: int, message: str = "no", **fields: Any) -> Response:
     """Make an error answer as the API does; header names among `fields` begin with a capital letter."""
     headers = {name: value for name, value in fields.items() if name[0].isupper() or name.startswith("x_")}
     rest = {name: value for name, value in fields.items() if name not in headers}
     return reply(status, {"statusCode": status, "message": message, **rest}, **headers)
 
 
-def record(id: str = "c1", **fields: Any) -> Reply:
+def record(id: str = "c1", **fields: Any) -> Response:
     """Make the answer with one record."""
     return reply(200, {"data": {"id": id, **fields}}, x_request_id=f"req-{id}")
 
 
-def page(ids: Iterable[str], next: str | None = None, **fields: Any) -> Reply:
+def page(ids: Iterable[str], next: str | None = None, **fields: Any) -> Response:
     """Make the answer with one page."""
     return reply(200, {"data": [{"id": id} for id in ids], "next": next, **fields})
 
 
-def created() -> Reply:
+def created() -> Response:
     """Make the answer to a create."""
     data = {"id": "n1", "remote_id": None}
     return reply(201, {"statusCode": 201, "message": "Created", "timestamp": "2026-01-01T00:00:00.000Z", "data": data})
@@ -208,26 +208,26 @@ def refused() -> StackOneError:
     return ConnectError("no connection")
 
 
-async def hang(request: Request, watch: Watch) -> Reply:
+async def hang(request: Request, watch: Deadline) -> Response:
     """Never answer."""
     await asyncio.get_running_loop().create_future()
     raise AssertionError
 
 
-def slowly(seconds: float, answer: Reply) -> Callable[[Request, Watch], Awaitable[Reply]]:
+def slowly(seconds: float, answer: Response) -> Callable[[Request, Deadline], Awaitable[Response]]:
     """Answer after so many seconds."""
 
-    async def step(request: Request, watch: Watch) -> Reply:
+    async def step(request: Request, watch: Deadline) -> Response:
         await asyncio.sleep(seconds)
         return answer
 
     return step
 
 
-def serving(pages: Mapping[str | None, Reply]) -> Callable[[Request, Watch], Awaitable[Reply]]:
+def serving(pages: Mapping[str | None, Response]) -> Callable[[Request, Deadline], Awaitable[Response]]:
     """Answer with the page of the cursor that is asked for."""
 
-    async def step(request: Request, watch: Watch) -> Reply:
+    async def step(request: Request, watch: Deadline) -> Response:
         return pages[dict(parse_qsl(request.query)).get("next")]
 
     return step

@@ -9,23 +9,23 @@ import pytest
 
 from stackone_lms import RateLimit, RetryPolicy, Timeout
 from stackone_lms.errors import APITimeoutError, InternalServerError, RateLimitError
-from stackone_lms.transport import Reply, Request, Watch
+from stackone_lms.transport import Deadline, Request, Response
 from tests.fake.fakes import FakeTransport, client_of, core_of, error, hang, lost, now, record, slowly, virtual
 
 ONE_ATTEMPT = RetryPolicy(attempts=1)
 
 
-async def connecting_for_ever(request: Request, watch: Watch) -> Reply:
+async def connecting_for_ever(request: Request, watch: Deadline) -> Response:
     """Never connect: the fake notes progress before its step, so go back to before that."""
     begin = now()
     watch.attempt(begin, begin + 75, "attempt", connect=watch.connect, read=65)
     return await hang(request, watch)
 
 
-def trickle(every: float) -> Callable[[Request, Watch], Awaitable[Reply]]:
+def trickle(every: float) -> Callable[[Request, Deadline], Awaitable[Response]]:
     """Send a byte now and then, without end."""
 
-    async def step(request: Request, watch: Watch) -> Reply:
+    async def step(request: Request, watch: Deadline) -> Response:
         while True:
             await asyncio.sleep(every)
             watch.progress()

@@ -20,13 +20,13 @@ from stackone_lms.errors import (
     NotFoundError,
     PaginationError,
 )
-from stackone_lms.transport import Reply
+from stackone_lms.transport import Response
 from tests.fake.fakes import FakeTransport, client_of, error, hang, lost, now, page, reply, serving, slowly, virtual
 
 ONE_ATTEMPT = RetryPolicy(attempts=1)
 
 
-PAGES: dict[str | None, Reply] = {None: page(["1", "2"], "A"), "A": page(["3", "4"], "B"), "B": page(["5"])}
+PAGES: dict[str | None, Response] = {None: page(["1", "2"], "A"), "A": page(["3", "4"], "B"), "B": page(["5"])}
 
 
 def three_pages() -> FakeTransport:

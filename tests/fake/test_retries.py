@@ -29,7 +29,7 @@ from stackone_lms.errors import (
     TLSError,
     UnexpectedResponseError,
 )
-from stackone_lms.transport import ExchangeError, Reply
+from stackone_lms.transport import Response, TransportError
 from tests.fake.fakes import (
     ACCOUNT,
     KEY,
@@ -51,7 +51,7 @@ Call = Callable[[AsyncClient], Coroutine[Any, Any, Any]]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*left the StackOne API:DeprecationWarning")
 
-CALLS: dict[str, tuple[Call, Reply]] = {
+CALLS: dict[str, tuple[Call, Response]] = {
     "GET": (lambda c: c.completions.get("c1"), record()),
     "list": (lambda c: c.completions.list().first_page(), page(["a"])),
     "PUT": (lambda c: c.content.upsert(external_reference="x"), created()),
@@ -72,14 +72,14 @@ EXECUTED: dict[str, Step] = {
 NOT_EXECUTED: dict[str, Step] = {
     "429": error(429),
     "refused": refused(),
-    "connect timeout": ExchangeError(APITimeoutError("slow", phase="connect"), sent=False),
+    "connect timeout": TransportError(APITimeoutError("slow", phase="connect"), sent=False),
 }
 FINAL: dict[str, Step] = {
     **{str(status): error(status) for status in (400, 401, 403, 404, 405, 409, 410, 412, 415, 422, 501, 505)},
     "302": reply(302, b"", Location="https://evil.example"),
     "304": reply(304),
-    "TLS": ExchangeError(TLSError("unknown CA"), sent=False, most=0),
-    "protocol": ExchangeError(ProtocolError("not HTTP"), sent=True, most=0),
+    "TLS": TransportError(TLSError("unknown CA"), sent=False, most=0),
+    "protocol": TransportError(ProtocolError("not HTTP"), sent=True, most=0),
     "login page": reply(200, b"<html>"),
 }
 
@@ -110,7 +110,7 @@ async def test_which_failures_are_retried_for_which_methods(failure: str, call: 
         (reply(200, b""), UnexpectedResponseError),
         (reply(200, b'{"data":{"id":"c1"'), DecodeError),
         (record("other"), IdMismatchError),
-        (ExchangeError(ProtocolError("bad gzip"), sent=True, most=1), ProtocolError),
+        (TransportError(ProtocolError("bad gzip"), sent=True, most=1), ProtocolError),
     ],
 )
 @virtual

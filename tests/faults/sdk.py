@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stackone_lms import AsyncClient, SyncClient
-from stackone_lms.engine.call import Core
+from stackone_lms.engine.call import Engine
 from stackone_lms.errors import StackOneError
 from stackone_lms.options import RetryPolicy, Timeout
 
@@ -77,7 +77,7 @@ class SkippingClock:
         await asyncio.sleep(0)
 
 
-def core_of(client: AsyncClient | SyncClient) -> Core:
+def core_of(client: AsyncClient | SyncClient) -> Engine:
     return client._scope.core  # pyright: ignore[reportPrivateUsage]
 
 

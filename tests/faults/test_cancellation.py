@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from stackone_lms import AsyncClient
-from stackone_lms.engine.call import Core
+from stackone_lms.engine.call import Engine
 from stackone_lms.errors import APITimeoutError, StackOneError
 from stackone_lms.options import RateLimit, RetryPolicy, Timeout
 
@@ -178,7 +178,7 @@ async def test_a_task_group_that_fails_cancels_its_other_calls(carrier: Carrier)
         await _settled(it)
 
 
-def _fire(core: Core) -> None:
+def _fire(core: Engine) -> None:
     """Make the deadline of every call pass in this very turn of the loop."""
     watchdog = core._watchdog  # pyright: ignore[reportPrivateUsage]
     for watch in watchdog._watches:  # pyright: ignore[reportPrivateUsage]

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from stackone_lms import AsyncClient
-from stackone_lms.engine.deadlines import Watchdog
+from stackone_lms.engine.deadlines import DeadlineTimer
 from stackone_lms.errors import (
     APITimeoutError,
     BadRequestError,
@@ -26,7 +26,7 @@ from stackone_lms.models import Completion, CompletionResult
 from stackone_lms.models.base import Page
 from stackone_lms.models.decode import Decoder
 from stackone_lms.options import RetryPolicy, Timeout
-from stackone_lms.transport.base import Watch
+from stackone_lms.transport.base import Deadline
 
 from . import Fault, FaultServer
 from .messages import dumps, item
@@ -57,10 +57,10 @@ def test_a_tls_error_is_no_value_error() -> None:
 async def test_time_limits_are_not_rounded_up(seconds: float) -> None:
     """aiohttp rounds those above five seconds up to the next whole second of the loop."""
     loop = asyncio.get_running_loop()
-    watchdog = Watchdog(time.monotonic)
+    watchdog = DeadlineTimer(time.monotonic)
     task = asyncio.current_task()
     assert task is not None
-    watch = Watch(task, time.monotonic, time.monotonic() + seconds)
+    watch = Deadline(task, time.monotonic, time.monotonic() + seconds)
     watchdog.add(watch)
     watchdog.heed(watch)
     timer = watchdog._timer  # pyright: ignore[reportPrivateUsage]

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote
 from multidict import CIMultiDict
 
 from stackone_lms.api.operations import operations
-from stackone_lms.calls.operation import Args, Operation
+from stackone_lms.calls.operation import CallArguments, Operation
 from stackone_lms.calls.query import encode_id, encode_query
 from stackone_lms.configuration import scrubber
 from stackone_lms.engine.responses import Failure, judge
@@ -21,7 +21,7 @@ from stackone_lms.engine.retry import backoff, parse_retry_after
 from stackone_lms.errors import DecodeError, InvalidArgumentError, StackOneError
 from stackone_lms.models.base import Answer, Page
 from stackone_lms.options import RetryPolicy
-from stackone_lms.transport import Reply
+from stackone_lms.transport import Response
 
 KEY, ACCOUNT = "fuzzed-key-0a1b", "fuzzed-account-2c3d"
 OPERATIONS: tuple[Operation[Any], ...] = tuple(declared.operation for declared in operations())
@@ -51,8 +51,8 @@ def check_answer(
     operation: Operation[Any], status: int, headers: Mapping[str, str], body: bytes, *, keep_unknown: bool = False
 ) -> None:
     """Any answer at all is either decoded or a failure of the package's own."""
-    reply = Reply(status, CIMultiDict(headers), body)
-    args = Args((ASKED,) * operation.arity)
+    reply = Response(status, CIMultiDict(headers), body)
+    args = CallArguments((ASKED,) * operation.arity)
     verdict = judge(operation, args, reply, keep_unknown, _scrub, _now)
     if isinstance(verdict, Failure):
         assert isinstance(verdict.error, StackOneError)

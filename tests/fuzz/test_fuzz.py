@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stackone_lms.calls.operation import Operation
 from stackone_lms.errors import printable
 from stackone_lms.models.decode import unfinished
-from stackone_lms.models.safe_json import too_deep
+from stackone_lms.safe_json import too_deep
 
 from . import targets
 from .targets import ACCOUNT, ASKED, KEY, OPERATIONS

@@ -14,7 +14,7 @@ from stackone_lms.sandbox import Sandbox
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -51,7 +51,7 @@ class Client:
         data: bytes | BytesIO | None = None,
         headers: Mapping[str, str | None] | None = None,
         account: int = 0,
-    ) -> Reply:
+    ) -> Response:
         sent: dict[str, str | None] = {
             **credentials(self.sandbox, account),
             "User-Agent": "tests",
@@ -68,9 +68,9 @@ class Client:
             headers={name: value for name, value in sent.items() if value is not None},
             skip_auto_headers=("User-Agent", "Content-Type"),
         ) as answer:
-            return Reply(answer.status, answer.headers, await answer.read())
+            return Response(answer.status, answer.headers, await answer.read())
 
-    async def get(self, path: str, query: str = "", *, account: int = 0) -> Reply:
+    async def get(self, path: str, query: str = "", *, account: int = 0) -> Response:
         return await self("GET", path, query, account=account)
 
     async def pages(self, path: str, query: str = "", *, account: int = 0) -> AsyncIterator[Any]:

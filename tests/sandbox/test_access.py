@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from .client import Client, Reply
+from .client import Client, Response
 from .conftest import Start
 
 
-def assert_error(reply: Reply, status: int) -> None:
+def assert_error(reply: Response, status: int) -> None:
     body = reply.json
     assert reply.status == status
     assert body["statusCode"] == status

@@ -15,7 +15,7 @@ import pytest
 from stackone_lms.sandbox import bodies
 from stackone_lms.sandbox.operations import OPERATIONS
 
-from .client import Client, Reply
+from .client import Client, Response
 from .conftest import Start
 from .test_reads import READABLE
 
@@ -67,7 +67,7 @@ def resolved(thing: Any) -> Any:
     return found
 
 
-def check(name: str, reply: Reply) -> None:
+def check(name: str, reply: Response) -> None:
     """Assert that an answer is one that the document declares for the operation."""
     responses = BY_NAME[name][2]["responses"]
     assert str(reply.status) in responses, (name, reply.status, reply.body)
@@ -192,7 +192,7 @@ async def test_errors_are_as_declared(start: Start, number: int) -> None:
     api = await start(rate_limit=(1, 60.0))
     if status == 429:
         await api.get("users")
-    reply: Reply = await cause(api)
+    reply: Response = await cause(api)
     assert reply.status == status
     name = (
         "lms_upsert_content" if reply.json.get("errors") == ["Missing field: external_reference"] else "lms_list_users"

@@ -162,7 +162,7 @@ def request_head(sandbox: Sandbox, method: str, path: str, **headers: str) -> by
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-async def exchange(sandbox: Sandbox, method: str, path: str, **headers: str) -> bytes:
+async def send(sandbox: Sandbox, method: str, path: str, **headers: str) -> bytes:
     """Send a request on a bare socket, and return all that comes back."""
     host, port = sandbox.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -215,7 +215,7 @@ async def test_writes_get_heartbeats_and_an_empty_answer_none(start: Start) -> N
     assert (made.status, made.body[:2]) == (201, b"\n\n")
     record = (await api.get("completions")).data[0]
     path = f"users/{record['user_id']}/completions/{record['id']}"
-    bare = await exchange(api.sandbox, "DELETE", path, Prefer="heartbeat", Connection="close")
+    bare = await send(api.sandbox, "DELETE", path, Prefer="heartbeat", Connection="close")
     assert bare.startswith(b"HTTP/1.1 204")
     assert bare.endswith(b"\r\n\r\n")
 

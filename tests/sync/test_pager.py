@@ -13,11 +13,11 @@ import pytest
 
 from stackone_lms import RetryPolicy, SyncClient
 from stackone_lms.errors import InternalServerError, InvalidArgumentError, PaginationError
-from stackone_lms.sync import Bridge
-from stackone_lms.transport import Reply
+from stackone_lms.sync import PortalExecutor
+from stackone_lms.transport import Response
 from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, error, hang, page, reply, serving
 
-PAGES: dict[str | None, Reply] = {None: page(["1", "2"], "A"), "A": page(["3", "4"], "B"), "B": page(["5"])}
+PAGES: dict[str | None, Response] = {None: page(["1", "2"], "A"), "A": page(["3", "4"], "B"), "B": page(["5"])}
 
 
 @pytest.fixture
@@ -66,13 +66,13 @@ def test_max_items(client: SyncClient, transport: FakeTransport, prefetch: int, 
 
 def test_one_change_of_thread_a_page(client: SyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     hops: list[object] = []
-    run: Any = Bridge.run
+    run: Any = PortalExecutor.run
 
     def counting(self: Any, function: Any, /, *args: Any) -> Any:
         hops.append(function)
         return run(self, function, *args)
 
-    monkeypatch.setattr(Bridge, "run", counting)
+    monkeypatch.setattr(PortalExecutor, "run", counting)
     assert len(client.completions.list().collect()) == 5
     assert len(hops) == 4  # three pages, and the end
     for item in client.completions.list():

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, cast
 import aiohttp
 import pytest
 
-from stackone_lms.transport import Reply, Request, Secret, Transport, Watch
+from stackone_lms.transport import Deadline, Request, Response, Secret, Transport
 from stackone_lms.transport.aiohttp import AiohttpTransport
 from stackone_lms.transport.lean import LeanTransport
 
@@ -26,7 +26,7 @@ HEADERS = {
 }
 BODY_HEADERS = {**HEADERS, "Content-Type": "application/json"}
 
-W = TypeVar("W", bound=Watch)
+W = TypeVar("W", bound=Deadline)
 
 KINDS: dict[str, Callable[..., Transport]] = {"aiohttp": AiohttpTransport, "lean": LeanTransport}
 
@@ -65,16 +65,16 @@ def post(body: bytes) -> Request:
     return Request("POST", "/things", "", BODY_HEADERS, body, 1_000_000)
 
 
-def new_watch(kind: type[W] = Watch) -> W:  # type: ignore[assignment]
+def new_watch(kind: type[W] = Deadline) -> W:  # type: ignore[assignment]
     task = cast("asyncio.Task[Any]", asyncio.current_task())
     watch = kind(task, time.monotonic, time.monotonic() + 60)
     watch.attempt(time.monotonic(), time.monotonic() + 60, "total", connect=5, read=10)
     return watch
 
 
-async def exchange(transport: Transport, request: Request | None = None) -> Reply:
+async def send(transport: Transport, request: Request | None = None) -> Response:
     async with asyncio.timeout(20):
-        return await transport.exchange(request or get(), new_watch())
+        return await transport.send(request or get(), new_watch())
 
 
 async def requested(server: Server, count: int = 2) -> list[Received]:
@@ -83,7 +83,7 @@ async def requested(server: Server, count: int = 2) -> list[Received]:
     await transport.open()
     try:
         for _ in range(count):
-            assert (await exchange(transport)).body == BODY
+            assert (await send(transport)).body == BODY
     finally:
         await transport.close()
     return server.requests[-count:]

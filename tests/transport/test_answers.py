@@ -14,17 +14,17 @@ from stackone_lms.errors import (
     ResponseTooLargeError,
     StackOneError,
 )
-from stackone_lms.transport import ExchangeError, Transport, Watch
+from stackone_lms.transport import Deadline, Transport, TransportError
 
-from .conftest import Opener, exchange, get, new_watch, post
+from .conftest import Opener, get, new_watch, post, send
 from .server import BODY, Peer, Script, always, answer, serving
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-async def failure(transport: Transport) -> ExchangeError:
-    with pytest.raises(ExchangeError) as caught:
-        await exchange(transport)
+async def failure(transport: Transport) -> TransportError:
+    with pytest.raises(TransportError) as caught:
+        await send(transport)
     assert caught.value.__context__ is None
     assert caught.value.error.__context__ is None
     return caught.value
@@ -44,7 +44,7 @@ def pieces(*data: bytes, pause: float = 0.01) -> Script:
 
 async def test_answer_has_status_headers_in_any_case_and_body(connect_to: Opener) -> None:
     async with serving(always(answer(BODY, "201 Created", "X-Request-Id: r1"))) as server:
-        reply = await exchange(await connect_to(server.url), post(b"{}"))
+        reply = await send(await connect_to(server.url), post(b"{}"))
         assert (reply.status, reply.body) == (201, BODY)
         assert reply.headers["x-request-id"] == reply.headers["X-REQUEST-ID"] == "r1"
 
@@ -55,7 +55,7 @@ async def test_compressed_body_comes_decompressed(connect_to: Opener, encoding: 
     async with serving(always(answer(packed, "200 OK", f"Content-Encoding: {encoding}"))) as server:
         transport = await connect_to(server.url)
         for _ in range(2):
-            assert (await exchange(transport)).body == BODY
+            assert (await send(transport)).body == BODY
         assert len(server.peers) == 1
 
 
@@ -80,12 +80,12 @@ async def test_corrupt_compression_is_worth_one_retry(connect_to: Opener) -> Non
 async def test_chunked_body_is_joined(connect_to: Opener) -> None:
     script = pieces(CHUNKED + b"5\r\nhello\r\n", b"6\r\n world\r\n", b"0\r\n\r\n")
     async with serving(script) as server:
-        assert (await exchange(await connect_to(server.url))).body == b"hello world"
+        assert (await send(await connect_to(server.url))).body == b"hello world"
 
 
 async def test_body_without_length_ends_with_the_connection(connect_to: Opener) -> None:
     async with serving(pieces(b"HTTP/1.1 200 OK\r\n\r\nhel", b"lo")) as server:
-        assert (await exchange(await connect_to(server.url))).body == b"hello"
+        assert (await send(await connect_to(server.url))).body == b"hello"
 
 
 async def test_megabytes_come_whole(connect_to: Opener) -> None:
@@ -93,7 +93,7 @@ async def test_megabytes_come_whole(connect_to: Opener) -> None:
     async with serving(always(answer(body))) as server:
         transport = await connect_to(server.url)
         for _ in range(3):
-            assert (await exchange(transport, get(max_body=len(body)))).body == body
+            assert (await send(transport, get(max_body=len(body)))).body == body
         assert len(server.peers) == 1
 
 
@@ -115,8 +115,8 @@ async def test_body_over_the_cap_is_refused_and_the_connection_closed(connect_to
 
     async with serving(script) as server:
         transport = await connect_to(server.url)
-        with pytest.raises(ExchangeError) as caught:
-            await exchange(transport, get(max_body=1000))
+        with pytest.raises(TransportError) as caught:
+            await send(transport, get(max_body=1000))
         assert isinstance(caught.value.error, ResponseTooLargeError)
         assert (caught.value.sent, caught.value.most) == (True, 0)
         await asyncio.wait_for(server.peers[0].gone.wait(), 5)
@@ -125,7 +125,7 @@ async def test_body_over_the_cap_is_refused_and_the_connection_closed(connect_to
 @pytest.mark.parametrize("coming", [answer(b"x" * 1000), CHUNKED + b"3e8\r\n" + b"x" * 1000 + b"\r\n0\r\n\r\n"])
 async def test_body_of_just_the_cap_is_fine(connect_to: Opener, coming: bytes) -> None:
     async with serving(always(coming)) as server:
-        assert (await exchange(await connect_to(server.url), get(max_body=1000))).body == b"x" * 1000
+        assert (await send(await connect_to(server.url), get(max_body=1000))).body == b"x" * 1000
 
 
 async def test_length_over_the_cap_is_refused_before_the_body_comes(connect_to: Opener) -> None:
@@ -164,7 +164,7 @@ async def test_error_body_is_cut_at_64_kib_and_the_connection_closed(connect_to:
         await peer.wait_until_gone()
 
     async with serving(script) as server:
-        reply = await exchange(await connect_to(server.url), get(max_body=100))
+        reply = await send(await connect_to(server.url), get(max_body=100))
         assert (reply.status, reply.body) == (500, b"x" * 65_536)
         await asyncio.wait_for(server.peers[0].gone.wait(), 5)
 
@@ -173,14 +173,14 @@ async def test_short_error_leaves_the_connection_in_use(connect_to: Opener) -> N
     async with serving(always(answer(b'{"message":"no"}', "404 Not Found"))) as server:
         transport = await connect_to(server.url)
         for _ in range(3):
-            reply = await exchange(transport)
+            reply = await send(transport)
             assert (reply.status, reply.body) == (404, b'{"message":"no"}')
         assert len(server.peers) == 1
 
 
 async def test_error_that_breaks_off_still_tells_its_status(connect_to: Opener) -> None:
     async with serving(pieces(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 100\r\n\r\nhalf", b"")) as server:
-        reply = await exchange(await connect_to(server.url))
+        reply = await send(await connect_to(server.url))
         assert (reply.status, reply.body) == (503, b"half")
 
 
@@ -190,7 +190,7 @@ async def test_statuses_without_a_body_have_none(connect_to: Opener, status: str
     async with serving(always(data)) as server:
         transport = await connect_to(server.url)
         for _ in range(2):
-            reply = await exchange(transport)
+            reply = await send(transport)
             assert (str(reply.status), reply.body) == (status[:3], b"")
         assert len(server.peers) == 1
 
@@ -209,7 +209,7 @@ async def test_interim_answers_are_passed_over(connect_to: Opener, pause: float)
     async with serving(script) as server:
         transport = await connect_to(server.url)
         for _ in range(2):
-            assert (await exchange(transport)).body == BODY
+            assert (await send(transport)).body == BODY
         assert len(server.peers) == 1
 
 
@@ -222,7 +222,7 @@ async def test_endless_interim_answers_end_with_the_watch(connect_to: Opener) ->
 
     async with serving(script) as server:
         transport = await connect_to(server.url)
-        call = asyncio.create_task(transport.exchange(get(), new_watch()))
+        call = asyncio.create_task(transport.send(get(), new_watch()))
         await asyncio.sleep(0.1)
         call.cancel()  # as the watchdog does
         with pytest.raises(asyncio.CancelledError):
@@ -275,7 +275,7 @@ async def test_reset_is_a_lost_connection(connect_to: Opener) -> None:
 
 
 async def test_watch_hears_of_the_request_and_of_each_piece(connect_to: Opener) -> None:
-    class Counting(Watch):
+    class Counting(Deadline):
         steps = 0
 
         def progress(self) -> None:
@@ -286,6 +286,6 @@ async def test_watch_hears_of_the_request_and_of_each_piece(connect_to: Opener) 
     async with serving(script) as server:
         transport = await connect_to(server.url)
         watch = new_watch(Counting)
-        await transport.exchange(get(), watch)
+        await transport.send(get(), watch)
         assert watch.steps >= 4  # the request, the head, two pieces
         assert watch.phase == "read"

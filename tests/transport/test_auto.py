@@ -30,16 +30,16 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     kinds: list[str] = []
 
     def noting(kind: type[Transport]) -> Any:
-        exchange = kind.exchange
+        send = kind.send
 
         def note(self: Transport, *args: Any) -> Any:
             kinds.append(kind.__name__)
-            return exchange(self, *args)
+            return send(self, *args)
 
         return note
 
     for kind in (AiohttpTransport, LeanTransport):
-        monkeypatch.setattr(kind, "exchange", noting(kind))
+        monkeypatch.setattr(kind, "send", noting(kind))
     return kinds
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from stackone_lms.transport import Transport
 
-from .conftest import Opener, exchange, get, new_watch, post
+from .conftest import Opener, get, new_watch, post, send
 from .server import BODY, Peer, Script, always, answer, serving
 
 
 async def begun(transport: Transport, data: bytes | None = None) -> asyncio.Task[object]:
     request = get() if data is None else post(data)
-    task: asyncio.Task[object] = asyncio.create_task(transport.exchange(request, new_watch()))
+    task: asyncio.Task[object] = asyncio.create_task(transport.send(request, new_watch()))
     await asyncio.sleep(0)
     return task
 
@@ -66,7 +66,7 @@ async def test_cancelled_while_waiting_for_the(connect_to: Opener, data: tuple[b
         await asyncio.sleep(0.05)
         await cancelled(task)
         await asyncio.wait_for(server.peers[0].gone.wait(), 5)
-        assert (await exchange(transport)).body == BODY
+        assert (await send(transport)).body == BODY
         assert len(server.peers) == 2
 
 
@@ -88,7 +88,7 @@ async def test_cancelled_while_writing_a_body(connect_to: Opener) -> None:
         await asyncio.wait_for(begun_reading.wait(), 5)
         await cancelled(task)
         await asyncio.wait_for(server.peers[0].gone.wait(), 5)
-        assert (await exchange(transport)).body == BODY
+        assert (await send(transport)).body == BODY
 
 
 async def test_cancelled_in_each_turn_of_the_loop(connect_to: Opener) -> None:
@@ -111,7 +111,7 @@ async def test_cancelled_in_each_turn_of_the_loop(connect_to: Opener) -> None:
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.wait([task])
-            assert (await exchange(transport)).body == BODY
+            assert (await send(transport)).body == BODY
         async with asyncio.timeout(5):
             while open_now > 1:
                 await asyncio.sleep(0.01)

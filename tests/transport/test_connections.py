@@ -13,13 +13,13 @@ import aiohttp
 import pytest
 
 from stackone_lms.errors import ClientClosedError, ConnectError, ConnectionLostError
-from stackone_lms.transport import ExchangeError
+from stackone_lms.transport import TransportError
 from stackone_lms.transport import aiohttp_internals as private
 from stackone_lms.transport import lean as lean_module
 from stackone_lms.transport.aiohttp import AiohttpTransport
 from stackone_lms.transport.lean import LeanTransport
 
-from .conftest import Opener, exchange, get, post
+from .conftest import Opener, get, post, send
 from .server import BODY, Peer, Script, always, answer, serving
 
 OTHER = b'{"data":{"id":"somebody else"}}'
@@ -50,7 +50,7 @@ async def test_requests_one_after_the_other_share_a_connection(connect_to: Opene
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
         for _ in range(20):
-            await exchange(transport)
+            await send(transport)
         assert [len(peer.requests) for peer in server.peers] == [20]
 
 
@@ -58,7 +58,7 @@ async def test_requests_at_the_same_time_have_a_connection_each_and_keep_it(conn
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
         for _ in range(3):
-            await asyncio.gather(*[exchange(transport) for _ in range(8)])
+            await asyncio.gather(*[send(transport) for _ in range(8)])
         assert len(server.peers) == 8
         assert sum(len(peer.requests) for peer in server.peers) == 24
 
@@ -72,23 +72,23 @@ async def test_close_ends_a_request_on_a_connection_that_was_used_before(connect
 
     async with serving(script) as server:
         transport = await connect_to(server.url)
-        await exchange(transport)
-        task = asyncio.create_task(exchange(transport))
+        await send(transport)
+        task = asyncio.create_task(send(transport))
         while len(server.requests) < 2:
             await asyncio.sleep(0.01)
         await transport.close()
         await asyncio.wait_for(server.peers[0].gone.wait(), 5)
-        with pytest.raises(ExchangeError):
+        with pytest.raises(TransportError):
             await task
 
 
 async def test_fresh_request_has_a_new_connection_that_is_closed_after_it(connect_to: Opener) -> None:
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
-        await exchange(transport)
-        await exchange(transport, get(fresh=True))
+        await send(transport)
+        await send(transport, get(fresh=True))
         await asyncio.wait_for(server.peers[1].gone.wait(), 5)
-        await exchange(transport)
+        await send(transport)
         assert [len(peer.requests) for peer in server.peers] == [2, 1]
         assert server.peers[1].requests[0].header("connection") == "close"
 
@@ -108,9 +108,9 @@ async def test_connection_is_not_used_again_after_an_answer_that_forbids_it(conn
     async with serving(first(data)) as server:
         transport = await connect_to(server.url)
         # The parser refuses the whole of what does not begin like an answer.
-        with suppress(ExchangeError) if b"surplus" in data else nullcontext():
-            assert (await exchange(transport)).status == 200
-        assert (await exchange(transport)).body == BODY
+        with suppress(TransportError) if b"surplus" in data else nullcontext():
+            assert (await send(transport)).status == 200
+        assert (await send(transport)).body == BODY
         assert [len(peer.requests) for peer in server.peers] == [1, 1]
         await asyncio.wait_for(server.peers[0].gone.wait(), 5)
 
@@ -121,29 +121,29 @@ async def test_what_comes_on_an_idle_connection_ends_it_before_the_next_request(
 ) -> None:
     async with serving(first(answer(), then=then, after=0.05)) as server:
         transport = await connect_to(server.url)
-        await exchange(transport)
+        await send(transport)
         await asyncio.sleep(0.15)
         for request in (post(b"{}"), get()):
-            assert (await exchange(transport, request)).body == BODY
+            assert (await send(transport, request)).body == BODY
         assert [len(peer.requests) for peer in server.peers] == [1, 2]
 
 
 async def test_what_came_while_the_loop_was_busy_is_noticed_too(connect_to: Opener) -> None:
     async with serving(first(answer())) as server:
         transport = await connect_to(server.url)
-        await exchange(transport)
+        await send(transport)
         server.peers[0].writer.write(answer(OTHER))  # asyncio writes at once; the client's side is not read before
         time.sleep(0.05)
-        assert (await exchange(transport)).body == BODY
+        assert (await send(transport)).body == BODY
         assert [len(peer.requests) for peer in server.peers] == [1, 1]
 
 
 async def test_connection_that_the_server_closed_while_idle_costs_no_request(connect_to: Opener) -> None:
     async with serving(first(answer(), hang_up=True)) as server:
         transport = await connect_to(server.url)
-        await exchange(transport)
+        await send(transport)
         await asyncio.sleep(0.05)
-        assert (await exchange(transport, post(b"{}"))).body == BODY
+        assert (await send(transport, post(b"{}"))).body == BODY
         assert [len(peer.requests) for peer in server.peers] == [1, 1]
 
 
@@ -156,9 +156,9 @@ async def test_many_dead_connections_cost_no_request(connect_to: Opener) -> None
 
     async with serving(script) as server:
         transport = await connect_to(server.url)
-        await asyncio.gather(*[exchange(transport) for _ in range(16)])
+        await asyncio.gather(*[send(transport) for _ in range(16)])
         await asyncio.sleep(0.05)
-        assert (await exchange(transport)).body == BODY
+        assert (await send(transport)).body == BODY
         assert len(server.peers) == 17
 
 
@@ -179,8 +179,8 @@ async def test_nothing_is_sent_to_a_server_that_spoke_first(
     monkeypatch.setattr(aiohttp.TCPConnector, "connect", connect_slowly)
     async with serving(script) as server:
         transport = await connect_to(server.url)
-        with pytest.raises(ExchangeError) as caught:
-            await exchange(transport)
+        with pytest.raises(TransportError) as caught:
+            await send(transport)
         assert isinstance(caught.value.error, ConnectionLostError)
         assert len(server.peers) == 1
         await asyncio.wait_for(server.peers[0].gone.wait(), 5)
@@ -190,11 +190,11 @@ async def test_nothing_is_sent_to_a_server_that_spoke_first(
 async def test_discard_closes_the_connection_of_a_reply(connect_to: Opener) -> None:
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
-        reply = await exchange(transport)
+        reply = await send(transport)
         reply.discard()
         await asyncio.wait_for(server.peers[0].gone.wait(), 5)
         reply.discard()
-        assert (await exchange(transport)).body == BODY
+        assert (await send(transport)).body == BODY
         assert len(server.peers) == 2
 
 
@@ -210,8 +210,8 @@ async def test_early_answer_leaves_nothing_of_its_request_to_the_next(connect_to
 
     async with serving(script) as server:
         transport = await connect_to(server.url)
-        assert (await exchange(transport, post(b"x" * 30_000_000))).status == 413
-        assert (await exchange(transport)).body == BODY
+        assert (await send(transport, post(b"x" * 30_000_000))).status == 413
+        assert (await send(transport)).body == BODY
         assert len(server.peers) == 2
 
 
@@ -219,8 +219,8 @@ async def test_refused_connection_is_an_error_that_sent_nothing(connect_to: Open
     async with serving(always(answer())) as server:
         url = server.url
     transport = await connect_to(url)
-    with pytest.raises(ExchangeError) as caught:
-        await exchange(transport)
+    with pytest.raises(TransportError) as caught:
+        await send(transport)
     assert isinstance(caught.value.error, ConnectError)
     assert not caught.value.sent
 
@@ -231,11 +231,11 @@ async def test_idle_connections_are_closed_after_a_while(monkeypatch: pytest.Mon
     async with serving(always(answer())) as server:
         transport = LeanTransport(server.url)
         await transport.open()
-        await asyncio.gather(*[exchange(transport) for _ in range(4)])
+        await asyncio.gather(*[send(transport) for _ in range(4)])
         await asyncio.sleep(0.1)
-        await exchange(transport)
+        await send(transport)
         await asyncio.wait_for(asyncio.gather(*[peer.gone.wait() for peer in server.peers]), 5)
-        await exchange(transport)
+        await send(transport)
         assert [len(peer.requests) for peer in server.peers] == [1, 1, 1, 2, 1]
         await transport.close()
 
@@ -244,10 +244,10 @@ async def test_connection_that_rested_too_long_is_not_used(monkeypatch: pytest.M
     async with serving(always(answer())) as server:
         transport = LeanTransport(server.url)
         await transport.open()
-        await exchange(transport)
+        await send(transport)
         monkeypatch.setattr(private, "KEEP_ALIVE", 0.01)
         await asyncio.sleep(0.05)
-        await exchange(transport)
+        await send(transport)
         assert len(server.peers) == 2
         await transport.close()
 
@@ -255,12 +255,12 @@ async def test_connection_that_rested_too_long_is_not_used(monkeypatch: pytest.M
 async def test_closed_transport_refuses_and_has_hung_up(connect_to: Opener) -> None:
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
-        await asyncio.gather(*[exchange(transport) for _ in range(3)])
+        await asyncio.gather(*[send(transport) for _ in range(3)])
         await transport.close()
         await asyncio.wait_for(asyncio.gather(*[peer.gone.wait() for peer in server.peers]), 5)
         if not isinstance(transport, AiohttpTransport):
-            with pytest.raises(ExchangeError) as caught:
-                await exchange(transport)
+            with pytest.raises(TransportError) as caught:
+                await send(transport)
             assert isinstance(caught.value.error, ClientClosedError)
             assert not caught.value.sent
 
@@ -272,11 +272,11 @@ async def test_close_under_a_request_ends_it(connect_to: Opener) -> None:
 
     async with serving(script) as server:
         transport = await connect_to(server.url)
-        call = asyncio.create_task(exchange(transport))
+        call = asyncio.create_task(send(transport))
         while not server.requests:
             await asyncio.sleep(0.01)
         await transport.close()
-        with pytest.raises(ExchangeError) as caught:
+        with pytest.raises(TransportError) as caught:
             await asyncio.wait_for(call, 5)
         assert isinstance(caught.value.error, ConnectionLostError)
         await asyncio.wait_for(server.peers[0].gone.wait(), 5)
@@ -285,8 +285,8 @@ async def test_close_under_a_request_ends_it(connect_to: Opener) -> None:
 async def test_nothing_is_left_for_the_garbage_collector(connect_to: Opener) -> None:
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
-        await asyncio.gather(*[exchange(transport) for _ in range(4)])
-        await exchange(transport, get(fresh=True))
+        await asyncio.gather(*[send(transport) for _ in range(4)])
+        await send(transport, get(fresh=True))
         await transport.close()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

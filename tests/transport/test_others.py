@@ -18,7 +18,7 @@ from stackone_lms import AsyncClient, Timeout
 from stackone_lms.transport import session
 from stackone_lms.transport.aiohttp import AiohttpTransport
 
-from .conftest import HEADERS, KINDS, Opener, exchange, get, post, requested
+from .conftest import HEADERS, KINDS, Opener, get, post, requested, send
 from .server import BODY, Peer, always, answer, serving
 
 Add = Callable[..., None]
@@ -144,7 +144,7 @@ async def test_a_finished_task_is_not_kept(kind: str) -> None:
         await transport.open()
 
         async def work() -> Result:
-            await exchange(transport)
+            await send(transport)
             return Result()
 
         gc.collect()
@@ -208,10 +208,10 @@ async def test_what_a_replaced_method_changes_is_sent(
     async with serving(always(answer())) as server:
         transport = AiohttpTransport(server.url)
         await transport.open()
-        await exchange(transport, request_of())  # what was prepared before is not used any more
+        await send(transport, request_of())  # what was prepared before is not used any more
         monkeypatch.setattr(aiohttp.ClientSession, "_request", replaced)
         for _ in range(2):
-            assert (await exchange(transport, request_of())).body == BODY
+            assert (await send(transport, request_of())).body == BODY
         await transport.close()
     for received in server.requests[1:]:
         told = [value for name, value in received.headers if name == "X-Added"]
@@ -232,7 +232,7 @@ async def test_time_limits_of_a_replaced_method_hold(monkeypatch: pytest.MonkeyP
         transport = AiohttpTransport(server.url)
         await transport.open()
         with pytest.raises(Exception, match="APITimeoutError"):
-            await exchange(transport)
+            await send(transport)
         await transport.close()
 
 
@@ -280,7 +280,7 @@ async def test_a_body_that_was_read_by_others_is_there(every_session: Add, kind:
         async with aiohttp.ClientSession(**added) as theirs:
             transport = AiohttpTransport(server.url, session=theirs)
             await transport.open()
-            assert (await exchange(transport)).body == BODY
+            assert (await send(transport)).body == BODY
             await transport.close()
 
 
@@ -343,7 +343,7 @@ async def test_a_cancelled_upload_gives_its_socket_back_at_once(connect_to: Open
     process = psutil.Process()
     async with serving(script) as server:
         transport = await connect_to(server.url)
-        sending = asyncio.create_task(exchange(transport, post(b"x" * 20_000_000)))
+        sending = asyncio.create_task(send(transport, post(b"x" * 20_000_000)))
         await asyncio.wait_for(began.wait(), 10)
         await asyncio.sleep(0.1)
         before = process.num_fds()
@@ -362,5 +362,5 @@ async def test_after_close_nothing_is_sent(connect_to: Opener) -> None:
         await transport.close()
         for fresh in (False, True):
             with pytest.raises(Exception, match="ClientClosedError"):
-                await exchange(transport, get(fresh=fresh))
+                await send(transport, get(fresh=fresh))
         assert not server.peers

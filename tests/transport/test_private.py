@@ -19,7 +19,7 @@ from stackone_lms.transport import session
 from stackone_lms.transport.aiohttp import AiohttpTransport
 from stackone_lms.transport.lean import LeanTransport
 
-from .conftest import exchange
+from .conftest import send
 from .server import BODY, Peer, answer, serving
 
 
@@ -91,9 +91,9 @@ async def test_default_transport_does_without_what_is_private(monkeypatch: pytes
         transport = AiohttpTransport(server.url)
         await transport.open()
         for _ in range(2):
-            assert (await exchange(transport)).body == BODY
+            assert (await send(transport)).body == BODY
         await asyncio.sleep(0.15)
-        assert (await exchange(transport)).body == BODY
+        assert (await send(transport)).body == BODY
         assert [len(peer.requests) for peer in server.peers] == [2, 1]
         await transport.close()
 

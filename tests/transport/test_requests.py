@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stackone_lms.transport import ExchangeError, Request
+from stackone_lms.transport import Request, TransportError
 
-from .conftest import BODY_HEADERS, HEADERS, KINDS, Opener, exchange, get, post
+from .conftest import BODY_HEADERS, HEADERS, KINDS, Opener, get, post, send
 from .server import always, answer, serving
 
 QUERY = "raw=true&fields=id%2Cresult&proxy%5Bfilter%5D%5Beq%5D=a%20b&x=%2F%3F%23"
@@ -15,8 +15,8 @@ QUERY = "raw=true&fields=id%2Cresult&proxy%5Bfilter%5D%5Beq%5D=a%20b&x=%2F%3F%23
 async def test_path_and_query_stand_on_the_wire_as_they_were_given(connect_to: Opener) -> None:
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
-        await exchange(transport, get("/unified/lms/a%2Fb%20c/%C3%A9", QUERY))
-        await exchange(transport, get("/unified/lms"))
+        await send(transport, get("/unified/lms/a%2Fb%20c/%C3%A9", QUERY))
+        await send(transport, get("/unified/lms"))
         assert [r.line for r in server.requests] == [
             b"GET /unified/lms/a%2Fb%20c/%C3%A9?" + QUERY.encode() + b" HTTP/1.1",
             b"GET /unified/lms HTTP/1.1",
@@ -25,7 +25,7 @@ async def test_path_and_query_stand_on_the_wire_as_they_were_given(connect_to: O
 
 async def test_headers_stand_on_the_wire_behind_the_host_and_nothing_is_added(connect_to: Opener) -> None:
     async with serving(always(answer())) as server:
-        await exchange(await connect_to(server.url))
+        await send(await connect_to(server.url))
         assert server.requests[0].headers == [("Host", f"127.0.0.1:{server.port}"), *HEADERS.items()]
 
 
@@ -34,7 +34,7 @@ async def test_body_comes_whole_with_its_length(connect_to: Opener) -> None:
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
         for _ in range(2):
-            await exchange(transport, post(body))
+            await send(transport, post(body))
         for received in server.requests:
             assert received.line == b"POST /things HTTP/1.1"
             assert received.header("Content-Type") == "application/json"
@@ -58,7 +58,7 @@ async def test_both_transports_write_the_same_bytes() -> None:
             transport = make(server.url)
             await transport.open()
             for request in requests:
-                await exchange(transport, request)
+                await send(transport, request)
             await transport.close()
             host = [("Host", f"127.0.0.1:{server.port}")]
             assert all(r.headers[:1] == host for r in server.requests)
@@ -72,7 +72,7 @@ async def test_views_with_headers_of_their_own_are_kept_apart(connect_to: Opener
         transport = await connect_to(server.url)
         for account in ("one", "two", "one"):
             headers = {**HEADERS, "x-account-id": account}
-            await exchange(transport, Request("GET", "/a", "", headers, None, 1000))
+            await send(transport, Request("GET", "/a", "", headers, None, 1000))
         assert [r.header("x-account-id") for r in server.requests] == ["one", "two", "one"]
 
 
@@ -81,9 +81,9 @@ async def test_header_with_control_characters_is_never_sent(connect_to: Opener, 
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
         headers = {**HEADERS, "x-account-id": value}
-        with pytest.raises(ExchangeError):
-            await exchange(transport, Request("GET", "/a", "", headers, None, 1000))
-        await exchange(transport)
+        with pytest.raises(TransportError):
+            await send(transport, Request("GET", "/a", "", headers, None, 1000))
+        await send(transport)
         assert [r.header("x-account-id") for r in server.requests] == ["account"]
 
 
@@ -91,9 +91,9 @@ async def test_header_with_control_characters_is_never_sent(connect_to: Opener, 
 async def test_path_with_control_characters_is_never_sent(connect_to: Opener, path: str) -> None:
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
-        with pytest.raises(ExchangeError):
-            await exchange(transport, get(path))
-        await exchange(transport)
+        with pytest.raises(TransportError):
+            await send(transport, get(path))
+        await send(transport)
         assert [r.line for r in server.requests] == [b"GET /things/x HTTP/1.1"]
 
 
@@ -102,7 +102,7 @@ async def test_lean_transport_refuses_a_path_that_is_not_encoded() -> None:
         transport = KINDS["lean"](server.url)
         await transport.open()
         for path in ("/a b", "/a\tb", "/é", "/a HTTP/1.0"):
-            with pytest.raises(ExchangeError):
-                await exchange(transport, get(path))
+            with pytest.raises(TransportError):
+                await send(transport, get(path))
         await transport.close()
         assert server.requests == []

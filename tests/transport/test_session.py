@@ -13,7 +13,7 @@ from stackone_lms.transport import aiohttp_internals as private
 from stackone_lms.transport.aiohttp import AiohttpTransport
 from stackone_lms.transport.session import Prepared
 
-from .conftest import HEADERS, exchange, get, requested
+from .conftest import HEADERS, get, requested, send
 from .server import BODY, always, answer, serving
 
 
@@ -78,7 +78,7 @@ async def test_prepared_headers_are_not_changed_by_a_request_on_a_connection_of_
         transport = AiohttpTransport(server.url)
         await transport.open()
         for fresh in (False, True, False):
-            await exchange(transport, get(fresh=fresh))
+            await send(transport, get(fresh=fresh))
         await transport.close()
     told = [[each.header("connection") for each in peer.requests] for peer in server.peers]
     assert told == [[None, None], ["close"]]
@@ -96,6 +96,6 @@ async def test_it_does_without_what_is_private(monkeypatch: pytest.MonkeyPatch) 
         transport: Transport = AiohttpTransport(server.url)
         await transport.open()
         for _ in range(3):
-            assert (await exchange(transport)).body == BODY
+            assert (await send(transport)).body == BODY
         await transport.close()
     assert [len(peer.requests) for peer in server.peers] == [3]

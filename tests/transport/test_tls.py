@@ -10,10 +10,10 @@ import pytest
 import trustme
 
 from stackone_lms.errors import ConnectError, ConnectionLostError, ProtocolError, TLSError
-from stackone_lms.transport import ExchangeError
+from stackone_lms.transport import TransportError
 from stackone_lms.transport.aiohttp import make_ssl_context
 
-from .conftest import Opener, exchange, get, post
+from .conftest import Opener, get, post, send
 from .server import BODY, Peer, always, answer, serving, tunnelling
 
 
@@ -40,7 +40,7 @@ async def test_requests_over_tls_share_a_connection_and_fresh_ones_do_not(connec
         transport = await connect_to(server.url, ssl_context=trusting(ca))
         for request in (get(max_body=len(big)), post(b"x" * 500_000), get(max_body=len(big), fresh=True)):
             request.max_body = len(big)
-            assert (await exchange(transport, request)).body == big
+            assert (await send(transport, request)).body == big
         assert [len(peer.requests) for peer in server.peers] == [2, 1]
         await asyncio.wait_for(server.peers[1].gone.wait(), 5)
 
@@ -53,7 +53,7 @@ async def test_cancelled_over_tls_hangs_up(connect_to: Opener, ca: trustme.CA) -
 
     async with serving(script, context=server_context(ca)) as server:
         transport = await connect_to(server.url, ssl_context=trusting(ca))
-        task = asyncio.create_task(exchange(transport))
+        task = asyncio.create_task(send(transport))
         while not server.requests:
             await asyncio.sleep(0.01)
         task.cancel()
@@ -73,17 +73,17 @@ async def test_late_answer_over_tls_is_not_taken_for_the_next(connect_to: Opener
 
     async with serving(script, context=server_context(ca)) as server:
         transport = await connect_to(server.url, ssl_context=trusting(ca))
-        await exchange(transport)
+        await send(transport)
         await asyncio.sleep(0.15)
-        assert (await exchange(transport)).body == BODY
+        assert (await send(transport)).body == BODY
         assert len(server.peers) == 2
 
 
 async def test_unknown_authority_is_an_error_without_retry(connect_to: Opener, ca: trustme.CA) -> None:
     async with serving(always(answer()), context=server_context(ca)) as server:
         transport = await connect_to(server.url)
-        with pytest.raises(ExchangeError) as caught:
-            await exchange(transport)
+        with pytest.raises(TransportError) as caught:
+            await send(transport)
         assert isinstance(caught.value.error, TLSError)
         assert (caught.value.sent, caught.value.most) == (False, 0)
         assert server.requests == []
@@ -92,8 +92,8 @@ async def test_unknown_authority_is_an_error_without_retry(connect_to: Opener, c
 async def test_certificate_of_another_name_is_an_error(connect_to: Opener, ca: trustme.CA) -> None:
     async with serving(always(answer()), context=server_context(ca, "elsewhere.example")) as server:
         transport = await connect_to(server.url, ssl_context=trusting(ca))
-        with pytest.raises(ExchangeError) as caught:
-            await exchange(transport)
+        with pytest.raises(TransportError) as caught:
+            await send(transport)
         assert isinstance(caught.value.error, TLSError)
 
 
@@ -104,16 +104,16 @@ async def test_tls_to_a_server_without_it_is_an_error(connect_to: Opener, ca: tr
 
     async with serving(script) as server:
         transport = await connect_to(f"https://localhost:{server.port}", ssl_context=trusting(ca))
-        with pytest.raises(ExchangeError) as caught:
-            await exchange(transport)
+        with pytest.raises(TransportError) as caught:
+            await send(transport)
         assert isinstance(caught.value.error, TLSError)
 
 
 async def test_no_tls_to_a_server_that_wants_it_is_an_error(connect_to: Opener, ca: trustme.CA) -> None:
     async with serving(always(answer()), context=server_context(ca)) as server:
         transport = await connect_to(f"http://localhost:{server.port}")
-        with pytest.raises(ExchangeError) as caught:
-            await exchange(transport)
+        with pytest.raises(TransportError) as caught:
+            await send(transport)
         assert isinstance(caught.value.error, ConnectionLostError | ProtocolError)
 
 
@@ -131,10 +131,10 @@ async def test_client_certificate_is_shown(
         shown = await connect_to(
             server.url, ssl_context=lambda: make_ssl_context(bundle, (str(folder / "client.pem"), None))
         )
-        assert (await exchange(shown)).body == BODY
+        assert (await send(shown)).body == BODY
         hidden = await connect_to(server.url, ssl_context=lambda: make_ssl_context(bundle, None))
-        with pytest.raises(ExchangeError):
-            await exchange(hidden)
+        with pytest.raises(TransportError):
+            await send(hidden)
         assert len(server.requests) == 1
 
 
@@ -143,8 +143,8 @@ async def test_tunnel_through_a_proxy_is_made_once_and_shows_it_nothing(connect_
         url = proxy.url.replace("://", "://user:pass@")
         transport = await connect_to(server.url, ssl_context=trusting(ca), proxy=url)
         for _ in range(3):
-            assert (await exchange(transport)).body == BODY
-        assert (await exchange(transport, get(fresh=True))).body == BODY
+            assert (await send(transport)).body == BODY
+        assert (await send(transport, get(fresh=True))).body == BODY
         assert [len(peer.requests) for peer in server.peers] == [3, 1]
         assert len(proxy.heads) == 2
         for head in proxy.heads:
@@ -159,8 +159,8 @@ async def test_proxy_that_refuses_is_an_error_that_sent_nothing(connect_to: Open
     refusing = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     async with tunnelling(refusing=refusing) as proxy:
         transport = await connect_to("https://localhost:1", ssl_context=trusting(ca), proxy=proxy.url)
-        with pytest.raises(ExchangeError) as caught:
-            await exchange(transport)
+        with pytest.raises(TransportError) as caught:
+            await send(transport)
         assert isinstance(caught.value.error, ConnectError)
         assert not caught.value.sent
         assert "407" in str(caught.value.error)
@@ -170,8 +170,8 @@ async def test_proxy_that_is_not_there_is_an_error_that_sent_nothing(connect_to:
     async with tunnelling() as proxy:
         url = proxy.url
     transport = await connect_to("https://localhost:1", ssl_context=trusting(ca), proxy=url)
-    with pytest.raises(ExchangeError) as caught:
-        await exchange(transport)
+    with pytest.raises(TransportError) as caught:
+        await send(transport)
     assert isinstance(caught.value.error, ConnectError)
     assert not caught.value.sent
 
@@ -181,7 +181,7 @@ async def test_without_tls_a_proxy_is_told_the_whole_url(connect_to: Opener) -> 
         url = f"http://user:pass@127.0.0.1:{proxy.port}"
         transport = await connect_to("http://localhost:8123", proxy=url)
         for request in (get("/a", "b=c"), post(b"{}"), get("/a", fresh=True)):
-            assert (await exchange(transport, request)).body == BODY
+            assert (await send(transport, request)).body == BODY
         assert [r.line for r in proxy.requests] == [
             b"GET http://localhost:8123/a?b=c HTTP/1.1",
             b"POST http://localhost:8123/things HTTP/1.1",

@@ -22,7 +22,7 @@ import stackone_lms
 from stackone_lms import AsyncClient, SyncClient
 from stackone_lms.api.resources import Completions
 from stackone_lms.calls.lists import AsyncPager, SyncPager
-from stackone_lms.calls.operation import Aio, Blocking
+from stackone_lms.calls.operation import AsyncExecutor, SyncExecutor
 from stackone_lms.calls.outcomes import Outcome
 from stackone_lms.models import (
     Assignment,
@@ -52,7 +52,7 @@ ROOT = Path(stackone_lms.__file__).parents[1]
 
 
 async def reads_of_the_async_client(client: AsyncClient) -> None:
-    assert_type(client.completions, Completions[Aio])
+    assert_type(client.completions, Completions[AsyncExecutor])
     await assert_type(client.completions.get("c"), Coroutine[Any, Any, CompletionResult])
     result = await client.completions.get("c", raw=True, fields=["id"], proxy={"a": {"b": [1]}})
     assert_type(result, CompletionResult)
@@ -116,7 +116,7 @@ async def views_of_the_async_client(client: AsyncClient) -> None:
 
 
 def reads_of_the_blocking_client(client: SyncClient) -> None:
-    assert_type(client.completions, Completions[Blocking])
+    assert_type(client.completions, Completions[SyncExecutor])
     result = client.completions.get("c", raw=True, fields=["id"], proxy={"a": {"b": [1]}})
     assert_type(result, CompletionResult)
     assert_type(client.assignments.get("a"), AssignmentResult)

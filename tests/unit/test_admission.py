@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stackone_lms.engine.admission import Admission
 from stackone_lms.engine.rate_limit import Limiter
 from stackone_lms.options import RateLimit
-from stackone_lms.transport import Watch
+from stackone_lms.transport import Deadline
 from tests.fake.fakes import VirtualLoop, now, virtual
 
 FOREVER = float("inf")
@@ -37,7 +37,7 @@ class Gate:
         self.start = now()
 
     async def call(self, name: Any, account: str = "a", stay: float = 1.0) -> None:
-        watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, FOREVER)
+        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, FOREVER)
         lane = await self.admission.enter(account, watch, 99.0)
         self.passed.append((name, round(now() - self.start, 6)))
         self.inside += 1
@@ -104,7 +104,7 @@ async def test_who_is_cancelled_while_waiting_costs_the_others_nothing(position:
 @virtual
 async def test_who_is_cancelled_as_the_slot_is_handed_over_hands_it_on() -> None:
     gate = Gate(1)
-    watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, FOREVER)
+    watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, FOREVER)
     lane = await gate.admission.enter("a", watch, 99.0)
     first, second = gate.calls(2)
     await asyncio.sleep(1)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from stackone_lms.engine.admission import Admission
 from stackone_lms.engine.rate_limit import Limiter
 from stackone_lms.options import RateLimit
-from stackone_lms.transport import Watch
+from stackone_lms.transport import Deadline
 from tests.fake.fakes import VirtualLoop, give_up, now, virtual
 
 from .test_admission import FOREVER, Gate
 
 
-def watch() -> Watch:
-    return Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, FOREVER)
+def watch() -> Deadline:
+    return Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, FOREVER)
 
 
 @pytest.mark.parametrize("everyone", [False, True])
@@ -201,7 +201,7 @@ async def test_what_it_waited_for_is_told_as_it_is_when_it_gives_up() -> None:
     gate = Gate(1)
     first = gate.calls(1, stay=10.0)
     await asyncio.sleep(0)
-    watches: list[Watch] = []
+    watches: list[Deadline] = []
 
     async def wait() -> None:
         watches.append(watch())

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from stackone_lms import errors as e
 from stackone_lms.api.resources import Completions, Contents, UserCompletions
-from stackone_lms.calls.operation import Args, Operation
+from stackone_lms.calls.operation import CallArguments, Operation
 from stackone_lms.configuration import scrubber
 from stackone_lms.engine.responses import Failure, is_same_record, judge
-from stackone_lms.transport import Reply
+from stackone_lms.transport import Response
 from tests.fake.fakes import ACCOUNT, KEY, error, page, record, reply
 
 GET: Operation[Any] = Completions.get.operation
@@ -30,12 +30,12 @@ SCRUB = scrubber(KEY, ACCOUNT)
 EPOCH = 1_700_000_000.0
 
 
-def verdict(answer: Reply, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Any:
-    args = Args(ids or ("c1",) * operation.arity, query)
+def verdict(answer: Response, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Any:
+    args = CallArguments(ids or ("c1",) * operation.arity, query)
     return judge(operation, args, answer, False, SCRUB, lambda: EPOCH)
 
 
-def failed(answer: Reply, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Failure:
+def failed(answer: Response, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Failure:
     found = verdict(answer, operation, *ids, **query)
     assert isinstance(found, Failure), found
     return found

@@ -36,7 +36,7 @@ from stackone_lms.models import (
     WriteContentType,
 )
 from stackone_lms.models.bodies import prepare, prepare_batch
-from stackone_lms.models.safe_json import MAX_DEPTH
+from stackone_lms.safe_json import MAX_DEPTH
 
 REFERENCE: dict[str, object] = {"learning_object_external_reference": "course-1"}
 MOMENT = datetime(2024, 1, 31, 9, 0, tzinfo=UTC)

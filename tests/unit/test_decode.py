@@ -21,7 +21,7 @@ from stackone_lms.models.decode import (
     mend,
     unfinished,
 )
-from stackone_lms.models.safe_json import MAX_DEPTH
+from stackone_lms.safe_json import MAX_DEPTH
 
 one = Decoder(CompletionResult)
 many = Decoder(Page[Completion])

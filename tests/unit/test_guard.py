@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stackone_lms import safe_json as guard
 from stackone_lms.errors import DecodeError
-from stackone_lms.models import safe_json as guard
-from stackone_lms.models.safe_json import (
+from stackone_lms.safe_json import (
     MAX_DEPTH,
     brackets,
     parse,
@@ -208,7 +208,7 @@ CHILD = """
     import threading
     from stackone_lms.models.decode import Decoder
     from stackone_lms.errors import DecodeError
-    from stackone_lms.models.safe_json import mark_stack, parse
+    from stackone_lms.safe_json import mark_stack, parse
     from stackone_lms.models import CompletionResult, Completion, Page
 
     one, many = Decoder(CompletionResult), Decoder(Page[Completion])

@@ -7,18 +7,18 @@ from typing import Any, cast
 
 import pytest
 
-from stackone_lms.engine.deadlines import Watchdog
-from stackone_lms.transport import Watch
+from stackone_lms.engine.deadlines import DeadlineTimer
+from stackone_lms.transport import Deadline
 from tests.fake.fakes import now, virtual
 
 
-async def watched(dog: Watchdog, seconds: float, *, work: float = 1000.0) -> tuple[float, Watch, bool]:
+async def watched(dog: DeadlineTimer, seconds: float, *, work: float = 1000.0) -> tuple[float, Deadline, bool]:
     """Work under a watch that ends it after so many seconds.
 
     Returns:
         When it ended, its watch, and whether it was cancelled.
     """
-    watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + seconds)
+    watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + seconds)
     dog.add(watch)
     dog.heed(watch)
     cancelled = False
@@ -34,7 +34,7 @@ async def watched(dog: Watchdog, seconds: float, *, work: float = 1000.0) -> tup
 
 @virtual
 async def test_each_call_ends_when_its_own_time_is_over() -> None:
-    dog, start = Watchdog(now), now()
+    dog, start = DeadlineTimer(now), now()
     ends = await asyncio.gather(*(watched(dog, seconds) for seconds in (5, 1, 3, 1, 0)))
     assert [round(at - start, 6) for at, _, _ in ends] == [5, 1, 3, 1, 0]
     assert all(cancelled for _, _, cancelled in ends)
@@ -43,7 +43,7 @@ async def test_each_call_ends_when_its_own_time_is_over() -> None:
 
 @virtual
 async def test_who_is_done_in_time_is_left_alone() -> None:
-    dog, start = Watchdog(now), now()
+    dog, start = DeadlineTimer(now), now()
     (early, watch, cancelled), (late, _, _) = await asyncio.gather(watched(dog, 5, work=2), watched(dog, 9))
     assert (early - start, cancelled, watch.fired) == (2, False, False)
     assert late - start == 9
@@ -51,10 +51,10 @@ async def test_who_is_done_in_time_is_left_alone() -> None:
 
 @virtual
 async def test_a_limit_that_moves_away_is_obeyed() -> None:
-    dog, start = Watchdog(now), now()
+    dog, start = DeadlineTimer(now), now()
 
     async def call() -> float:
-        watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 1)
+        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 1)
         dog.add(watch)
         dog.heed(watch)
         await asyncio.sleep(0.5)
@@ -72,10 +72,10 @@ async def test_a_limit_that_moves_away_is_obeyed() -> None:
 
 @virtual
 async def test_a_limit_that_moves_closer_is_obeyed() -> None:
-    dog, start = Watchdog(now), now()
+    dog, start = DeadlineTimer(now), now()
 
     async def call() -> float:
-        watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 100)
+        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 100)
         dog.add(watch)
         dog.heed(watch)
         watch.wait("read", now() + 2)
@@ -93,8 +93,8 @@ async def test_a_limit_that_moves_closer_is_obeyed() -> None:
 @virtual
 async def test_a_call_is_ended_again_when_it_goes_on_after_the_first_time() -> None:
     """As a retry does after an attempt timed out."""
-    dog, start = Watchdog(now), now()
-    watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 1)
+    dog, start = DeadlineTimer(now), now()
+    watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 1)
     dog.add(watch)
     ends: list[float] = []
     for seconds in (1, 2):
@@ -112,7 +112,7 @@ async def test_a_call_is_ended_again_when_it_goes_on_after_the_first_time() -> N
 
 @virtual
 async def test_closing_ends_all_at_once_and_says_so() -> None:
-    dog, start = Watchdog(now), now()
+    dog, start = DeadlineTimer(now), now()
     calls = [asyncio.create_task(watched(dog, 50)) for _ in range(3)]
     await asyncio.sleep(1)
     dog.close_all()
@@ -124,10 +124,10 @@ async def test_closing_ends_all_at_once_and_says_so() -> None:
 
 @virtual
 async def test_a_cancellation_from_outside_is_told_apart() -> None:
-    dog = Watchdog(now)
+    dog = DeadlineTimer(now)
 
     async def call() -> tuple[bool, bool]:
-        watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 1)
+        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 1)
         dog.add(watch)
         dog.heed(watch)
         try:
@@ -151,7 +151,7 @@ async def test_a_cancellation_from_outside_is_told_apart() -> None:
 
 @virtual
 async def test_a_watch_knows_the_phase_that_ends_first() -> None:
-    watch = Watch(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 300)
+    watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 300)
     begin = now()
     watch.attempt(begin, begin + 75, "attempt", connect=5.0, read=65.0)
     assert (watch.phase, watch.due - begin) == ("connect", 5)

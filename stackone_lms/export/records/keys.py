@@ -15,7 +15,7 @@ import msgspec
 
 from ...errors import DecodeError
 from ...models.base import DateTime, Model
-from ...models.safe_json import FAILURES, check_depth
+from ...safe_json import FAILURES, check_depth
 from .lines import Reader, array_of, chunks
 
 OF_USER = "of_user_id"

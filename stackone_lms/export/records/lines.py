@@ -13,7 +13,7 @@ from ...errors import DecodeError
 from ...models.base import Model
 from ...models.decode import mend
 from ...models.extras import _WRITABLE, KeepUnknown  # pyright: ignore[reportPrivateUsage]
-from ...models.safe_json import FAILURES, check_depth, parse
+from ...safe_json import FAILURES, check_depth, parse
 from ..state.storage import storing
 from .columns import Rows
 

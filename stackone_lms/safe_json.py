@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import DecodeError, printable
+from .errors import DecodeError, printable
 
 MAX_DEPTH = 128
 """Nesting allowed in an answer where the stack may be small. The API's own documents need about 10."""
