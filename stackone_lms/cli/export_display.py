@@ -12,7 +12,7 @@ from .messages import console, note
 
 if TYPE_CHECKING:
     from ..export import ExportProgress, ExportResult, ListOutcome
-    from ..export.outcome import Watcher
+    from ..export.outcome import ProgressCallback
 
 _MOST_ROWS = 60
 """Lists in the summary, beyond which it counts them by resource."""
@@ -41,7 +41,7 @@ class Labels:
 
 
 @contextmanager
-def shown(labels: Labels, lists: int) -> Generator[Watcher]:
+def shown(labels: Labels, lists: int) -> Generator[ProgressCallback]:
     """Show how far the lists are: bars on a terminal for those under way and the whole, elsewhere lines.
 
     Args:
@@ -133,8 +133,8 @@ def summarize(result: ExportResult, labels: Labels) -> None:
             report(one.error)
     if len(failures) > _MOST_FAILURES:
         note(f"and {len(failures) - _MOST_FAILURES} more; the manifest tells about each")
-    for one in [one for one in result.lists if one.gone_users][:_MOST_FAILURES]:
-        note(f"{labels.of_list(one)}: {one.gone_users:,} of the users not found")
+    for one in [one for one in result.lists if one.missing_users][:_MOST_FAILURES]:
+        note(f"{labels.of_list(one)}: {one.missing_users:,} of the users not found")
     fetched = sum(one.fetched for one in result.lists)
     speed = fetched / max(result.seconds, 0.001)
     note(f"{result.records:,} records in {result.seconds:.1f} s ({fetched:,} fetched, {speed:,.0f} a second)")

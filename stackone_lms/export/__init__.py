@@ -15,20 +15,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
-from typing import TypedDict, Unpack
+from typing import TypedDict, Unpack, cast
 
 from ..client import AsyncClient
 from ..sync import SyncClient
-from .outcome import ExportProgress, ExportResult, ListOutcome, Watcher
+from .outcome import ExportProgress, ExportResult, ListOutcome, ProgressCallback
 from .plan import OVERLAP, PAGE_SIZE, make_plan
 from .run import Run
-from .state.manifest import (
-    FileEntry,
-    ListEntry,
-    Manifest,
-    Verification,
-    verify,
-)
+from .state.manifest import FileEntry, ListEntry, Manifest
+from .verify import Verification, verify
 
 __all__ = [
     "ExportOptions",
@@ -68,12 +63,16 @@ class ExportOptions(TypedDict, total=False):
     """How far an incremental run reaches back behind the newest change known. Default: 10 minutes."""
     restart: bool
     """Give up what an unfinished run left, and begin anew."""
-    accounts_at_once: int
+    max_concurrent_accounts: int
     """Accounts under way at a time. Default: 16."""
-    commit_seconds: float
+    commit_interval: float
     """How often what was fetched is made durable: the most that a crash can cost. Default: 1 second."""
-    progress: Watcher | None
+    progress: ProgressCallback | None
     """Called on the client's event loop after every page with an `ExportProgress`."""
+
+
+_RENAMED = {"accounts_at_once": "max_concurrent_accounts", "commit_seconds": "commit_interval"}
+"""Former names of options, accepted for one release more."""
 
 
 def _run(
@@ -82,6 +81,10 @@ def _run(
     target: str | os.PathLike[str],
     options: ExportOptions,
 ) -> Run:
+    renamed = {_RENAMED.get(name, name): value for name, value in options.items()}
+    if len(renamed) < len(options):
+        raise TypeError("export() got an option under its former name and its new one")
+    options = cast("ExportOptions", renamed)
     unknown = options.keys() - ExportOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"export() got an unexpected keyword argument {min(unknown)!r}")
@@ -98,8 +101,8 @@ def _run(
         page_size=options.get("page_size", PAGE_SIZE),
         overlap=options.get("overlap", OVERLAP),
         restart=options.get("restart", False),
-        accounts_at_once=options.get("accounts_at_once", 16),
-        commit_seconds=options.get("commit_seconds", 1.0),
+        max_concurrent_accounts=options.get("max_concurrent_accounts", 16),
+        commit_interval=options.get("commit_interval", 1.0),
     )
     return Run(client, plan, options.get("progress"))
 

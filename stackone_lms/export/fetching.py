@@ -14,9 +14,9 @@ from ..errors import APIStatusError, ExportError, StackOneError
 from .lists import Fetched, account_pages, list_users, user_pages
 from .plan import Plan
 from .records.keys import OF_USER
-from .state.journal import COMMIT_BYTES, Journal, Mark
+from .state.journal import COMMIT_BYTES, Checkpoint, Journal
 from .state.storage import write_whole
-from .targets.folder import Listed
+from .targets.base import ListJob
 
 _EXPIRED = frozenset({400, 404, 410, 422})
 """What a server may answer to a cursor that it does not know any more; the API documents nothing about that."""
@@ -33,7 +33,7 @@ class Fetcher:
     Args:
         carrier: Carries the calls, for the account of the list.
         plan: What was asked for.
-        listed: The list.
+        job: The list.
         journal: Where it goes, and where it stands.
         folder: Where the users of an account are remembered.
         tell: Hears how many records there are, and how many there will be.
@@ -43,12 +43,12 @@ class Fetcher:
         self,
         carrier: AsyncExecutor,
         plan: Plan,
-        listed: Listed,
+        job: ListJob,
         journal: Journal,
         folder: Path,
         tell: Callable[[int, float | None], None],
     ) -> None:
-        self._carrier, self._plan, self._listed, self._journal = carrier, plan, listed, journal
+        self._carrier, self._plan, self._job, self._journal = carrier, plan, job, journal
         self._folder, self._tell = folder, tell
         self._users: list[str] = []
         self._committed = time.monotonic()
@@ -70,20 +70,20 @@ class Fetcher:
 
     async def _to_the_end(self) -> None:
         journal, restarts = self._journal, 0
-        if self._listed.resource.of_users and not journal.mark.ended:
+        if self._job.resource.of_users and not journal.checkpoint.ended:
             self._users = await self._list_users()
-        while not journal.mark.ended:
+        while not journal.checkpoint.ended:
             try:
                 await self._walk()
             except APIStatusError as error:
-                expired = error.status in _EXPIRED and journal.mark.cursor is not None
+                expired = error.status in _EXPIRED and journal.checkpoint.cursor is not None
                 if not expired or restarts == _MOST_RESTARTS:
                     raise
                 restarts += 1
                 await self._restart()
 
     async def _walk(self) -> None:
-        async with aclosing(self._pages(self._journal.mark)) as pages:
+        async with aclosing(self._pages(self._journal.checkpoint)) as pages:
             async for fetched in pages:
                 self._take(fetched)
                 if self._due():
@@ -93,28 +93,30 @@ class Fetcher:
 
     async def _restart(self) -> None:
         # A page from the beginning first: an account that fails altogether keeps what it has.
-        start = msgspec.structs.replace(self._journal.mark, cursor=None)
+        start = msgspec.structs.replace(self._journal.checkpoint, cursor=None)
         async with aclosing(self._pages(start)) as pages:
             await anext(pages, None)
         await self._journal.restart()
 
-    def _pages(self, mark: Mark) -> AsyncGenerator[Fetched]:
-        carrier, resource, query = self._carrier, self._listed.resource, self._journal.head.query
+    def _pages(self, checkpoint: Checkpoint) -> AsyncGenerator[Fetched]:
+        carrier, resource, query = self._carrier, self._job.resource, self._journal.header.query
         if not resource.of_users:
-            return account_pages(carrier, resource, query, mark.cursor)
-        left = self._users[self._users.index(mark.user) + 1 :] if mark.user is not None else self._users
-        return user_pages(carrier, resource, query, left, mark.cursor)
+            return account_pages(carrier, resource, query, checkpoint.cursor)
+        left = self._users[self._users.index(checkpoint.user) + 1 :] if checkpoint.user is not None else self._users
+        return user_pages(carrier, resource, query, left, checkpoint.cursor)
 
     def _take(self, fetched: Fetched) -> None:
         journal, page = self._journal, fetched.page
         if page is None:
-            mark = journal.mark
-            journal.move(cursor=None, user=fetched.user, since=journal.here(mark.records), gone=mark.gone + 1)
+            checkpoint = journal.checkpoint
+            journal.move(
+                cursor=None, user=fetched.user, since=journal.here(checkpoint.records), missing=checkpoint.missing + 1
+            )
             return
         user = fetched.user
         items = page.data if user is None else [_with_user(item, user) for item in page.data]
         journal.append(items, _calls(bytes(page.raw_json)) if self._plan.raw else ())
-        records = journal.mark.records + len(items)
+        records = journal.checkpoint.records + len(items)
         if fetched.cursor is not None:
             journal.move(cursor=fetched.cursor, records=records)
         elif user is not None:
@@ -125,7 +127,7 @@ class Fetcher:
         self._tell(records, total)
 
     def _due(self) -> bool:
-        late = time.monotonic() - self._committed >= self._plan.commit_seconds
+        late = time.monotonic() - self._committed >= self._plan.commit_interval
         return late or self._journal.pending >= COMMIT_BYTES
 
     async def _list_users(self) -> list[str]:

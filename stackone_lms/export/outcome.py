@@ -38,7 +38,7 @@ class ExportProgress(_OfAccount, frozen=True, kw_only=True):
     """How many there will be, where the API tells: courses and content."""
 
 
-Watcher: TypeAlias = Callable[[ExportProgress], object]
+ProgressCallback: TypeAlias = Callable[[ExportProgress], object]
 """What `progress=` takes; called on the client's event loop, so it has to be quick."""
 
 
@@ -49,9 +49,9 @@ class ListOutcome(_OfAccount, frozen=True, kw_only=True):
     """Records that the target holds now."""
     fetched: int
     """Records that came, in all tries of this run together."""
-    dropped: int = 0
+    superseded: int = 0
     """Records superseded by a later version of the same."""
-    gone_users: int = 0
+    missing_users: int = 0
     """Users whose list was asked for and not found, of lists of users."""
     seconds: float = 0.0
     """How long it took this time."""
@@ -62,6 +62,16 @@ class ListOutcome(_OfAccount, frozen=True, kw_only=True):
     def ok(self) -> bool:
         """Whether it is complete."""
         return self.error is None
+
+    @property
+    def dropped(self) -> int:
+        """Former name of `superseded`; it goes in the next release."""
+        return self.superseded
+
+    @property
+    def gone_users(self) -> int:
+        """Former name of `missing_users`; it goes in the next release."""
+        return self.missing_users
 
 
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ from ..models.base import to_wire
 from .formats.base import with_user
 from .lists import Resource, find
 from .state.manifest import ListEntry
-from .targets.folder import Folder, Listed, Target
+from .targets.base import ListJob, Target
+from .targets.folder import Folder
 
 PAGE_SIZE: Final = 100
 OVERLAP: Final = timedelta(minutes=10)
@@ -38,8 +39,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     users: tuple[str, ...] | None
     overlap: timedelta
     restart: bool
-    accounts_at_once: int
-    commit_seconds: float
+    max_concurrent_accounts: int
+    commit_interval: float
 
     def parameters(self, base_url: str) -> dict[str, Any]:
         """Return what has to be the same to go on with an unfinished export."""
@@ -56,19 +57,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             "users": sorted(self.users) if self.users is not None else None,
         }
 
-    def lists_of(self, account: str) -> list[Listed]:
+    def lists_of(self, account: str) -> list[ListJob]:
         """Return the lists of an account, in the order asked for."""
         return [
-            Listed(resource, with_user(resource.model) if resource.of_users else resource.model, account)
+            ListJob(resource, with_user(resource.model) if resource.of_users else resource.model, account)
             for resource in self.resources
         ]
 
-    def query(self, listed: Listed, after: str | None) -> dict[str, Any]:
+    def query(self, job: ListJob, after: str | None) -> dict[str, Any]:
         """Return the keywords of a list."""
         query: dict[str, Any] = {"page_size": self.page_size}
         if self.fields:
             # Without these two nothing could be merged.
-            needed = [name for name in ("id", "updated_at") if name in listed.resource.model.__struct_fields__]
+            needed = [name for name in ("id", "updated_at") if name in job.resource.model.__struct_fields__]
             query["fields"] = ",".join(dict.fromkeys([*needed, *self.fields]))
         if self.raw:
             query["raw"] = True
@@ -76,7 +77,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             query["updated_after"] = after
         return query
 
-    def changes_after(self, listed: Listed, before: ListEntry | None) -> tuple[str | None, bool]:
+    def changes_after(self, job: ListJob, before: ListEntry | None) -> tuple[str | None, bool]:
         """Return the moment after which records are asked for, and whether they are merged with what is there.
 
         Raises:
@@ -89,7 +90,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         differing = differences(before.parameters, self.kept_parameters())
         if differing:
             raise ExportError(
-                f"{listed.resource.name} was exported with other parameters, so that changes do not fit to it: "
+                f"{job.resource.name} was exported with other parameters, so that changes do not fit to it: "
                 f"{'; '.join(differing)}; take the same ones, or run a full export"
             )
         return to_wire(self._less_overlap(datetime.fromisoformat(before.high_water))), True
@@ -158,8 +159,8 @@ def make_plan(
     page_size: int,
     overlap: timedelta,
     restart: bool,
-    accounts_at_once: int,
-    commit_seconds: float,
+    max_concurrent_accounts: int,
+    commit_interval: float,
 ) -> Plan:
     """Check what was asked for.
 
@@ -172,7 +173,7 @@ def make_plan(
         raise InvalidArgumentError(f"name at least one {'account' if names else 'resource'}")
     if since is not None and incremental:
         raise InvalidArgumentError("since and incremental exclude each other: incremental knows since when")
-    if page_size < 1 or accounts_at_once < 1:
+    if page_size < 1 or max_concurrent_accounts < 1:
         raise InvalidArgumentError("page_size and accounts_at_once must be 1 or more")
     if overlap < timedelta(0):
         raise InvalidArgumentError("overlap cannot be negative")
@@ -192,8 +193,8 @@ def make_plan(
         users=None if users is None else _several("users", users),
         overlap=overlap,
         restart=restart,
-        accounts_at_once=accounts_at_once,
-        commit_seconds=commit_seconds,
+        max_concurrent_accounts=max_concurrent_accounts,
+        commit_interval=commit_interval,
     )
 
 

@@ -20,23 +20,23 @@ from ..client import BaseClient
 from ..errors import ExportError, StackOneError, printable
 from ..models.base import to_wire
 from .fetching import Fetcher
-from .outcome import ExportProgress, ExportResult, ListOutcome, State, Watcher
+from .outcome import ExportProgress, ExportResult, ListOutcome, ProgressCallback, State
 from .plan import Plan, differences
 from .state import manifest
 from .state.journal import (
     VERSION,
-    Head,
+    Header,
     Journal,
     finished,
 )
 from .state.manifest import Failed, ListEntry, Manifest
 from .state.storage import (
     locked,
-    storing,
     sync_folder,
+    wrap_os_errors,
     write_whole,
 )
-from .targets.folder import Listed
+from .targets.base import ListJob
 from .threads import in_thread
 
 R = TypeVar("R")
@@ -59,7 +59,7 @@ class Run:
         watch: Hears how far it is.
     """
 
-    def __init__(self, client: BaseClient[Any], plan: Plan, watch: Watcher | None) -> None:
+    def __init__(self, client: BaseClient[Any], plan: Plan, watch: ProgressCallback | None) -> None:
         self._client, self._plan, self._target, self._watch = client, plan, plan.target, watch
         self._writing = asyncio.Lock()
         self._stop = threading.Event()
@@ -107,20 +107,20 @@ class Run:
     def _give_up(self, work: Path) -> None:
         """End a run that is not finished; the lists that it has finished stay in the manifest, as they do in place."""
         for path in sorted((work / "lists").rglob("journal")):
-            done = finished(path)
-            entry = msgspec.json.decode(done, type=ListEntry) if done is not None else None
+            completed = finished(path)
+            entry = msgspec.json.decode(completed, type=ListEntry) if completed is not None else None
             if entry is not None and self._target.has(entry.files):
                 self._place(entry, self._manifest.find(entry.resource, entry.account_id))
                 self._manifest.put(entry)
                 self._manifest.complete = False
         if self._manifest.lists:
             manifest.write(self._target.root, self._manifest)
-        with storing("clearing away an old run"):
+        with wrap_os_errors("clearing away an old run"):
             (work / manifest.RUN).unlink()
         sync_folder(work)
 
     async def _all_accounts(self) -> None:
-        at_once = asyncio.Semaphore(self._plan.accounts_at_once)
+        at_once = asyncio.Semaphore(self._plan.max_concurrent_accounts)
         first: BaseException
         try:
             async with asyncio.TaskGroup() as group:
@@ -134,8 +134,8 @@ class Run:
     async def _account(self, account: str, at_once: asyncio.Semaphore) -> None:
         async with at_once:
             # One list after the other: the API advises against concurrent requests to one account.
-            for listed in self._plan.lists_of(account):
-                self._outcomes[listed.resource.name, account] = await self._list(listed)
+            for job in self._plan.lists_of(account):
+                self._outcomes[job.resource.name, account] = await self._list(job)
 
     def _end(self, *, complete: bool) -> None:
         found, work = self._manifest, self._target.work
@@ -143,109 +143,109 @@ class Run:
         found.started, found.finished = self._begun.started, _now()
         manifest.write(self._target.root, found)
         if complete:
-            with storing("clearing away the journals"):
+            with wrap_os_errors("clearing away the journals"):
                 (work / manifest.RUN).unlink()
             sync_folder(work)
             _clear(work)
 
     # One list
 
-    async def _list(self, listed: Listed) -> ListOutcome:
+    async def _list(self, job: ListJob) -> ListOutcome:
         began = time.monotonic()
-        before = self._manifest.find(listed.resource.name, listed.account)
-        after, merge = self._plan.changes_after(listed, before)
-        head = Head(VERSION, self._plan.query(listed, after), _now(), merge)
-        folder = self._target.work / "lists" / listed.folder
-        journal = Journal(folder, head, with_calls=self._plan.raw)
+        before = self._manifest.find(job.resource.name, job.account)
+        after, merge = self._plan.changes_after(job, before)
+        header = Header(VERSION, self._plan.query(job, after), _now(), merge)
+        folder = self._target.work / "lists" / job.folder
+        journal = Journal(folder, header, with_calls=self._plan.raw)
         entry, error = None, None
         try:
-            entry = await self._complete(listed, journal, before)
+            entry = await self._complete(job, journal, before)
         except ExportError:
-            self._tell(listed, "failed", journal.mark.records)
+            self._tell(job, "failed", journal.checkpoint.records)
             raise  # the target is at fault: the other lists would fail as well
         except StackOneError as failure:
             error = failure
         finally:
             await journal.aclose()
         if entry is None:
-            entry = msgspec.structs.replace(_entry_of(listed, before), error=_failed(error))
+            entry = msgspec.structs.replace(_entry_of(job, before), error=_failed(error))
         self._manifest.put(entry)
-        self._tell(listed, "done" if error is None else "failed", journal.mark.records)
+        self._tell(job, "done" if error is None else "failed", journal.checkpoint.records)
         return ListOutcome(
-            resource=listed.resource.name,
-            account_id=listed.account,
+            resource=job.resource.name,
+            account_id=job.account,
             records=entry.records,
-            fetched=journal.mark.records,
-            dropped=entry.dropped if error is None else 0,
-            gone_users=journal.mark.gone,
+            fetched=journal.checkpoint.records,
+            superseded=entry.superseded if error is None else 0,
+            missing_users=journal.checkpoint.missing,
             seconds=time.monotonic() - began,
             error=error,
         )
 
-    async def _complete(self, listed: Listed, journal: Journal, before: ListEntry | None) -> ListEntry:
-        if journal.done is None:
-            carrier = self._client.with_options(account_id=listed.account)._scope  # pyright: ignore[reportPrivateUsage]
-            folder = self._target.work / "lists" / listed.folder
+    async def _complete(self, job: ListJob, journal: Journal, before: ListEntry | None) -> ListEntry:
+        if journal.completed is None:
+            carrier = self._client.with_options(account_id=job.account)._scope  # pyright: ignore[reportPrivateUsage]
+            folder = self._target.work / "lists" / job.folder
 
             def tell(records: int, total: float | None) -> None:
-                self._tell(listed, "fetching", records, total)
+                self._tell(job, "fetching", records, total)
 
-            tell(journal.mark.records, None)
-            await Fetcher(carrier, self._plan, listed, journal, folder, tell).fetch()
+            tell(journal.checkpoint.records, None)
+            await Fetcher(carrier, self._plan, job, journal, folder, tell).fetch()
             async with self._writing:
-                self._tell(listed, "writing", journal.mark.records)
-                await self._in_thread(lambda: self._write(listed, journal, before))
-        if journal.done is None:
+                self._tell(job, "writing", journal.checkpoint.records)
+                await self._in_thread(lambda: self._write(job, journal, before))
+        if journal.completed is None:
             raise ExportError("the list was not written")
-        entry = msgspec.json.decode(journal.done, type=ListEntry)
+        entry = msgspec.json.decode(journal.completed, type=ListEntry)
         if not self._target.has(entry.files):
             raise ExportError("a file of this unfinished export is gone: give it up with restart")
         await self._in_thread(lambda: self._place(entry, before))
         return entry
 
-    def _write(self, listed: Listed, journal: Journal, before: ListEntry | None) -> None:
-        head, mark = journal.head, journal.mark
-        base = before if head.merge else None
-        if head.merge and base is None:
+    def _write(self, job: ListJob, journal: Journal, before: ListEntry | None) -> None:
+        header, checkpoint = journal.header, journal.checkpoint
+        base = before if header.merge else None
+        if header.merge and base is None:
             raise ExportError("the manifest is gone, so that changes cannot be merged: give this run up with restart")
-        loaded = self._target.write(listed, journal, base, self._begun.run, self._pulse)
-        newest = loaded.survey.newest
+        written = self._target.write(job, journal, base, self._begun.run, self._check_cancelled)
+        newest = written.duplicates.newest
         if newest is not None:
             # A provider's clock that runs ahead must not hide what changes until then.
-            newest = min(newest, datetime.fromisoformat(head.started))
-        since = head.query.get("updated_after") if base is None else base.parameters.get("since")
+            newest = min(newest, datetime.fromisoformat(header.started))
+        since = header.query.get("updated_after") if base is None else base.parameters.get("since")
         entry = ListEntry(
-            resource=listed.resource.name,
-            account_id=listed.account,
-            records=loaded.records,
-            fetched=mark.records,
-            dropped=len(loaded.survey.superseded),
-            gone_users=mark.gone,
-            oldest_update=manifest.moment(loaded.survey.oldest),
-            newest_update=manifest.moment(loaded.survey.newest),
+            resource=job.resource.name,
+            account_id=job.account,
+            records=written.records,
+            fetched=checkpoint.records,
+            superseded=len(written.duplicates.superseded),
+            missing_users=checkpoint.missing,
+            oldest_update=manifest.moment(written.duplicates.oldest),
+            newest_update=manifest.moment(written.duplicates.newest),
             high_water=manifest.moment(newest),
-            incremental=head.merge,
+            incremental=header.merge,
             parameters={**self._plan.kept_parameters(), "since": since, "page_size": self._plan.page_size},
-            started=head.started,
+            started=header.started,
             finished=_now(),
-            files=loaded.files,
+            files=written.files,
         )
         journal.finish(msgspec.Raw(msgspec.json.encode(entry)))
 
     def _place(self, entry: ListEntry, before: ListEntry | None) -> None:
         self._target.place(entry.files)
         kept = {file.path for file in entry.files}
-        with storing("removing an old file"):
+        with wrap_os_errors("removing an old file"):
             for file in before.files if before is not None else ():
                 if file.path not in kept:
                     (self._target.root / file.path).unlink(missing_ok=True)
 
-    def _tell(self, listed: Listed, state: State, records: int, total: float | None = None) -> None:
+    def _tell(self, job: ListJob, state: State, records: int, total: float | None = None) -> None:
         if self._watch is not None:
-            name, account = listed.resource.name, listed.account
+            name, account = job.resource.name, job.account
             self._watch(ExportProgress(resource=name, account_id=account, state=state, records=records, total=total))
 
-    def _pulse(self) -> None:
+    def _check_cancelled(self) -> None:
         if self._stop.is_set():
             raise ExportError("the export was interrupted")
 
@@ -277,12 +277,12 @@ def _read(path: Path) -> _Unfinished | None:
 
 def _clear(work: Path) -> None:
     for name in ("lists", "drafts"):
-        with storing("clearing away the journals"), contextlib.suppress(FileNotFoundError):
+        with wrap_os_errors("clearing away the journals"), contextlib.suppress(FileNotFoundError):
             shutil.rmtree(work / name)
 
 
-def _entry_of(listed: Listed, before: ListEntry | None) -> ListEntry:
-    return before or ListEntry(resource=listed.resource.name, account_id=listed.account)
+def _entry_of(job: ListJob, before: ListEntry | None) -> ListEntry:
+    return before or ListEntry(resource=job.resource.name, account_id=job.account)
 
 
 def _failed(error: StackOneError | None) -> Failed | None:

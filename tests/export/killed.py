@@ -38,7 +38,7 @@ async def export_once(order: dict[str, Any], target: dict[str, str]) -> None:
             accounts=order["accounts"],
             format=target["format"],
             page_size=order["page_size"],
-            commit_seconds=0.0,
+            commit_interval=0.0,
             raw=True,  # provider calls have no id: nothing but the journal keeps them from coming twice
         )
     assert result.ok, result

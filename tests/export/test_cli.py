@@ -110,8 +110,8 @@ def test_the_account_of_the_environment(
     """Without --account it is STACKONE_ACCOUNT_ID, as with the other commands."""
     monkeypatch.setenv("STACKONE_ACCOUNT_ID", sandbox.account_ids[1])
     assert run("export", "skills", "--out", str(tmp_path), "--format", "csv").code == 0
-    (listed,) = json.loads((tmp_path / "_manifest.json").read_text())["lists"]
-    assert listed["account_id"] == sandbox.account_ids[1]
+    (job,) = json.loads((tmp_path / "_manifest.json").read_text())["lists"]
+    assert job["account_id"] == sandbox.account_ids[1]
 
 
 def test_the_limit_of_requests(run: Run, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,9 +20,9 @@ import pytest
 from stackone_lms import AsyncClient
 from stackone_lms.errors import ExportError
 from stackone_lms.export import ExportProgress, export, verify
-from stackone_lms.export.formats.base import Parts, Table
+from stackone_lms.export.formats.base import Inputs, Table
 from stackone_lms.export.formats.csv import Csv
-from stackone_lms.export.state.storage import Draft, Log
+from stackone_lms.export.state.storage import AppendFile, AtomicFile
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import lines, records, sent
@@ -132,7 +132,7 @@ async def test_a_failing_operation_is_an_export_error_and_the_same_call_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Early, late, or in between: the error tells what failed and no path, and the next call ends exact."""
-    options: dict[str, Any] = {"format": format, "commit_seconds": 0.0}
+    options: dict[str, Any] = {"format": format, "commit_interval": 0.0}
     counting = Failing(getattr(os, operation), 0, number)
     with monkeypatch.context() as patch:
         patch.setattr(os, operation, counting)
@@ -161,9 +161,9 @@ async def test_a_file_that_is_given_up_is_not_written_to_later(
 ) -> None:
     """A writer of Parquet flushes once more when it is torn down: that goes nowhere, without an error in Arrow."""
     tried: list[BaseException] = []
-    write = Draft.write
+    write = AtomicFile.write
 
-    def spy(self: Draft, data: bytes) -> int:
+    def spy(self: AtomicFile, data: bytes) -> int:
         try:
             return write(self, data)
         except BaseException as error:
@@ -174,7 +174,7 @@ async def test_a_file_that_is_given_up_is_not_written_to_later(
         if progress.state == "writing":
             monkeypatch.setattr(os, "write", Failing(os.write, number, errno.ENOSPC))
 
-    monkeypatch.setattr(Draft, "write", spy)
+    monkeypatch.setattr(AtomicFile, "write", spy)
     with pytest.raises(ExportError):
         await once(client, sandbox, tmp_path, format="parquet", progress=fail)
     gc.collect()
@@ -189,14 +189,14 @@ async def test_a_failed_fsync_is_never_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing)
         with pytest.raises(ExportError):
-            await once(client, sandbox, tmp_path / "data", format="jsonl", commit_seconds=0.0)
+            await once(client, sandbox, tmp_path / "data", format="jsonl", commit_interval=0.0)
     assert failing.failed
     assert not failing.again
 
 
 def test_a_file_whose_fsync_failed_takes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks again is told, and the system is not asked."""
-    log = Log(tmp_path / "rows")
+    log = AppendFile(tmp_path / "rows")
     log.append(b"x\n")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", Failing(os.fsync, 1, errno.EIO))
@@ -238,12 +238,12 @@ async def test_a_cancelled_export_leaves_nothing_behind_that_the_next_one_stumbl
 ) -> None:
     """Ctrl-C, at any time: the lock is free at once, no line is torn, and the next call ends exact."""
     for delay in (0.0, 0.02, 0.05, 0.1, 0.2):
-        task = asyncio.create_task(once(client, sandbox, tmp_path / "data", format="jsonl", commit_seconds=0.0))
+        task = asyncio.create_task(once(client, sandbox, tmp_path / "data", format="jsonl", commit_interval=0.0))
         await asyncio.sleep(delay)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         lines(tmp_path / "data")
-    await once(client, sandbox, tmp_path / "data", format="jsonl", commit_seconds=0.0)
+    await once(client, sandbox, tmp_path / "data", format="jsonl", commit_interval=0.0)
     assert verify(tmp_path / "data").ok
 
 
@@ -253,11 +253,11 @@ async def test_an_export_that_is_cancelled_while_it_writes_has_stopped_writing_w
     """The thread is told, and waited for: the lock is not given back while something still writes."""
     began, ended = threading.Event(), threading.Event()
 
-    def write(self: Csv, draft: Draft, table: Table, parts: Parts, pulse: Callable[[], None]) -> None:
+    def write(self: Csv, draft: AtomicFile, table: Table, inputs: Inputs, check_cancelled: Callable[[], None]) -> None:
         began.set()
         try:
             for _ in range(1000):
-                pulse()
+                check_cancelled()
                 time.sleep(0.01)
         finally:
             time.sleep(0.05)

@@ -25,7 +25,7 @@ from stackone_lms.errors import (
     RequestTimeoutError,
 )
 from stackone_lms.export import ExportProgress, export, export_sync, verify
-from stackone_lms.export.targets.folder import partition
+from stackone_lms.export.targets.base import partition
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import compact, lines, records, sent
@@ -69,7 +69,7 @@ async def test_the_lists_of_chosen_users_only(client: AsyncClient, sandbox: Sand
     found = [json.loads(line) for line in lines(target)["users.assignments", account]]
     expected = [sandbox.record("assignments", id) for id in sandbox.ids("assignments")]
     assert {one["id"] for one in found} == {one["id"] for one in expected if one["user_id"] in chosen}
-    assert manifest(target)["lists"][0]["gone_users"] == result.lists[0].gone_users == 1
+    assert manifest(target)["lists"][0]["missing_users"] == result.lists[0].missing_users == 1
 
 
 async def test_fields_and_since_narrow_what_is_asked_for(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
@@ -377,6 +377,18 @@ async def test_an_unknown_option_is_a_type_error(client: AsyncClient, tmp_path: 
         await export(client, "users", tmp_path, **odd)
 
 
+async def test_former_names_are_taken_for_one_release_more(
+    client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Options and outcomes answer to what they were called before; both names at once are refused."""
+    former: dict[str, Any] = {"accounts_at_once": 1, "commit_seconds": 0.5}
+    result = await export(client, "users", tmp_path, accounts=sandbox.account_ids, format="jsonl", **former)
+    (one, _) = result.lists
+    assert (one.dropped, one.gone_users) == (one.superseded, one.missing_users)
+    with pytest.raises(TypeError, match="former name"):
+        await export(client, "users", tmp_path, accounts=["a"], commit_interval=1.0, **former)
+
+
 async def test_a_shifting_list_gives_every_record_once_in_its_last_version(
     client: AsyncClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -392,7 +404,7 @@ async def test_a_shifting_list_gives_every_record_once_in_its_last_version(
         result = await export(other, "users", tmp_path, accounts=[account], format="jsonl")
     found = {one["id"]: one["n"] for one in map(json.loads, lines(tmp_path)["users", account])}
     assert found == {"u0": "old", "u1": "again", "u2": "new", "u3": "old"}
-    assert (result.lists[0].records, result.lists[0].fetched, result.lists[0].dropped) == (4, 7, 3)
+    assert (result.lists[0].records, result.lists[0].fetched, result.lists[0].superseded) == (4, 7, 3)
 
 
 class Canned:

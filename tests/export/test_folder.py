@@ -15,7 +15,7 @@ import pytest
 from stackone_lms import AsyncClient, SyncClient
 from stackone_lms.errors import ExportError, InvalidArgumentError
 from stackone_lms.export import ExportProgress, export, export_sync, verify
-from stackone_lms.export.targets.folder import partition
+from stackone_lms.export.targets.base import partition
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import records, sent, table_of
@@ -89,7 +89,7 @@ async def failed_run(client: AsyncClient, sandbox: Sandbox, target: Path, **opti
 
     with pytest.raises(ExportError, match="the end"):
         await export(
-            client, "users", target, accounts=sandbox.account_ids, accounts_at_once=1, progress=fail, **options
+            client, "users", target, accounts=sandbox.account_ids, max_concurrent_accounts=1, progress=fail, **options
         )
 
 
@@ -126,7 +126,7 @@ async def test_a_finished_file_that_is_gone_is_told(client: AsyncClient, sandbox
     (path,) = tmp_path.glob("resource=users/*/part-0.csv")
     path.unlink()
     with pytest.raises(ExportError, match="gone: give it up with restart"):
-        await export(client, "users", tmp_path, accounts=sandbox.account_ids, format="csv", accounts_at_once=1)
+        await export(client, "users", tmp_path, accounts=sandbox.account_ids, format="csv", max_concurrent_accounts=1)
     assert (await export(client, "users", tmp_path, accounts=sandbox.account_ids, format="csv", restart=True)).ok
     assert verify(tmp_path).ok
 

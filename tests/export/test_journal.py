@@ -8,19 +8,19 @@ import msgspec
 import pytest
 
 from stackone_lms.errors import ExportError
-from stackone_lms.export.state.journal import VERSION, Head, Journal
+from stackone_lms.export.state.journal import VERSION, Header, Journal
 
-HEAD = Head(VERSION, {"page_size": 100}, "2026-01-01T00:00:00.000Z", False)
+HEAD = Header(VERSION, {"page_size": 100}, "2026-01-01T00:00:00.000Z", False)
 
 
-def opened(folder: Path, head: Head = HEAD) -> Journal:
-    return Journal(folder, head, with_calls=True)
+def opened(folder: Path, header: Header = HEAD) -> Journal:
+    return Journal(folder, header, with_calls=True)
 
 
 async def page(journal: Journal, *items: bytes, cursor: str) -> None:
     """Append a page, and commit it."""
     journal.append(items, items)
-    journal.move(cursor=cursor, records=journal.mark.records + len(items))
+    journal.move(cursor=cursor, records=journal.checkpoint.records + len(items))
     await journal.commit()
 
 
@@ -31,7 +31,7 @@ async def test_rows_behind_the_last_mark_are_cut_off(tmp_path: Path) -> None:
     journal.append([b'{"id":2}'], [b'{"id":2}'])
     await journal.aclose()
     journal = opened(tmp_path)
-    assert (journal.mark.cursor, journal.mark.records) == ("c1", 1)
+    assert (journal.checkpoint.cursor, journal.checkpoint.records) == ("c1", 1)
     assert (tmp_path / "rows").read_bytes() == (tmp_path / "calls").read_bytes() == b'{"id":1}\n'
     await journal.aclose()
 
@@ -45,11 +45,11 @@ async def test_a_torn_or_damaged_end_of_the_journal_is_cut_off(tmp_path: Path, t
     with (tmp_path / "journal").open("ab") as file:
         file.write(torn)
     journal = opened(tmp_path)
-    assert journal.mark.cursor == "c1"
+    assert journal.checkpoint.cursor == "c1"
     await page(journal, b'{"id":2}', cursor="c2")
     await journal.aclose()
     journal = opened(tmp_path)
-    assert (journal.mark.cursor, journal.mark.records) == ("c2", 2)
+    assert (journal.checkpoint.cursor, journal.checkpoint.records) == ("c2", 2)
     await journal.aclose()
 
 
@@ -61,7 +61,7 @@ async def test_a_spool_shorter_than_its_mark_is_fetched_again(tmp_path: Path) ->
     with (tmp_path / "rows").open("r+b") as file:
         file.truncate(4)
     journal = opened(tmp_path)
-    assert (journal.mark.cursor, journal.mark.records) == (None, 0)
+    assert (journal.checkpoint.cursor, journal.checkpoint.records) == (None, 0)
     assert (tmp_path / "rows").read_bytes() == b""
     await journal.aclose()
 
@@ -73,7 +73,7 @@ async def test_the_query_is_that_of_the_beginning(tmp_path: Path) -> None:
     await journal.aclose()
     other = msgspec.structs.replace(HEAD, query={"page_size": 7})
     journal = opened(tmp_path, other)
-    assert journal.head == HEAD
+    assert journal.header == HEAD
     await journal.aclose()
 
 
@@ -96,8 +96,8 @@ async def test_a_restart_goes_back_to_where_the_list_of_the_cursor_began(tmp_pat
     await journal.aclose()
     journal = opened(tmp_path)
     assert (tmp_path / "rows").read_bytes() == b'{"id":1}\n{"id":3}\n'
-    assert (journal.mark.user, journal.mark.cursor) == ("u1", "c3")
-    assert journal.mark.records == 2
+    assert (journal.checkpoint.user, journal.checkpoint.cursor) == ("u1", "c3")
+    assert journal.checkpoint.records == 2
     await journal.aclose()
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackone_lms.export.records.keys import (
+    KeyIndex,
     Keys,
-    Tally,
+    find_duplicates,
     keys_of_lines,
-    survey,
 )
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,7 +47,7 @@ def test_of_equal_ids_the_last_change_counts(given_files: list[list[tuple[Any, A
     """Over all files, in their order; records without an id are never the same."""
     sources = [partial(iter, [Keys([id for id, _ in rows], [updated for _, updated in rows])]) for rows in given_files]
     rows = [row for some in given_files for row in some]
-    found = survey(sources)
+    found = find_duplicates(sources)
     assert found.superseded == expected(rows)
     assert found.total == len(rows)
     kept = [updated for n, (_, updated) in enumerate(rows) if n not in found.superseded and updated is not None]
@@ -58,18 +58,18 @@ def test_equal_hashes_are_not_equal_ids() -> None:
     """-1 and -2 have one hash in Python: still two records."""
     assert hash(-1) == hash(-2)
     keys = Keys([-1, -2, -1], [None, None, None])
-    assert survey([lambda: [keys]]).superseded == {0}
+    assert find_duplicates([lambda: [keys]]).superseded == {0}
 
 
 def test_nothing_is_read_again_unless_something_comes_twice() -> None:
     """That is what makes one reading enough."""
-    tally = Tally()
-    tally.note(Keys(["a", "b", None, None], [DAY, None, None, None]))
+    key_index = KeyIndex()
+    key_index.note(Keys(["a", "b", None, None], [DAY, None, None, None]))
 
     def never() -> list[Keys]:
         raise AssertionError("read again")
 
-    assert tally.survey([never]).superseded == frozenset()
+    assert key_index.find_duplicates([never]).superseded == frozenset()
 
 
 def test_keys_of_lines_that_hold_anything(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from stackone_lms.export import export, verify
 from stackone_lms.export.formats.base import Table, with_user
 from stackone_lms.export.lists import resources
 from stackone_lms.export.records.arrow import schema_of
-from stackone_lms.export.targets.folder import CALLS
+from stackone_lms.export.targets.base import CALLS
 from stackone_lms.models import RawResponse
 from stackone_lms.sandbox import Sandbox
 

@@ -34,7 +34,7 @@ class Case:
             accounts=self._sandbox.account_ids[:1],
             format="jsonl",
             page_size=4,
-            commit_seconds=0.0,
+            commit_interval=0.0,
             **options,
             raw=True,  # provider calls have no id: nothing but the journal keeps them from coming twice
         )

@@ -20,14 +20,14 @@ from ..records.columns import (
 )
 from ..records.keys import (
     OF_USER,
+    KeyIndex,
     Keys,
     Source,
-    Tally,
     keys_of_lines,
     pair,
 )
 from ..records.lines import Reader, chunks
-from ..state.storage import Draft, storing
+from ..state.storage import AtomicFile
 
 ACCOUNT: Final = "account_id"
 """Name of the column of the linked account."""
@@ -59,7 +59,7 @@ def with_user(model: type[Model]) -> type[Model]:
     return msgspec.defstruct(model.__name__, [field], bases=(model,), kw_only=True, frozen=True)  # type: ignore[return-value]
 
 
-class Parts(NamedTuple):
+class Inputs(NamedTuple):
     """What a file is made of."""
 
     base: Path | None
@@ -68,11 +68,11 @@ class Parts(NamedTuple):
     """Lines, each a record as it was sent."""
     superseded: frozenset[int]
     """Which records, counted from 0 over both, are left out."""
-    tally: Tally | None = None
+    key_index: KeyIndex | None = None
     """Notes the keys of the records of the spool, for a format that has them at hand."""
 
 
-Pulse = Callable[[], None]
+CheckCancelled = Callable[[], None]
 """Called now and then while a file is made; raises to end that."""
 
 
@@ -81,7 +81,7 @@ class Format:
 
     name: str
     suffix: str
-    notes_keys = False
+    indexes_keys = False
     """Whether `write` notes the keys that it meets."""
 
     def prepare(self) -> None:
@@ -91,7 +91,7 @@ class Format:
         """Yield the keys of the records of a file."""
         raise NotImplementedError
 
-    def write(self, draft: Draft, table: Table, parts: Parts, pulse: Pulse) -> None:
+    def write(self, draft: AtomicFile, table: Table, inputs: Inputs, check_cancelled: CheckCancelled) -> None:
         """Make a file."""
         raise NotImplementedError
 
@@ -109,7 +109,7 @@ class Format:
         return [lines] if base is None else [partial(self.keys, base, table), lines]
 
 
-class Kept:
+class RowFilter:
     """Picks, batch by batch, the records that are not superseded."""
 
     def __init__(self, superseded: frozenset[int]) -> None:
@@ -126,62 +126,37 @@ class Kept:
         return None if len(kept) == count else kept
 
 
-def kept_lines(path: Path, kept: Kept, pulse: Pulse) -> Iterator[list[bytes]]:
+def filtered_lines(path: Path, row_filter: RowFilter, check_cancelled: CheckCancelled) -> Iterator[list[bytes]]:
     """Yield the lines of a file that are kept, without their ends, some at a time."""
     for chunk in chunks(path):
-        pulse()
+        check_cancelled()
         lines = chunk.split(b"\n")[:-1]
-        which = kept.pick(len(lines))
+        which = row_filter.pick(len(lines))
         yield lines if which is None else [lines[n] for n in which]
 
 
-class JsonLines(Format):
-    """One record a line, byte by byte as the server sent it."""
-
-    name, suffix = "jsonl", ".jsonl"
-
-    def keys(self, path: Path, table: Table) -> Iterator[Keys]:
-        """Yield the keys of the records of a file."""
-        return keys_of_lines(path, of_users=table.of_users)
-
-    def write(self, draft: Draft, table: Table, parts: Parts, pulse: Pulse) -> None:
-        """Make a file."""
-        kept = Kept(parts.superseded)
-        for path in (parts.base, parts.spool):
-            for lines in kept_lines(path, kept, pulse) if path is not None else ():
-                if lines:
-                    draft.write(b"\n".join(lines) + b"\n")
-
-    def count(self, path: Path) -> int:
-        """Return how many records a file holds."""
-        with storing("reading what was exported"):
-            return sum(chunk.count(b"\n") for chunk in chunks(path))
-
-    def columns(self, path: Path, table: Table, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
-        """Yield the values of some columns of a file, some records at a time."""
-        return column_batches(table, Parts(None, path, frozenset()), Kept(frozenset()), lambda: None)
-
-
 def column_batches(
-    table: Table, parts: Parts, kept: Kept, pulse: Pulse, *, unset: bool = False
+    table: Table, inputs: Inputs, row_filter: RowFilter, check_cancelled: CheckCancelled, *, unset: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Yield the records of a spool that are kept as columns, the account's included, some at a time.
 
     With `unset`, fields that were not sent may be UNSET instead of None.
     """
-    for rows in _rows(Reader(table.model), parts, kept, pulse):
+    for rows in _rows(Reader(table.model), inputs, row_filter, check_cancelled):
         columns, count = spread(table.model, rows, unset=unset), len(rows.values)
-        if parts.tally is not None:
-            parts.tally.note(_keys(columns, count))
+        if inputs.key_index is not None:
+            inputs.key_index.note(_keys(columns, count))
         yield {ACCOUNT: [table.account] * count, **columns}
 
 
-def _rows(reader: Reader[Any], parts: Parts, kept: Kept, pulse: Pulse) -> Iterator[Rows]:
-    if parts.superseded:
-        yield from (reader.read(lines) for lines in kept_lines(parts.spool, kept, pulse) if lines)
+def _rows(
+    reader: Reader[Any], inputs: Inputs, row_filter: RowFilter, check_cancelled: CheckCancelled
+) -> Iterator[Rows]:
+    if inputs.superseded:
+        yield from (reader.read(lines) for lines in filtered_lines(inputs.spool, row_filter, check_cancelled) if lines)
         return
-    for text in chunks(parts.spool):
-        pulse()
+    for text in chunks(inputs.spool):
+        check_cancelled()
         yield reader.read_text(text)
 
 
@@ -190,11 +165,3 @@ def _keys(columns: Mapping[str, Sequence[Any]], count: int) -> Keys:
     ids, users, updated = (cleared(columns.get(name, nothing)) for name in ("id", OF_USER, "updated_at"))
     paired = [pair(*both) for both in zip(ids, users, strict=True)] if OF_USER in columns else ids
     return Keys(paired, updated)
-
-
-def formats() -> Mapping[str, Format]:
-    """Return the forms of files by name."""
-    from .csv import Csv  # noqa: PLC0415 (it builds on this module)
-    from .parquet import Parquet  # noqa: PLC0415
-
-    return {format.name: format for format in (Parquet(), JsonLines(), Csv())}

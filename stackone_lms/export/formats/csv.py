@@ -20,12 +20,12 @@ from ..records.keys import (
     unknown_keys,
 )
 from ..records.lines import chunks
-from ..state.storage import Draft, storing
+from ..state.storage import AtomicFile, wrap_os_errors
 from .base import (
+    CheckCancelled,
     Format,
-    Kept,
-    Parts,
-    Pulse,
+    Inputs,
+    RowFilter,
     Table,
     column_batches,
 )
@@ -55,7 +55,7 @@ class Csv(Format):
     """
 
     name, suffix = "csv", ".csv"
-    notes_keys = True
+    indexes_keys = True
 
     def keys(self, path: Path, table: Table) -> Iterator[Keys]:
         """Yield the keys of the records of a file."""
@@ -69,19 +69,19 @@ class Csv(Format):
             paired = ids if users is None else [pair(*both) for both in zip(ids, users, strict=True)]
             yield Keys(paired, cells.get("updated_at", nothing))
 
-    def write(self, draft: Draft, table: Table, parts: Parts, pulse: Pulse) -> None:
+    def write(self, draft: AtomicFile, table: Table, inputs: Inputs, check_cancelled: CheckCancelled) -> None:
         """Make a file."""
-        kept = Kept(parts.superseded)
+        row_filter = RowFilter(inputs.superseded)
         head = _head(table)
         draft.write(head)
-        if parts.base is not None:
-            _check_head(parts.base, head)
-            for lines in _records(parts.base):
-                pulse()
-                which = kept.pick(len(lines))
+        if inputs.base is not None:
+            _check_head(inputs.base, head)
+            for lines in _records(inputs.base):
+                check_cancelled()
+                which = row_filter.pick(len(lines))
                 draft.write(b"".join(lines if which is None else [lines[n] for n in which]))
         kinds = {column.name: _CELL[column.kind] for column in table.columns}
-        for columns in column_batches(table, parts, kept, pulse):
+        for columns in column_batches(table, inputs, row_filter, check_cancelled):
             cells = [[write(v) if v is not None else "" for v in columns[name]] for name, write in kinds.items()]
             draft.write("".join(f"{','.join(row)}\n" for row in zip(*cells, strict=True)).encode())
 
@@ -113,7 +113,7 @@ def _head(table: Table) -> bytes:
 
 
 def _check_head(path: Path, head: bytes) -> None:
-    with storing("reading what was exported"), path.open("rb") as file:
+    with wrap_os_errors("reading what was exported"), path.open("rb") as file:
         if file.readline() != head:
             raise ExportError("the files there were made by another version: run a full export once")
 

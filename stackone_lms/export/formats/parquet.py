@@ -20,12 +20,12 @@ from ..records.keys import (
     pair,
     unknown_keys,
 )
-from ..state.storage import Draft, storing
+from ..state.storage import AtomicFile, wrap_os_errors
 from .base import (
+    CheckCancelled,
     Format,
-    Kept,
-    Parts,
-    Pulse,
+    Inputs,
+    RowFilter,
     Table,
     column_batches,
 )
@@ -41,7 +41,7 @@ class Parquet(Format):
     """Parquet files, one a list."""
 
     name, suffix = "parquet", ".parquet"
-    notes_keys = True
+    indexes_keys = True
 
     def prepare(self) -> None:
         """Raise ExportError if pyarrow is missing."""
@@ -51,7 +51,7 @@ class Parquet(Format):
         """Yield the keys of the records of a file."""
         names = {column.name for column in table.columns}
         wanted = [name for name in ("id", "updated_at", OF_USER) if name in names]
-        with storing("reading what was exported"), _parquet().ParquetFile(path) as file:
+        with wrap_os_errors("reading what was exported"), _parquet().ParquetFile(path) as file:
             _check(file, schema_of(table.columns))
             if "id" not in names:
                 yield unknown_keys(file.metadata.num_rows)
@@ -63,18 +63,18 @@ class Parquet(Format):
                 updated = _moments(batch.column("updated_at")) if "updated_at" in names else [None] * len(ids)
                 yield Keys(ids, updated)
 
-    def write(self, draft: Draft, table: Table, parts: Parts, pulse: Pulse) -> None:
+    def write(self, draft: AtomicFile, table: Table, inputs: Inputs, check_cancelled: CheckCancelled) -> None:
         """Make a file."""
         pa = import_pyarrow()
         schema = schema_of(table.columns)
-        kept = Kept(parts.superseded)
+        row_filter = RowFilter(inputs.superseded)
         sink = pa.PythonFile(draft, mode="w")
         with _parquet().ParquetWriter(sink, schema, compression="zstd") as writer:
             groups = _Groups(writer)
-            if parts.base is not None:
-                for batch in _base(parts.base, schema, kept, pulse):
+            if inputs.base is not None:
+                for batch in _base(inputs.base, schema, row_filter, check_cancelled):
                     groups.add(batch)
-            for columns in column_batches(table, parts, kept, pulse, unset=True):
+            for columns in column_batches(table, inputs, row_filter, check_cancelled, unset=True):
                 groups.add(batch_of(schema, columns))
             groups.flush()
 
@@ -85,7 +85,7 @@ class Parquet(Format):
 
     def columns(self, path: Path, table: Table, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
         """Yield the values of some columns of a file, some records at a time."""
-        with storing("reading what was exported"), _parquet().ParquetFile(path) as file:
+        with wrap_os_errors("reading what was exported"), _parquet().ParquetFile(path) as file:
             for batch in file.iter_batches(_BATCH, columns=list(names)):
                 yield {name: batch.column(name).to_pylist() for name in names}
 
@@ -143,10 +143,12 @@ def _check(file: Any, schema: pa.Schema) -> None:
         raise ExportError("the files there were made by another version: run a full export once")
 
 
-def _base(path: Path, schema: pa.Schema, kept: Kept, pulse: Pulse) -> Iterator[pa.RecordBatch]:
-    with storing("reading what was exported"), _parquet().ParquetFile(path) as file:
+def _base(
+    path: Path, schema: pa.Schema, row_filter: RowFilter, check_cancelled: CheckCancelled
+) -> Iterator[pa.RecordBatch]:
+    with wrap_os_errors("reading what was exported"), _parquet().ParquetFile(path) as file:
         _check(file, schema)
         for batch in file.iter_batches(_BATCH):
-            pulse()
-            which = kept.pick(batch.num_rows)
+            check_cancelled()
+            which = row_filter.pick(batch.num_rows)
             yield batch if which is None else batch.take(import_pyarrow().array(which, type="int64"))

@@ -67,7 +67,7 @@ def keys_of_lines(path: Path, *, of_users: bool) -> Iterator[Keys]:
         yield Keys(ids, updated)
 
 
-class Survey(NamedTuple):
+class DuplicateScan(NamedTuple):
     """What was found in files that are read one after the other."""
 
     total: int
@@ -83,7 +83,7 @@ class Survey(NamedTuple):
 _BUCKETS = 64
 
 
-class Tally:
+class KeyIndex:
     """Notes the keys of records as they pass."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Tally:
         for number in map(hash, keys.ids):
             add[number % _BUCKETS](number)
 
-    def survey(self, sources: Sequence[Source]) -> Survey:
+    def find_duplicates(self, sources: Sequence[Source]) -> DuplicateScan:
         """Find the records that come more than once; of equally old ones the last counts.
 
         Args:
@@ -108,21 +108,21 @@ class Tally:
         """
         repeated = set[int]().union(*map(_repeated, self._buckets)) - {hash(None)}
         if not repeated:
-            return Survey(self._total, frozenset(), self._span.oldest, self._span.newest)
+            return DuplicateScan(self._total, frozenset(), self._span.oldest, self._span.newest)
         superseded = frozenset(_superseded(sources, repeated))
         span, position = _Span(), 0
         for keys in _all(sources):
             span.add([moment for at, moment in enumerate(keys.updated, position) if at not in superseded])
             position += len(keys.updated)
-        return Survey(self._total, superseded, span.oldest, span.newest)
+        return DuplicateScan(self._total, superseded, span.oldest, span.newest)
 
 
-def survey(sources: Sequence[Source]) -> Survey:
+def find_duplicates(sources: Sequence[Source]) -> DuplicateScan:
     """Read files, and find the records that come more than once; of equally old ones the last counts."""
-    tally = Tally()
+    key_index = KeyIndex()
     for keys in _all(sources):
-        tally.note(keys)
-    return tally.survey(sources)
+        key_index.note(keys)
+    return key_index.find_duplicates(sources)
 
 
 class _Span:

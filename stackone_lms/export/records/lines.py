@@ -14,7 +14,7 @@ from ...models.base import Model
 from ...models.decode import mend
 from ...models.extras import _WRITABLE, KeepUnknown  # pyright: ignore[reportPrivateUsage]
 from ...safe_json import FAILURES, check_depth, parse
-from ..state.storage import storing
+from ..state.storage import wrap_os_errors
 from .columns import Rows
 
 M = TypeVar("M", bound=Model)
@@ -27,7 +27,7 @@ CHUNK = 512 * 1024
 
 def chunks(path: Path) -> Iterator[bytes]:
     """Yield a file of lines in pieces of whole lines."""
-    with storing("reading what was exported"), path.open("rb") as file:
+    with wrap_os_errors("reading what was exported"), path.open("rb") as file:
         rest = b""
         while piece := file.read(CHUNK):
             cut = piece.rfind(b"\n") + 1

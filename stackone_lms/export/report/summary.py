@@ -17,9 +17,9 @@ from ...models.base import to_timedelta
 from ..formats.base import (
     Format,
     Table,
-    formats,
     with_user,
 )
+from ..formats.registry import formats
 from ..lists import find
 from ..state import manifest
 from ..state.manifest import ListEntry, Manifest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ import msgspec
 
 from ...errors import ExportError
 from ...models.base import to_wire
-from ..formats.base import formats
-from .storage import checksum, write_whole
+from .storage import write_whole
 
 NAME = "_manifest.json"
 """Readers of data sets leave out names that begin with an underscore."""
@@ -60,9 +58,9 @@ class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
     """How many records there are now."""
     fetched: int = 0
     """How many records came in the last run, duplicates and records that are not new included."""
-    dropped: int = 0
+    superseded: int = 0
     """How many of those, and of those there before, were superseded by a later version of the same record."""
-    gone_users: int = 0
+    missing_users: int = 0
     """Users that were deleted between the listing of the users and the reading of their lists."""
     oldest_update: str | None = None
     """The first `updated_at` among the records."""
@@ -82,6 +80,16 @@ class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Its files; none in a database."""
     error: Failed | None = None
     """Why the last run did not reach its end; what is listed above is from before."""
+
+    @property
+    def dropped(self) -> int:
+        """Former name of `superseded`; it goes in the next release."""
+        return self.superseded
+
+    @property
+    def gone_users(self) -> int:
+        """Former name of `missing_users`; it goes in the next release."""
+        return self.missing_users
 
 
 class Manifest(msgspec.Struct, kw_only=True):
@@ -146,60 +154,3 @@ def moment(value: datetime | None) -> str | None:
 def parsed(text: str | None) -> datetime | None:
     """Read a moment of a manifest."""
     return None if text is None else datetime.fromisoformat(text)
-
-
-class Verification(msgspec.Struct, frozen=True):
-    """What `verify` found."""
-
-    files: int
-    """Files checked."""
-    records: int
-    """Records in them."""
-    problems: list[str]
-    """What is wrong, a sentence each; empty if all is well."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether all is well."""
-        return not self.problems
-
-
-def verify(folder: str | Path) -> Verification:
-    """Check the files of an export against its manifest: presence, size, checksum, number of records; and strays.
-
-    Args:
-        folder: Where the export was written to.
-
-    Raises:
-        ExportError: There is no manifest, or it cannot be read.
-    """
-    folder = Path(folder)
-    manifest = read(folder)
-    if manifest is None:
-        raise ExportError(f"there is no {NAME}: this is no export, or one that has not come to an end yet")
-    known = formats().get(manifest.format)
-    if known is None:
-        raise ExportError(f"an export to {manifest.format} is a database; only folders can be checked")
-    listed = [file for entry in manifest.lists for file in entry.files]
-    unfinished = not manifest.complete or (folder / WORK / RUN).exists()
-    problems = ["the last run is not finished: the same command goes on"] if unfinished else []
-    for file in listed:
-        path = folder / file.path
-        if not path.is_file():
-            problems.append(f"{file.path}: missing")
-            continue
-        found, size = checksum(path)
-        if (found, size) != (file.sha256, file.bytes):
-            problems.append(f"{file.path}: not as it was written ({size} bytes, {file.bytes} expected)")
-        elif (records := known.count(path)) != file.records:
-            problems.append(f"{file.path}: {records} records, {file.records} expected")
-    paths = {file.path for file in listed}
-    problems += [f"{path}: not part of the export" for path in _strays(folder, known.suffix) if path not in paths]
-    return Verification(len(listed), sum(file.records for file in listed), problems)
-
-
-def _strays(folder: Path, suffix: str) -> Iterator[str]:
-    """Yield what a reader may take for a part of the data set."""
-    for path in sorted({*folder.rglob(f"*{suffix}"), *folder.glob("resource=*/**/*")}):
-        if path.is_file() and WORK not in path.relative_to(folder).parts:
-            yield path.relative_to(folder).as_posix()

@@ -18,7 +18,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 @contextlib.contextmanager
-def storing(what: str) -> Generator[None]:
+def wrap_os_errors(what: str) -> Generator[None]:
     """Turn an OSError into an ExportError that tells `what` was being done."""
     try:
         yield
@@ -29,7 +29,7 @@ def storing(what: str) -> Generator[None]:
         ) from None
 
 
-class Log:
+class AppendFile:
     """A file that only grows at its end, or is cut back.
 
     Args:
@@ -40,14 +40,14 @@ class Log:
     """
 
     def __init__(self, path: Path) -> None:
-        with storing("opening a file of the export"):
+        with wrap_os_errors("opening a file of the export"):
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o600)
             self.size = os.fstat(self._fd).st_size
         self._broken = False
 
     def append(self, data: bytes) -> None:
         """Write all of `data`; a short write goes on, and fails where the next one does."""
-        with storing("writing"):
+        with wrap_os_errors("writing"):
             view = memoryview(data)
             while view:
                 written = os.write(self._fd, view)
@@ -59,14 +59,14 @@ class Log:
         if self._broken:
             raise ExportError("an earlier write was not made durable; start the same command again")
         self._broken = True
-        with storing("making rows durable"):
+        with wrap_os_errors("making rows durable"):
             os.fsync(self._fd)
         self._broken = False
 
     def cut(self, size: int) -> None:
         """Drop everything after the first `size` bytes."""
         if size < self.size:
-            with storing("cutting a file back"):
+            with wrap_os_errors("cutting a file back"):
                 os.ftruncate(self._fd, size)
             self.size = size
 
@@ -78,7 +78,7 @@ class Log:
                 os.close(fd)
 
 
-class Draft:
+class AtomicFile:
     """A new file with its checksum, made under a name of its own until it is whole; to writers a plain file.
 
     Args:
@@ -93,7 +93,7 @@ class Draft:
         self._sum = hashlib.sha256()
         self._lost = False
         make_folder(path.parent)
-        with storing("opening a file of the export"):
+        with wrap_os_errors("opening a file of the export"):
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o600)
 
     def write(self, data: bytes) -> int:
@@ -101,7 +101,7 @@ class Draft:
         if self._lost:
             return len(data)  # the writer of Parquet flushes once more when it is torn down
         self._lost = True
-        with storing("writing"):
+        with wrap_os_errors("writing"):
             view = memoryview(data)
             while view:
                 view = view[os.write(self._fd, view) :]
@@ -118,18 +118,18 @@ class Draft:
         """Do nothing: nothing is buffered here."""
 
     def close(self) -> None:
-        """Do nothing: `settle` and `discard` end a draft."""
+        """Do nothing: `commit` and `discard` end a draft."""
 
     @property
     def sha256(self) -> str:
         """Checksum of what was written, in hexadecimal."""
         return self._sum.hexdigest()
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         """Make it durable, its name included; nothing more can be written."""
         if self._lost:
             raise ExportError("a file was not written to its end; start the same command again")
-        with storing("finishing a file"):
+        with wrap_os_errors("finishing a file"):
             os.fsync(self._fd)
             fd, self._fd = self._fd, -1
             os.close(fd)
@@ -148,7 +148,7 @@ class Draft:
 def replace(draft: Path, final: Path) -> None:
     """Put a durable file in the place of another, durably."""
     make_folder(final.parent)
-    with storing("putting a file in its place"):
+    with wrap_os_errors("putting a file in its place"):
         draft.replace(final)
     sync_folder(final.parent)
     if draft.parent != final.parent:
@@ -168,10 +168,10 @@ def link(source: Path, draft: Path) -> bool:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a small file, whole and durably."""
-    draft = Draft(path.with_name(path.name + ".partial"))
+    draft = AtomicFile(path.with_name(path.name + ".partial"))
     try:
         draft.write(data)
-        draft.settle()
+        draft.commit()
     except BaseException:
         draft.discard()
         raise
@@ -185,7 +185,7 @@ def make_folder(path: Path) -> None:
         missing.append(path)
         path = path.parent
     for folder in reversed(missing):
-        with storing("making a folder"):
+        with wrap_os_errors("making a folder"):
             folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder.parent)
 
@@ -194,7 +194,7 @@ def sync_folder(path: Path) -> None:
     """Make the names in a folder durable, where the system can."""
     if sys.platform == "win32":
         return
-    with storing("making a folder durable"):
+    with wrap_os_errors("making a folder durable"):
         fd = os.open(path, os.O_RDONLY)
         try:
             os.fsync(fd)
@@ -204,7 +204,7 @@ def sync_folder(path: Path) -> None:
 
 def checksum(path: Path) -> tuple[str, int]:
     """Return the sha256 of a file in hexadecimal, and its size."""
-    with storing("reading what was exported"), path.open("rb") as file:
+    with wrap_os_errors("reading what was exported"), path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
         return found, file.tell()
 
@@ -217,7 +217,7 @@ def locked(path: Path) -> Generator[None]:
         ExportError: Another process, or another export of this one, holds it.
     """
     make_folder(path.parent)
-    with storing("opening the lock"):
+    with wrap_os_errors("opening the lock"):
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         if not _lock(fd):

@@ -17,9 +17,9 @@ from ...errors import ExportError, printable
 from ...models.base import Model, RawResponse, to_wire
 from ..formats.base import (
     ACCOUNT,
-    Kept,
-    Parts,
-    Pulse,
+    CheckCancelled,
+    Inputs,
+    RowFilter,
     Table,
     column_batches,
     with_user,
@@ -27,11 +27,11 @@ from ..formats.base import (
 from ..lists import resources
 from ..records.arrow import batch_of, import_pyarrow, schema_of
 from ..records.columns import Column, Kind, as_json
-from ..records.keys import OF_USER, keys_of_lines, survey
+from ..records.keys import OF_USER, find_duplicates, keys_of_lines
 from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
 from ..state.storage import sync_folder
-from .folder import Listed, Loaded, Target
+from .base import ListJob, Target, WriteResult
 
 _RUNS: Final = "stackone_exports"
 _STAGE: Final = "stackone_incoming"
@@ -77,23 +77,27 @@ class Database(Target):
         self._file = file
         self.root = self.work = file.with_name(f"{file.name}.export")
 
-    def write(self, listed: Listed, journal: Journal, before: ListEntry | None, run: str, pulse: Pulse) -> Loaded:
+    def write(
+        self, job: ListJob, journal: Journal, before: ListEntry | None, run: str, check_cancelled: CheckCancelled
+    ) -> WriteResult:
         """Write the records in one transaction, together with the note that this run has written them."""
         rows, calls = journal.rows_path, journal.calls_path
-        spec = _spec(listed.resource.sql_name, listed.model, listed.account)
-        found = survey([partial(keys_of_lines, rows, of_users=spec.table.of_users)])
-        partial_list = before is not None or journal.head.query.get("updated_after") is not None
-        with self._transaction(listed.account) as execute:
+        spec = _spec(job.resource.sql_name, job.model, job.account)
+        found = find_duplicates([partial(keys_of_lines, rows, of_users=spec.table.of_users)])
+        partial_list = before is not None or journal.header.query.get("updated_after") is not None
+        with self._transaction(job.account) as execute:
             self._prepare_tables(execute, spec)
-            name, account = listed.resource.name, listed.account
+            name, account = job.resource.name, job.account
             done = execute(
                 f"SELECT 1 FROM {_RUNS} WHERE resource = ? AND account_id = ? AND run = ?", name, account, run
             )
             if not done:
-                self._merge(execute, spec, Parts(None, rows, found.superseded), pulse, keep=partial_list)
+                self._merge(execute, spec, Inputs(None, rows, found.superseded), check_cancelled, keep=partial_list)
                 if journal.calls is not None:
                     other = _Spec(f"{spec.name}_calls", Table(RawResponse, account), ())
-                    self._merge(execute, other, Parts(None, calls, frozenset()), pulse, keep=before is not None)
+                    self._merge(
+                        execute, other, Inputs(None, calls, frozenset()), check_cancelled, keep=before is not None
+                    )
                 execute(f"DELETE FROM {_RUNS} WHERE resource = ? AND account_id = ?", name, account)
                 execute(f"INSERT INTO {_RUNS} VALUES (?, ?, ?)", name, account, run)
             ((records,),) = execute(f"SELECT count(*) FROM {_quoted(spec.name)} WHERE {ACCOUNT} = ?", account)
@@ -103,15 +107,17 @@ class Database(Target):
                 oldest=min(filter(None, (found.oldest, parsed(before.oldest_update))), default=None),
                 newest=max(filter(None, (found.newest, parsed(before.newest_update))), default=None),
             )
-        return Loaded(found, records, [])
+        return WriteResult(found, records, [])
 
-    def _merge(self, execute: Execute, spec: _Spec, parts: Parts, pulse: Pulse, *, keep: bool) -> None:
+    def _merge(
+        self, execute: Execute, spec: _Spec, inputs: Inputs, check_cancelled: CheckCancelled, *, keep: bool
+    ) -> None:
         """Stage the rows of a list, then bring the table in line with them; `keep` rows that did not come."""
         self._make_table(execute, spec)
         target, stage = _quoted(spec.name), _quoted(_STAGE)
         execute(f"CREATE TEMP TABLE {stage} AS SELECT {spec.names} FROM {target} LIMIT 0")
         missing = _Missing()
-        for columns in column_batches(spec.table, parts, Kept(parts.superseded), pulse):
+        for columns in column_batches(spec.table, inputs, RowFilter(inputs.superseded), check_cancelled):
             if spec.keys:
                 missing.fill(columns, spec.keys)
             self._insert(_STAGE, spec.columns, columns)

@@ -1,0 +1,100 @@
+"""What every target offers: a folder of files, or a database."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ...models.base import Model
+from ..formats.base import CheckCancelled
+from ..lists import Resource
+from ..records.keys import DuplicateScan
+from ..state.journal import Journal
+from ..state.manifest import FileEntry, ListEntry
+
+CALLS: Final = ".calls"
+"""Added to the name of a resource: the provider calls behind it, with `raw`."""
+_LONGEST: Final = 160
+_PLAIN: Final = frozenset(f"{string.ascii_lowercase}{string.digits}-_.~".encode())
+
+
+class WriteResult(NamedTuple):
+    """What became of the records of a list."""
+
+    duplicates: DuplicateScan
+    """What was found in them."""
+    records: int
+    """How many there are now."""
+    files: list[FileEntry]
+    """Where they are."""
+
+
+class ListJob(NamedTuple):
+    """A list to be exported."""
+
+    resource: Resource
+    """Which."""
+    model: type[Model]
+    """What its records are."""
+    account: str
+    """Of which linked account."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it stands in a data set, relative to its folder."""
+        return partition(self.resource.name, self.account)
+
+
+class Target:
+    """Where an export goes.
+
+    Attributes:
+        format: Its name: of the files, or of the database.
+        root: The folder of the manifest.
+        work: The folder of the journals.
+    """
+
+    format: str
+    root: Path
+    work: Path
+
+    def prepare(self) -> None:
+        """Raise ExportError if a package is missing that it needs."""
+
+    def write(
+        self, job: ListJob, journal: Journal, before: ListEntry | None, run: str, check_cancelled: CheckCancelled
+    ) -> WriteResult:
+        """Write what a journal holds, so that a crash leaves all of it or nothing; durable when it returns.
+
+        Args:
+            job: The list.
+            journal: Its records, all of them.
+            before: What the target holds of it already, to be merged with; None: it is replaced.
+            run: What tells this run from others.
+            check_cancelled: Called now and then; raises to end this.
+        """
+        raise NotImplementedError
+
+    def place(self, files: Sequence[FileEntry]) -> None:
+        """Put files that were written in their places; those that are there already stay."""
+
+    def has(self, files: Sequence[FileEntry]) -> bool:
+        """Return whether files that were written are still there, in their places or not."""
+        return True
+
+
+def partition(resource: str, account: str) -> Path:
+    """Return the folder of a list in a data set, named as Hive names partitions; ids are percent-encoded.
+
+    Capitals and a last dot are too: some file systems do not tell `A` from `a`, or drop the dot.
+    """
+    name = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in account.encode())
+    if name.endswith("."):
+        name = f"{name[:-1]}%2E"
+    if len(name) > _LONGEST:
+        name = f"{re.sub('%..', '', name)[:64]}-{hashlib.sha256(account.encode()).hexdigest()}"
+    return Path(f"resource={resource}", f"account={name}")
