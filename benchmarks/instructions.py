@@ -64,12 +64,12 @@ async def decoding(url: str, pages: bool) -> AsyncIterator[peers.Call]:
 async def without_network(url: str, pages: bool) -> AsyncIterator[peers.Call]:
     """The whole call, with a transport that has the answer ready."""
     from stackone_lms import AsyncClient, RateLimit
-    from stackone_lms.transport.base import Deadline, Request, Response, Transport
+    from stackone_lms.transport.base import Request, Response, TimeLimits, Transport
 
     reply = Response(200, {"content-type": "application/json"}, data.one())
 
     class Ready(Transport):
-        async def send(self, request: Request, watch: Deadline) -> Response:
+        async def send(self, request: Request, watch: TimeLimits) -> Response:
             return reply
 
     limit = RateLimit(10**9, per=60.0)
@@ -86,17 +86,18 @@ async def lean_alone(url: str, pages: bool) -> AsyncIterator[peers.Call]:
     """The lean transport: a request written, its answer read."""
     import time
 
-    from stackone_lms.transport.base import Deadline, Request
+    from stackone_lms.engine.deadlines import Deadline, DeadlineTimer
+    from stackone_lms.transport.base import Request
     from stackone_lms.transport.lean import LeanTransport
 
-    transport = LeanTransport(url)
+    transport, timer = LeanTransport(url), DeadlineTimer(time.monotonic)
     await transport.open()
     query = "raw=true&fields=id%2Cresult%2Cscore&proxy%5Binclude%5D=x"
 
     async def call() -> Any:
         task: Any = asyncio.current_task()
         request = Request("GET", data.PATH, query, peers.HEADERS, None, 2**20)
-        return await transport.send(request, Deadline(task, time.monotonic, float("inf")))
+        return await transport.send(request, Deadline(task, timer, float("inf")))
 
     try:
         yield call

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from itertools import count, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Phase
-from ..transport.base import Deadline
 from .concurrency import ConcurrencyLimit, Snapshot, Waiter
+from .deadlines import Deadline
 from .rate_limit import Clock, Limiter, Sleep
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ class Admission:
     Args:
         limiter: The rate limit of the API key, which all accounts share.
         max_concurrency: Requests under way at once.
-        heed: Told whenever the time limit of a wait has changed.
         clock: Monotonic seconds.
         sleep: Suspends for so many seconds.
     """
@@ -55,7 +54,6 @@ class Admission:
         limiter: Limiter,
         *,
         max_concurrency: int,
-        heed: Callable[[Deadline], None],
         clock: Clock,
         sleep: Sleep,
     ) -> None:
@@ -66,7 +64,7 @@ class Admission:
         self._queued: deque[ConcurrencyLimit] = deque()  # those with a queue and no pause, in turns
         self._tickets = count(1)
         self._sweep_at = 0
-        self._heed, self._clock, self._sleep = heed, clock, sleep
+        self._clock, self._sleep = clock, sleep
 
     @property
     def sending(self) -> int:
@@ -188,7 +186,6 @@ class Admission:
 
     async def _wait(self, watch: Deadline, phase: Phase, end: float, something: Awaitable[object]) -> None:
         watch.wait(phase, end)
-        self._heed(watch)
         await something
 
     def _paused(self, lane: ConcurrencyLimit) -> bool:

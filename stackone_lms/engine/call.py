@@ -26,18 +26,17 @@ from ..errors import (
 from ..models.base import Answer, ResponseInfo, attach
 from ..options import RateLimit, RetryPolicy, Timeout
 from ..transport.base import (
-    Deadline,
     LazyTransport,
     Request,
     Response,
     Transport,
     TransportError,
+    process_id,
 )
-from ..transport.forking import process
 from . import responses as answers
 from .admission import Admission, BulkContext
 from .concurrency import ConcurrencyLimit, Snapshot
-from .deadlines import DeadlineTimer
+from .deadlines import Deadline, DeadlineTimer
 from .rate_limit import (
     Clock,
     Limiter,
@@ -115,12 +114,11 @@ class Engine:
         self.admission = Admission(
             limiter,
             max_concurrency=max_concurrency,
-            heed=self._watchdog.heed,
             clock=clock,
             sleep=sleep,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = process()
+        self._process = process_id()
         self._closed = False
         self._drained: asyncio.Future[None] | None = None
 
@@ -134,10 +132,10 @@ class Engine:
     def _admit(self) -> asyncio.AbstractEventLoop:
         if self._closed:
             raise ClientClosedError("the client is closed")
-        if self._process != process():
+        if self._process != process_id():
             if self._loop is not None:
                 raise ForkedError("this client was used before a fork; make a new one in the child process")
-            self._process = process()  # never used, it holds nothing of the parent's
+            self._process = process_id()  # never used, it holds nothing of the parent's
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._loop is not None:
@@ -151,7 +149,7 @@ class Engine:
 
     async def aclose(self) -> None:
         """Close: calls under way and waiting end with ClientClosedError, then the session closes."""
-        if self._process != process():
+        if self._process != process_id():
             # What is open belongs to the parent process.
             self._closed = True
         if self._closed:
@@ -207,7 +205,7 @@ class Engine:
         started = self._clock()
         timeout = settings.timeout
         end = _FOREVER if timeout.total is None else started + timeout.total
-        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task(loop)), self._clock, end)
+        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task(loop)), self._watchdog, end)
         self._watchdog.add(watch)
         try:
             return await self._attempts(settings, operation, args, request, watch, started, end)
@@ -258,10 +256,13 @@ class Engine:
                         attach(verdict, _info(outcome, attempt, self._clock() - started))
                     return verdict
                 if verdict.fresh:
-                    outcome.discard()
+                    outcome.close_connection()
             else:
                 verdict = answers.Failure(
-                    outcome.error, sent=outcome.sent, most=outcome.most, throttled=outcome.exhausted
+                    outcome.error,
+                    sent=outcome.request_sent,
+                    most=outcome.max_retries,
+                    throttled=outcome.out_of_resources,
                 )
             error = watch.error = verdict.error
             error.attempts = attempt
@@ -273,9 +274,8 @@ class Engine:
             if not spent:
                 raise error
             log.info("retrying %s in %.2f s after %s", operation.name, delay, type(error).__name__)
-            request.fresh = verdict.fresh or isinstance(error, ConnectionLostError)
+            request.new_connection = verdict.fresh or isinstance(error, ConnectionLostError)
             watch.wait("total", end)
-            self._watchdog.heed(watch)
             lane.pausing += 1
             try:
                 await self._sleep(delay)
@@ -309,14 +309,12 @@ class Engine:
             watch.attempt(now, attempt_end, "attempt", connect=timeout.connect, read=timeout.read)
         else:
             watch.attempt(now, end, "total", connect=timeout.connect, read=timeout.read)
-        # Once connected, the wait for bytes may have to end sooner than that for the connection.
-        due = watch.due
-        if timeout.read is not None and now + timeout.read < due:
-            due = now + timeout.read
-        if due < self._watchdog.next:
-            self._watchdog.wake_by(due)
         try:
-            transport = self._line.transport or await self._line.open()
+            transport = self._line.transport
+            if transport is None:
+                watch.connecting()
+                transport = await self._line.open()
+                watch.progress()
             reply = await transport.send(request, watch)
         except TransportError as error:
             log.debug("%s %s attempt %d: %r", request.method, request.path, attempt, error.error)
@@ -331,7 +329,7 @@ class Engine:
             return reply
         log.debug("%s %s attempt %d: timeout (%s)", request.method, request.path, attempt, phase)
         late = APITimeoutError(_WAITED[phase], phase=phase)
-        return TransportError(late, sent=phase != "connect", most=0 if phase == "total" else None)
+        return TransportError(late, request_sent=watch.request_sent, max_retries=0 if phase == "total" else None)
 
     def _retry_in(
         self, settings: Settings, verdict: answers.Failure, attempt: int, end: float, *, repeatable: bool

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ..client import AsyncClient
 from ..sandbox import Sandbox
 from ..transport.aiohttp import AiohttpTransport
-from ..transport.base import Deadline, Request, Response, Transport
+from ..transport.base import Request, Response, TimeLimits, Transport
 
 
 class PerRequestTransport(Transport):
@@ -24,12 +24,12 @@ class PerRequestTransport(Transport):
     def __init__(self, origin: str) -> None:
         self._origin = origin
 
-    async def send(self, request: Request, watch: Deadline) -> Response:
+    async def send(self, request: Request, limits: TimeLimits) -> Response:
         """Send one request and read its answer."""
         transport = AiohttpTransport(self._origin)
         await transport.open()
         try:
-            return await transport.send(request, watch)
+            return await transport.send(request, limits)
         finally:
             await transport.close()
 

@@ -17,7 +17,7 @@ from multidict import CIMultiDict, MultiDict, MultiDictProxy
 from ..errors import APITimeoutError, ConnectError, RateLimitError, StackOneError, TLSError
 from ..models import encode
 from ..safe_json import parse
-from ..transport.base import Deadline, Request, Response, Secret, Transport, TransportError
+from ..transport.base import Request, Response, Secret, TimeLimits, Transport, TransportError
 
 _NOTHING: Any = object()
 
@@ -153,7 +153,7 @@ class InMemoryTransport(Transport):
         route.answers.append((content, status, headers))
         return self
 
-    async def send(self, request: Request, watch: Deadline) -> Response:
+    async def send(self, request: Request, limits: TimeLimits) -> Response:
         """Give the prepared answer.
 
         Raises:
@@ -162,7 +162,7 @@ class InMemoryTransport(Transport):
         """
         sent = _record(request)
         self.requests.append(sent)
-        watch.progress()
+        limits.progress()
         fitting = [route for route in self._routes.values() if route.matches(sent)]
         if not fitting:
             prepared = ", ".join(str(route) for route in self._routes.values()) or "nothing"
@@ -208,7 +208,7 @@ def _failure(error: Exception) -> Exception:
             isinstance(error, APITimeoutError) and error.phase == "connect"
         )
         fresh = cast("StackOneError", copy.copy(error))  # each call has an error of its own to write on
-        return TransportError(fresh, sent=not unsent, most=None if error.retryable else 0)
+        return TransportError(fresh, request_sent=not unsent, max_retries=None if error.retryable else 0)
     from aiohttp import ClientError  # noqa: PLC0415 (nothing else here needs aiohttp)
 
     from ..transport.errors import translate  # noqa: PLC0415

@@ -1,5 +1,5 @@
 """How requests reach the server."""
 
-from .base import Deadline, Request, Response, Secret, Transport, TransportError
+from .base import Request, Response, Secret, TimeLimits, Transport, TransportError
 
-__all__ = ["Deadline", "Request", "Response", "Secret", "Transport", "TransportError"]
+__all__ = ["Request", "Response", "Secret", "TimeLimits", "Transport", "TransportError"]

@@ -16,7 +16,7 @@ from yarl import URL
 from ..errors import ClientClosedError
 from . import aiohttp_internals as private
 from . import session as sessions
-from .base import Deadline, Request, Response, Transport, TransportError
+from .base import Request, Response, TimeLimits, Transport, TransportError
 from .connections import (
     KEEP_ALIVE,
     READ_BUFFER,
@@ -138,13 +138,13 @@ class AiohttpTransport(Transport):
             trust_env=False,
         )
 
-    async def send(self, request: Request, watch: Deadline) -> Response:
+    async def send(self, request: Request, limits: TimeLimits) -> Response:
         """Send one request and read its answer."""
         failed: TransportError | None = None
         response: aiohttp.ClientResponse | None = None
         try:
-            response = await self._send(request, watch)
-            return await _read(response, request.max_body, watch)
+            response = await self._send(request, limits)
+            return await _read(response, request.max_body, limits)
         except TransportError as error:
             failed = error
         except _DroppedError as error:
@@ -160,11 +160,11 @@ class AiohttpTransport(Transport):
             response.close()
         raise failed
 
-    def _send(self, request: Request, watch: Deadline) -> Awaitable[aiohttp.ClientResponse]:
+    def _send(self, request: Request, limits: TimeLimits) -> Awaitable[aiohttp.ClientResponse]:
         session = self._session
         if session is None:
-            raise TransportError(ClientClosedError("the transport is closed"), sent=False, most=0)
-        if request.fresh and self._own:
+            raise TransportError(ClientClosedError("the transport is closed"), request_sent=False, max_retries=0)
+        if request.new_connection and self._own:
             # A pool may hold many dead connections: a retry gets one that nobody has used.
             session = self._fresh = self._fresh or self._make_session(force_close=True)
         url = URL.build(
@@ -177,13 +177,13 @@ class AiohttpTransport(Transport):
         )
         ask: Callable[..., Awaitable[aiohttp.ClientResponse]] = session.request
         if self._own and not sessions.replaced():
-            timeout: aiohttp.ClientTimeout = Timed(watch)
+            limits.connecting()
+            timeout: aiohttp.ClientTimeout = Timed(limits)
             if self._quick:
                 ask = session._request  # pyright: ignore[reportPrivateUsage] (all that `request` does is to call it)
         else:
-            # Whatever it does, it may not hand the watch on. So it is told when to give up connecting.
-            watch.progress()
-            timeout = self._timeout(watch.connect)
+            # Whatever it does, it may not hand the limits on. So it is told when to give up connecting.
+            timeout = self._timeout(limits.connect)
         return ask(
             request.method,
             url,
@@ -234,15 +234,15 @@ def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
     return io.BytesIO(body) if body is not None and len(body) > 2**20 else body
 
 
-async def _read(response: aiohttp.ClientResponse, most: int, watch: Deadline) -> Response:
+async def _read(response: aiohttp.ClientResponse, most: int, limits: TimeLimits) -> Response:
     status, headers, content = response.status, response.headers, response.content
     now = getattr(response, "_body", None)  # read already, by a middleware or by tracing
     if now is None:
         now = (private.whole if private.UNUSABLE is None else whole)(content)
     body, complete = check_head(status, headers, now, most), True
     if body is None:
-        watch.progress()
-        body, complete = await read_on(status, content, most, watch)
+        limits.progress()
+        body, complete = await read_on(status, content, most, limits)
     connection = response.connection
     wire = None if connection is None else connection.transport
     if complete:

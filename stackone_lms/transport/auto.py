@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .aiohttp_internals import UNUSABLE
-from .base import Deadline, LazyTransport, Request, Response, Transport
+from .base import LazyTransport, Request, Response, TimeLimits, Transport
 from .lean import LeanTransport
 from .session import watched
 
@@ -31,12 +31,12 @@ class AutoTransport(Transport):
         """Get ready."""
         await self._lean.open()
 
-    def send(self, request: Request, watch: Deadline) -> Coroutine[Any, Any, Response]:
+    def send(self, request: Request, limits: TimeLimits) -> Coroutine[Any, Any, Response]:
         """Send one request and read its answer."""
-        return self._through_session(request, watch) if watched() else self._lean.send(request, watch)
+        return self._through_session(request, limits) if watched() else self._lean.send(request, limits)
 
-    async def _through_session(self, request: Request, watch: Deadline) -> Response:
-        return await (await self._session.open()).send(request, watch)
+    async def _through_session(self, request: Request, limits: TimeLimits) -> Response:
+        return await (await self._session.open()).send(request, limits)
 
     async def close(self) -> None:
         """Close both."""

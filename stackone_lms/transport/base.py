@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from ..errors import Phase, StackOneError
+from ..errors import StackOneError
+
+_process_id = os.getpid()
+
+
+def process_id() -> int:
+    """Return the id of this process, without asking the system every time as `os.getpid` does."""
+    return _process_id
+
+
+def _in_child() -> None:
+    global _process_id  # noqa: PLW0603 (one number for the whole process)
+    _process_id = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 class Secret(str):
@@ -29,72 +46,23 @@ class SecretBytes(bytes):
         return "'***'"
 
 
-class Deadline:
-    """The time limits of one call: transports tell it when bytes go and come, and it ends what takes too long.
+class TimeLimits(Protocol):
+    """The time limits of a request under way, as a transport sees them.
 
-    Attributes:
-        task: The task that performs the call, which is cancelled at `due`.
-        due: When, on the client's clock, the present wait has to be over.
-        phase: What is being waited for.
-        attempts: How many requests were begun.
-        error: What the last of them failed with.
-        fired: Whether it was this watch that cancelled the task.
-        closing: Whether that was because the client closes.
-        connect: Seconds that making a connection may take; None for no limit.
+    A request counts as sent from the beginning, so that a write is never repeated by mistake, and the time limits for
+    an answer hold. A transport that tells when it makes a connection (`connecting`) and when it has one (`progress`)
+    gets the limit for connections too, and has requests repeated that were surely not sent.
     """
 
-    __slots__ = (
-        "_clock",
-        "_end",
-        "_last",
-        "_read",
-        "attempts",
-        "cancelling",
-        "closing",
-        "connect",
-        "due",
-        "error",
-        "fired",
-        "phase",
-        "task",
-    )
+    @property
+    def connect(self) -> float | None:
+        """Seconds that making a connection may take; None for no limit."""
 
-    def __init__(self, task: asyncio.Task[Any], clock: Callable[[], float], due: float) -> None:
-        self.task, self._clock, self.due = task, clock, due
-        self.cancelling = task.cancelling()
-        self.phase: Phase = "total"
-        self._last: Phase = "total"
-        self.attempts = 0
-        self.error: StackOneError | None = None
-        self.fired = self.closing = False
-        self.connect: float | None = None
-        self._read: float | None = None
-        self._end = due
-
-    def wait(self, phase: Phase, due: float) -> None:
-        """Begin to wait for something other than the network."""
-        self.phase, self.due = phase, due
-
-    def attempt(self, now: float, end: float, last: Phase, *, connect: float | None, read: float | None) -> None:
-        """Begin a request that has to be over at `end`, which is called `last`; first of all it connects."""
-        self.connect, self._read, self._end, self._last = connect, read, end, last
-        if connect is None or now + connect >= end:
-            self.phase, self.due = last, end
-        else:
-            self.phase, self.due = "connect", now + connect
+    def connecting(self) -> None:
+        """Say that nothing of the request is sent yet, and that a connection is being made for it."""
 
     def progress(self) -> None:
-        """Note that the request was sent, or that bytes came: now the next ones are waited for."""
-        self.phase, self.due = self._last, self._end
-        if self._read is not None:
-            due = self._clock() + self._read
-            if due < self._end:
-                self.phase, self.due = "read", due
-
-    def uncancel(self) -> bool:
-        """Take back this watch's own cancellation; False if somebody else cancelled the task too."""
-        self.fired = False
-        return self.task.uncancel() <= self.cancelling
+        """Say that the request goes out now, or that bytes came: `Timeout.read` begins anew."""
 
 
 class Request(msgspec.Struct, eq=False):
@@ -107,7 +75,7 @@ class Request(msgspec.Struct, eq=False):
         headers: All headers, the secret ones as `Secret`.
         body: Bytes to send, or None.
         max_body: Most bytes of a decompressed answer.
-        fresh: Whether it has to go over a new connection, after the last one failed.
+        new_connection: Whether it has to go over a connection of its own, after the last one failed.
     """
 
     method: str
@@ -116,7 +84,7 @@ class Request(msgspec.Struct, eq=False):
     headers: Mapping[str, str]
     body: bytes | None
     max_body: int
-    fresh: bool = False
+    new_connection: bool = False
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path}>"
@@ -133,13 +101,13 @@ class Response(msgspec.Struct, eq=False):
         status: HTTP status code.
         headers: Headers, found in any case.
         body: The decompressed body; of an error answer at most its first 64 KiB.
-        discard: Closes the connection that it came on, so that nothing else is read from it.
+        close_connection: Closes the connection that it came on, so that nothing else is read from it.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    discard: Callable[[], None] = _nothing
+    close_connection: Callable[[], None] = _nothing
 
     def __repr__(self) -> str:
         return f"<Response {self.status}, {len(self.body)} bytes>"
@@ -150,24 +118,55 @@ class TransportError(Exception):
 
     Attributes:
         error: What the caller gets when it is not retried.
-        sent: Whether the server may have executed the request.
-        most: How many retries it is worth at most; None for as many as the policy allows.
-        exhausted: Whether this machine has run out of something that every request needs, such as descriptors.
+        request_sent: Whether the server may have executed the request.
+        max_retries: How many retries it is worth at most; None for as many as the policy allows.
+        out_of_resources: Whether this machine has run out of something that every request needs, such as descriptors.
     """
 
-    def __init__(self, error: StackOneError, *, sent: bool, most: int | None = None, exhausted: bool = False) -> None:
+    def __init__(
+        self,
+        error: StackOneError,
+        *,
+        request_sent: bool,
+        max_retries: int | None = None,
+        out_of_resources: bool = False,
+    ) -> None:
         super().__init__(type(error).__name__)
-        self.error, self.sent, self.most, self.exhausted = error, sent, most, exhausted
+        self.error, self.request_sent = error, request_sent
+        self.max_retries, self.out_of_resources = max_retries, out_of_resources
 
 
 class Transport:
-    """Carries requests to the server. Subclass it to put something else in the place of the network."""
+    """Carries requests to the server. Subclass it to put something else in the place of the network.
+
+    Only `send` has to be there:
+
+        class ThroughHttpx(Transport):
+            def __init__(self) -> None:
+                self.http = httpx.AsyncClient(base_url="https://api.stackone.com", timeout=None)
+
+            async def send(self, request: Request, limits: TimeLimits) -> Response:
+                url = httpx.URL(request.path, query=request.query.encode())
+                try:
+                    answer = await self.http.request(
+                        request.method, url, headers=dict(request.headers), content=request.body
+                    )
+                except httpx.TransportError:
+                    raise TransportError(ConnectionLostError("lost"), request_sent=True) from None
+                return Response(answer.status_code, answer.headers, answer.content)
+
+    It is cancelled when a time limit is over, and has to let that pass. The client retries, waits and checks.
+    """
 
     async def open(self) -> None:
-        """Get ready, on the running loop; called once before the first exchange."""
+        """Get ready, on the running loop; called once before the first request."""
 
-    def send(self, request: Request, watch: Deadline) -> Coroutine[Any, Any, Response]:
+    def send(self, request: Request, limits: TimeLimits) -> Coroutine[Any, Any, Response]:
         """Send one request and read its answer.
+
+        Args:
+            request: What to send, as it stands there: path and query are encoded, and all headers are given.
+            limits: The time limits of the call, which hold whatever is told to it.
 
         Raises:
             TransportError: There is no answer, or none that can be used.

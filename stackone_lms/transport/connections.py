@@ -13,8 +13,7 @@ import aiohttp
 from aiohttp import hdrs
 
 from ..errors import ProtocolError, ResponseTooLargeError
-from .base import Deadline, TransportError
-from .forking import process
+from .base import TimeLimits, TransportError, process_id
 
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error answer that are read; the rest is not worth the wait."""
@@ -36,15 +35,15 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
-        self._process = process()
+        self._process = process_id()
 
     @property
     def closed(self) -> bool:
         """Whether it was closed, or belongs to another process."""
-        return self._process != process() or super().closed
+        return self._process != process_id() or super().closed
 
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
-        if self._process != process():
+        if self._process != process_id():
             return
         if should_close and protocol.transport is not None and protocol.transport.get_write_buffer_size():
             # To close it would wait until all of a request is away that nobody wants any more.
@@ -52,28 +51,28 @@ class Connector(aiohttp.TCPConnector):
         super()._release(key, protocol, should_close=should_close)
 
     def __del__(self, *args: Any) -> None:
-        if self._process == process():
+        if self._process == process_id():
             super().__del__(*args)
 
 
 class Timed(aiohttp.ClientTimeout):
-    """The time limits of a request over a session of our own: those of a watch only.
+    """The time limits of a request over a session of our own: those of a call only.
 
     aiohttp hands it on from the session to the connector, whatever stands between and in whatever task it runs.
     """
 
     total = connect = sock_read = sock_connect = None
     ceil_threshold = 5.0
-    watch: Deadline
+    limits: TimeLimits
 
-    def __init__(self, watch: Deadline) -> None:
-        vars(self)["watch"] = watch  # the rest is the same for all: frozen fields are expensive to set
+    def __init__(self, limits: TimeLimits) -> None:
+        vars(self)["limits"] = limits  # the rest is the same for all: frozen fields are expensive to set
 
 
 def connected(timeout: aiohttp.ClientTimeout) -> None:
-    """Tell the watch of a request, if it has one, that there is a connection for it."""
+    """Tell the limits of a request, if it has some, that there is a connection for it."""
     if isinstance(timeout, Timed):
-        timeout.watch.progress()
+        timeout.limits.progress()
 
 
 def request_line(method: str, target: str) -> bytes:
@@ -118,10 +117,14 @@ def check_head(status: int, headers: Mapping[str, str], body: bytes | None, most
     failing = status >= 400
     if not failing:
         if status == 101:
-            raise TransportError(ProtocolError("the server switched protocols unasked"), sent=True, most=0)
+            raise TransportError(
+                ProtocolError("the server switched protocols unasked"), request_sent=True, max_retries=0
+            )
         encoding = headers.get(hdrs.CONTENT_ENCODING)
         if encoding is not None and encoding.strip().lower() not in _DECODED:
-            raise TransportError(ProtocolError("the answer's Content-Encoding was not asked for"), sent=True, most=0)
+            raise TransportError(
+                ProtocolError("the answer's Content-Encoding was not asked for"), request_sent=True, max_retries=0
+            )
     if body is not None:
         if failing:
             return body[:MAX_ERROR_BODY]
@@ -135,7 +138,7 @@ def check_head(status: int, headers: Mapping[str, str], body: bytes | None, most
     return None
 
 
-async def read_on(status: int, content: aiohttp.StreamReader, most: int, watch: Deadline) -> tuple[bytes, bool]:
+async def read_on(status: int, content: aiohttp.StreamReader, most: int, limits: TimeLimits) -> tuple[bytes, bool]:
     """Return the body as it comes, and whether that is all of it: an error's is cut at 64 KiB, or where it breaks off.
 
     Raises:
@@ -149,7 +152,7 @@ async def read_on(status: int, content: aiohttp.StreamReader, most: int, watch: 
     size = 0
     try:
         async for chunk in content.iter_any():
-            watch.progress()
+            limits.progress()
             chunks.append(chunk)
             size += len(chunk)
             if size > most:
@@ -166,4 +169,4 @@ async def read_on(status: int, content: aiohttp.StreamReader, most: int, watch: 
 def too_large(most: int) -> TransportError:
     """Return the failure of an answer that is larger than allowed."""
     error = ResponseTooLargeError(f"the answer is larger than {most} bytes (max_body)")
-    return TransportError(error, sent=True, most=0)
+    return TransportError(error, request_sent=True, max_retries=0)

@@ -31,52 +31,58 @@ def translate(error: Exception) -> TransportError:
     """Return what `error` means for the call during which it was raised."""
     # An expired or wrong certificate is also an OSError and a ValueError, so TLS comes first.
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
-        return TransportError(TLSError(_tls(error)), sent=False, most=0)
+        return TransportError(TLSError(_tls(error)), request_sent=False, max_retries=0)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return TransportError(APITimeoutError("no connection was made in time", phase="connect"), sent=False)
+        return TransportError(APITimeoutError("no connection was made in time", phase="connect"), request_sent=False)
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return TransportError(ConnectError(f"the proxy refused the connection: {error.status}"), sent=False)
+        return TransportError(ConnectError(f"the proxy refused the connection: {error.status}"), request_sent=False)
     if isinstance(error, aiohttp.ClientConnectorError):
         return _connector(error)
     if isinstance(error, aiohttp.ServerTimeoutError) or (isinstance(error, TimeoutError) and error.errno is None):
-        return TransportError(APITimeoutError("the answer stopped coming", phase="read"), sent=True)
+        return TransportError(APITimeoutError("the answer stopped coming", phase="read"), request_sent=True)
     if isinstance(error, aiohttp.ClientPayloadError):
         return _payload(error)
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.EofStream):
         return lost("the server closed the connection before it answered")
     if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         # The parser's verdict on what the server sent; its status of 400 is aiohttp's, not the server's.
-        return TransportError(ProtocolError("the server's answer is not valid HTTP"), sent=True, most=0)
+        return TransportError(ProtocolError("the server's answer is not valid HTTP"), request_sent=True, max_retries=0)
     if isinstance(error, aiohttp.ClientConnectionError | OSError):
         return lost(f"the connection was lost ({_reason(error)})")
     if isinstance(error, RuntimeError):
-        return TransportError(ClientClosedError("the HTTP session is closed"), sent=False, most=0)
-    return TransportError(ProtocolError(f"the request failed: {type(error).__name__}"), sent=True, most=0)
+        return TransportError(ClientClosedError("the HTTP session is closed"), request_sent=False, max_retries=0)
+    return TransportError(
+        ProtocolError(f"the request failed: {type(error).__name__}"), request_sent=True, max_retries=0
+    )
 
 
 def lost(message: str) -> TransportError:
     """Return the failure of a connection that ended after the request may have been executed."""
-    return TransportError(ConnectionLostError(message), sent=True)
+    return TransportError(ConnectionLostError(message), request_sent=True)
 
 
 def _connector(error: aiohttp.ClientConnectorError) -> TransportError:
     inner = error.os_error
     if isinstance(inner, ssl.SSLError):
-        return TransportError(TLSError(_tls(error)), sent=False, most=0)
+        return TransportError(TLSError(_tls(error)), request_sent=False, max_retries=0)
     if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(inner, socket.gaierror):
         final = getattr(inner, "errno", None) != socket.EAI_AGAIN
         message = f"the name {_host(error)} does not resolve"
-        return TransportError(ConnectError(message, retryable=not final), sent=False, most=0 if final else None)
+        return TransportError(
+            ConnectError(message, retryable=not final), request_sent=False, max_retries=0 if final else None
+        )
     where = "the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else _host(error)
     message = f"no connection to {where}: {_reason(inner)}"
-    return TransportError(ConnectError(message), sent=False, exhausted=getattr(inner, "errno", None) in EXHAUSTED)
+    return TransportError(
+        ConnectError(message), request_sent=False, out_of_resources=getattr(inner, "errno", None) in EXHAUSTED
+    )
 
 
 def _payload(error: aiohttp.ClientPayloadError) -> TransportError:
     cause = error.__cause__
     if isinstance(cause, ContentEncodingError) or "ContentEncodingError" in str(error):
         # Compressed badly: perhaps in transit, so once more.
-        return TransportError(ProtocolError("the answer's compression is broken"), sent=True, most=1)
+        return TransportError(ProtocolError("the answer's compression is broken"), request_sent=True, max_retries=1)
     return lost("the connection ended inside the answer")
 
 

@@ -18,7 +18,7 @@ from yarl import URL
 
 from ..errors import ClientClosedError, ConfigurationError, ConnectionLostError
 from . import aiohttp_internals as private
-from .base import Deadline, Request, Response, SecretBytes, Transport, TransportError
+from .base import Request, Response, SecretBytes, TimeLimits, Transport, TransportError
 from .connections import (
     KEEP_ALIVE,
     Connector,
@@ -84,27 +84,28 @@ class LeanTransport(Transport):
                 given = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
                 self._last = SecretBytes(f"Proxy-Authorization: {given}\r\n".encode())
 
-    async def send(self, request: Request, watch: Deadline) -> Response:
+    async def send(self, request: Request, limits: TimeLimits) -> Response:
         """Send one request and read its answer."""
         line: private.Protocol | None = None
         try:
-            line = None if request.fresh else self._take()
+            line = None if request.new_connection else self._take()
             if line is None:
+                limits.connecting()
                 line = await self._connect()
+                limits.progress()
             wire = line.transport
             if wire is None:
-                raise TransportError(ConnectionLostError("the connection was closed"), sent=False)
+                raise TransportError(ConnectionLostError("the connection was closed"), request_sent=False)
             wire.write(self._written(request))
-            watch.progress()
             message, content = await line.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, content = await line.read()
             status, headers = message.code, message.headers
             body, complete = check_head(status, headers, private.whole(content), request.max_body), True
             if body is None:
-                watch.progress()
-                body, complete = await read_on(status, content, request.max_body, watch)
-            if complete and not request.fresh and line.rest():
+                limits.progress()
+                body, complete = await read_on(status, content, request.max_body, limits)
+            if complete and not request.new_connection and line.rest():
                 self._keep(line)
             else:
                 line.hang_up()
@@ -134,11 +135,11 @@ class LeanTransport(Transport):
 
     async def _connect(self) -> private.Protocol:
         if self._connector is None:
-            raise TransportError(ClientClosedError("the transport is closed"), sent=False, most=0)
+            raise TransportError(ClientClosedError("the transport is closed"), request_sent=False, max_retries=0)
         line = await private.connect(self._connector, self._request)
         if line is None:
             message = "the server hung up, or spoke first, before a request was sent"
-            raise TransportError(ConnectionLostError(message), sent=False)
+            raise TransportError(ConnectionLostError(message), request_sent=False)
         return line
 
     def _take(self) -> private.Protocol | None:
@@ -188,10 +189,10 @@ class LeanTransport(Transport):
             if len(self._heads) >= _KEPT_HEADS:
                 self._heads.clear()
             kept = self._heads[id(request.headers)] = self._head(request.headers)
-        if method == "GET" and body is None and not request.fresh:
+        if method == "GET" and body is None and not request.new_connection:
             return first + kept[2]
         length = b"" if method == "GET" and body is None else b"Content-Length: %d\r\n" % len(body or b"")
-        end = b"Connection: close\r\n\r\n" if request.fresh else b"\r\n"
+        end = b"Connection: close\r\n\r\n" if request.new_connection else b"\r\n"
         return b"".join((first, kept[1], length, self._last, end, body or b""))
 
     def _head(self, headers: Mapping[str, str]) -> _Head:

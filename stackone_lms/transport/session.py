@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from . import aiohttp_internals as private
-from .base import SecretBytes
+from .base import SecretBytes, process_id
 from .connections import (
     KEEP_ALIVE,
     READ_BUFFER,
@@ -28,7 +28,6 @@ from .connections import (
     connected,
     request_line,
 )
-from .forking import process
 
 __all__ = ["UNUSABLE", "Prepared", "SessionResponse", "check", "make", "replaced", "watched"]
 
@@ -224,7 +223,7 @@ class _Pool(Connector):
     @property
     def closed(self) -> bool:
         """Whether it was closed, or belongs to another process."""
-        return self._closed or self._process != process()
+        return self._closed or self._process != process_id()
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Connection:  # noqa: ASYNC109 (aiohttp's signature)
         """Return a connection that was given back, or a new one."""

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from stackone_lms import AsyncClient, RetryPolicy, SyncClient
-from stackone_lms.transport.base import Deadline, Request, Response, Transport
+from stackone_lms.transport.base import Request, Response, TimeLimits, Transport
 
 Script = Callable[[str, int], Response | Exception | None]
 """Says what the n-th request for an id (from 1) is answered; None: its record."""
@@ -57,7 +57,7 @@ class Server(Transport):
         """How many requests for single records came."""
         return sum(self.fetched.values())
 
-    async def send(self, request: Request, watch: Deadline) -> Response:
+    async def send(self, request: Request, watch: TimeLimits) -> Response:
         """Answer."""
         account = str(request.headers["x-account-id"])
         self.by_account[account] += 1

@@ -171,7 +171,7 @@ def test_an_early_stop_is_raised_after_the_outcomes_that_are_ready() -> None:
 
 def test_an_outage_stops_the_fetch() -> None:
     """The same rule as with the asynchronous client."""
-    server = Server(lambda _one, _n: TransportError(ConnectError("refused"), sent=False))
+    server = Server(lambda _one, _n: TransportError(ConnectError("refused"), request_sent=False))
     rest = iter(ids(5000))
     with blocking(server, retry=ONCE) as of, pytest.raises(ConnectError) as caught:
         list(of.completions.get_many(rest))

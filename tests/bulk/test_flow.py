@@ -155,7 +155,7 @@ async def test_tasks_are_workers_not_ids() -> None:
 
 
 def _unreachable(*_: Any) -> Exception:
-    return TransportError(ConnectError("refused"), sent=False)
+    return TransportError(ConnectError("refused"), request_sent=False)
 
 
 @pytest.mark.parametrize("ordered", [False, True])
@@ -222,7 +222,7 @@ async def test_a_silent_outage_stops_the_fetch_by_time() -> None:
         (refuse(401), AuthenticationError),
         (refuse(412, errorCode="AccountIntegrationInactiveError"), PreconditionFailedError),
         (refuse(501), NotSupportedError),
-        (TransportError(TLSError("unknown CA"), sent=False, most=0), TLSError),
+        (TransportError(TLSError("unknown CA"), request_sent=False, max_retries=0), TLSError),
     ],
 )
 async def test_what_every_id_would_meet_stops_the_fetch(

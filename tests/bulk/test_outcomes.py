@@ -86,7 +86,7 @@ async def test_with_random_faults_every_id_has_exactly_one_outcome(ordered: bool
             refuse(422),
             Response(200, {}, b'{"data":{"id":'),
             Response(200, {}, b'{"data":{"id":"other"}}'),
-            TransportError(ConnectionLostError("lost"), sent=True),
+            TransportError(ConnectionLostError("lost"), request_sent=True),
         ]
         return faults[random.randrange(len(faults))]
 

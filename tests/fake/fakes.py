@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from stackone_lms import AsyncClient
 from stackone_lms.errors import ConnectError, ConnectionLostError, StackOneError
-from stackone_lms.transport import Deadline, Request, Response, Transport, TransportError
+from stackone_lms.transport import Request, Response, TimeLimits, Transport, TransportError
 
 P = ParamSpec("P")
 
@@ -112,11 +112,11 @@ class Sent:
     query: str
     headers: Mapping[str, str]
     body: bytes | None
-    fresh: bool
+    new_connection: bool
     at: float
 
 
-Step: TypeAlias = Response | StackOneError | TransportError | Callable[[Request, Deadline], Awaitable[Response]]
+Step: TypeAlias = Response | StackOneError | TransportError | Callable[[Request, TimeLimits], Awaitable[Response]]
 
 
 class FakeTransport(Transport):
@@ -133,7 +133,7 @@ class FakeTransport(Transport):
     async def close(self) -> None:
         self.closed += 1
 
-    async def send(self, request: Request, watch: Deadline) -> Response:
+    async def send(self, request: Request, watch: TimeLimits) -> Response:
         step = self.script[min(len(self.sent), len(self.script) - 1)]
         self.sent.append(
             Sent(
@@ -142,7 +142,7 @@ class FakeTransport(Transport):
                 request.query,
                 dict(request.headers),
                 request.body,
-                request.fresh,
+                request.new_connection,
                 asyncio.get_running_loop().time(),
             )
         )
@@ -152,7 +152,7 @@ class FakeTransport(Transport):
             if isinstance(step, TransportError):
                 raise step
             if isinstance(step, StackOneError):
-                raise TransportError(step, sent=not isinstance(step, ConnectError))
+                raise TransportError(step, request_sent=not isinstance(step, ConnectError))
             watch.progress()
             return step if isinstance(step, Response) else await step(request, watch)
         finally:
@@ -208,26 +208,26 @@ def refused() -> StackOneError:
     return ConnectError("no connection")
 
 
-async def hang(request: Request, watch: Deadline) -> Response:
+async def hang(request: Request, watch: TimeLimits) -> Response:
     """Never answer."""
     await asyncio.get_running_loop().create_future()
     raise AssertionError
 
 
-def slowly(seconds: float, answer: Response) -> Callable[[Request, Deadline], Awaitable[Response]]:
+def slowly(seconds: float, answer: Response) -> Callable[[Request, TimeLimits], Awaitable[Response]]:
     """Answer after so many seconds."""
 
-    async def step(request: Request, watch: Deadline) -> Response:
+    async def step(request: Request, watch: TimeLimits) -> Response:
         await asyncio.sleep(seconds)
         return answer
 
     return step
 
 
-def serving(pages: Mapping[str | None, Response]) -> Callable[[Request, Deadline], Awaitable[Response]]:
+def serving(pages: Mapping[str | None, Response]) -> Callable[[Request, TimeLimits], Awaitable[Response]]:
     """Answer with the page of the cursor that is asked for."""
 
-    async def step(request: Request, watch: Deadline) -> Response:
+    async def step(request: Request, watch: TimeLimits) -> Response:
         return pages[dict(parse_qsl(request.query)).get("next")]
 
     return step

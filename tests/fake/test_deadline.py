@@ -9,23 +9,22 @@ import pytest
 
 from stackone_lms import RateLimit, RetryPolicy, Timeout
 from stackone_lms.errors import APITimeoutError, InternalServerError, RateLimitError
-from stackone_lms.transport import Deadline, Request, Response
-from tests.fake.fakes import FakeTransport, client_of, core_of, error, hang, lost, now, record, slowly, virtual
+from stackone_lms.transport import Request, Response, TimeLimits, Transport
+from tests.fake.fakes import FakeTransport, client_of, core_of, created, error, hang, lost, now, record, slowly, virtual
 
 ONE_ATTEMPT = RetryPolicy(attempts=1)
 
 
-async def connecting_for_ever(request: Request, watch: Deadline) -> Response:
-    """Never connect: the fake notes progress before its step, so go back to before that."""
-    begin = now()
-    watch.attempt(begin, begin + 75, "attempt", connect=watch.connect, read=65)
+async def connecting_for_ever(request: Request, watch: TimeLimits) -> Response:
+    """Never connect."""
+    watch.connecting()
     return await hang(request, watch)
 
 
-def trickle(every: float) -> Callable[[Request, Deadline], Awaitable[Response]]:
+def trickle(every: float) -> Callable[[Request, TimeLimits], Awaitable[Response]]:
     """Send a byte now and then, without end."""
 
-    async def step(request: Request, watch: Deadline) -> Response:
+    async def step(request: Request, watch: TimeLimits) -> Response:
         while True:
             await asyncio.sleep(every)
             watch.progress()
@@ -192,3 +191,42 @@ async def test_a_timeout_leaves_nothing_behind() -> None:
     admission = core_of(client).admission
     assert (admission.in_flight, admission.waiting) == (0, 0)
     await asyncio.sleep(500)  # no timer is left that would cancel somebody else
+
+
+class Plain(Transport):
+    """A transport as its docstring shows it: one that tells nothing of connecting, or of what it sends."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def send(self, request: Request, limits: TimeLimits) -> Response:
+        self.sent += 1
+        await asyncio.sleep(5.5)
+        return created() if request.method == "POST" else record()
+
+
+@virtual
+async def test_a_transport_that_tells_nothing_has_its_writes_sent_once() -> None:
+    """An answer that takes longer than a connection may: the request counts as sent."""
+    transport, start = Plain(), now()
+    client = client_of(transport, timeout=Timeout(connect=5))
+    await client.users.completions.create("u", learning_object_external_reference="x")
+    assert (transport.sent, now() - start) == (1, 5.5)
+    with pytest.raises(APITimeoutError, match="stopped coming"):
+        await client.with_options(timeout=Timeout(connect=5, read=4)).users.completions.create(
+            "u", learning_object_external_reference="x"
+        )
+    assert transport.sent == 2
+    assert (await client.completions.get("c1")).attempts == 1
+
+
+@virtual
+async def test_a_transport_that_opens_for_ever_is_given_up_as_one_that_does_not_connect() -> None:
+    class Opening(Plain):
+        async def open(self) -> None:
+            await asyncio.sleep(100)
+
+    transport, start = Opening(), now()
+    with pytest.raises(APITimeoutError) as caught:
+        await client_of(transport, retry=ONE_ATTEMPT).completions.get("c1")
+    assert (now() - start, caught.value.phase, transport.sent) == (5, "connect", 0)

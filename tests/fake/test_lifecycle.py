@@ -16,7 +16,7 @@ import pytest
 import stackone_lms
 from stackone_lms import AsyncClient, RateLimit, RetryPolicy, Timeout
 from stackone_lms.errors import APITimeoutError, ClientClosedError, WrongLoopError
-from stackone_lms.transport import Deadline, Request, Response
+from stackone_lms.transport import Request, Response, TimeLimits
 from tests.fake.fakes import (
     ACCOUNT,
     KEY,
@@ -246,7 +246,7 @@ async def test_closing_a_client_that_was_never_used_is_fine() -> None:
 
 @virtual
 async def test_a_close_that_is_cancelled_has_closed_the_session_all_the_same() -> None:
-    async def stubborn(request: Request, watch: Deadline) -> Response:
+    async def stubborn(request: Request, watch: TimeLimits) -> Response:
         for _ in range(3):
             try:
                 await asyncio.sleep(50)
@@ -267,7 +267,7 @@ async def test_a_close_that_is_cancelled_has_closed_the_session_all_the_same() -
 
 @virtual
 async def test_a_call_that_ignores_its_end_does_not_hold_up_the_close() -> None:
-    async def stubborn(request: Request, watch: Deadline) -> Response:
+    async def stubborn(request: Request, watch: TimeLimits) -> Response:
         while True:
             try:
                 await asyncio.sleep(50)
@@ -370,7 +370,7 @@ async def test_an_interrupt_inside_a_call_passes_through() -> None:
     class Mine(BaseException):
         """Such as KeyboardInterrupt, which would end the test run."""
 
-    async def interrupted(request: Request, watch: Deadline) -> Response:
+    async def interrupted(request: Request, watch: TimeLimits) -> Response:
         raise Mine
 
     transport = FakeTransport(interrupted)

@@ -72,14 +72,14 @@ EXECUTED: dict[str, Step] = {
 NOT_EXECUTED: dict[str, Step] = {
     "429": error(429),
     "refused": refused(),
-    "connect timeout": TransportError(APITimeoutError("slow", phase="connect"), sent=False),
+    "connect timeout": TransportError(APITimeoutError("slow", phase="connect"), request_sent=False),
 }
 FINAL: dict[str, Step] = {
     **{str(status): error(status) for status in (400, 401, 403, 404, 405, 409, 410, 412, 415, 422, 501, 505)},
     "302": reply(302, b"", Location="https://evil.example"),
     "304": reply(304),
-    "TLS": TransportError(TLSError("unknown CA"), sent=False, most=0),
-    "protocol": TransportError(ProtocolError("not HTTP"), sent=True, most=0),
+    "TLS": TransportError(TLSError("unknown CA"), request_sent=False, max_retries=0),
+    "protocol": TransportError(ProtocolError("not HTTP"), request_sent=True, max_retries=0),
     "login page": reply(200, b"<html>"),
 }
 
@@ -110,7 +110,7 @@ async def test_which_failures_are_retried_for_which_methods(failure: str, call: 
         (reply(200, b""), UnexpectedResponseError),
         (reply(200, b'{"data":{"id":"c1"'), DecodeError),
         (record("other"), IdMismatchError),
-        (TransportError(ProtocolError("bad gzip"), sent=True, most=1), ProtocolError),
+        (TransportError(ProtocolError("bad gzip"), request_sent=True, max_retries=1), ProtocolError),
     ],
 )
 @virtual
@@ -305,14 +305,14 @@ async def test_after_a_lost_connection_and_an_answer_out_of_step_the_next_one_is
     for step, fresh in steps:
         transport = FakeTransport(step, record())
         await client_of(transport).completions.get("c1")
-        assert [sent.fresh for sent in transport.sent] == [False, fresh]
+        assert [sent.new_connection for sent in transport.sent] == [False, fresh]
 
 
 @virtual
 async def test_an_answer_out_of_step_closes_its_connection() -> None:
     discarded: list[str] = []
     wrong = record("other")
-    wrong.discard = lambda: discarded.append("wrong")
+    wrong.close_connection = lambda: discarded.append("wrong")
     transport = FakeTransport(wrong, record())
     await client_of(transport).completions.get("c1")
     assert discarded == ["wrong"]

@@ -181,7 +181,7 @@ async def test_a_task_group_that_fails_cancels_its_other_calls(carrier: Carrier)
 def _fire(core: Engine) -> None:
     """Make the deadline of every call pass in this very turn of the loop."""
     watchdog = core._watchdog  # pyright: ignore[reportPrivateUsage]
-    for watch in watchdog._watches:  # pyright: ignore[reportPrivateUsage]
+    for watch in watchdog._deadlines:  # pyright: ignore[reportPrivateUsage]
         watch.due = 0.0
     watchdog._look()  # pyright: ignore[reportPrivateUsage]
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from stackone_lms import AsyncClient
-from stackone_lms.engine.deadlines import DeadlineTimer
+from stackone_lms.engine.deadlines import Deadline, DeadlineTimer
 from stackone_lms.errors import (
     APITimeoutError,
     BadRequestError,
@@ -26,7 +26,6 @@ from stackone_lms.models import Completion, CompletionResult
 from stackone_lms.models.base import Page
 from stackone_lms.models.decode import Decoder
 from stackone_lms.options import RetryPolicy, Timeout
-from stackone_lms.transport.base import Deadline
 
 from . import Fault, FaultServer
 from .messages import dumps, item
@@ -60,9 +59,9 @@ async def test_time_limits_are_not_rounded_up(seconds: float) -> None:
     watchdog = DeadlineTimer(time.monotonic)
     task = asyncio.current_task()
     assert task is not None
-    watch = Deadline(task, time.monotonic, time.monotonic() + seconds)
+    watch = Deadline(task, watchdog, float("inf"))
     watchdog.add(watch)
-    watchdog.heed(watch)
+    watch.wait("total", time.monotonic() + seconds)
     timer = watchdog._timer  # pyright: ignore[reportPrivateUsage]
     assert timer is not None
     assert abs(timer.when() - loop.time() - seconds) < 0.05

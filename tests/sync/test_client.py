@@ -27,7 +27,7 @@ from stackone_lms.errors import (
     NotFoundError,
     StackOneError,
 )
-from stackone_lms.transport import Deadline, Request, Response
+from stackone_lms.transport import Request, Response, TimeLimits
 from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, core_of, error, hang, page, record, slowly
 
 
@@ -48,7 +48,7 @@ def make(transport: FakeTransport, **options: Any) -> SyncClient:
     return SyncClient(KEY, ACCOUNT, transport=transport, **given)
 
 
-async def echo(request: Request, watch: Deadline) -> Response:
+async def echo(request: Request, watch: TimeLimits) -> Response:
     """Answer with the record that was asked for, in an order of its own."""
     id = unquote(request.path.rpartition("/")[2])
     await asyncio.sleep(hash(id) % 5 / 1000)
@@ -232,7 +232,7 @@ def test_a_client_collected_on_its_own_thread_ends_all_the_same() -> None:
     before = portal_threads()
     loops: list[asyncio.AbstractEventLoop] = []
 
-    async def note(request: Request, watch: Deadline) -> Response:
+    async def note(request: Request, watch: TimeLimits) -> Response:
         loops.append(asyncio.get_running_loop())
         return record()
 
@@ -326,7 +326,7 @@ def test_outside_of_a_loop_it_does_not_warn() -> None:
 def test_a_call_from_the_clients_own_loop_is_refused_and_does_not_hang() -> None:
     found: list[BaseException] = []
 
-    async def reenter(request: Request, watch: Deadline) -> Response:
+    async def reenter(request: Request, watch: TimeLimits) -> Response:
         for call in (lambda: client.completions.get("c2"), client.close):
             try:
                 call()
@@ -343,7 +343,7 @@ def test_a_call_from_the_clients_own_loop_is_refused_and_does_not_hang() -> None
 def test_an_interrupt_on_the_loop_is_an_error_of_one_call_and_not_the_end_of_all(
     interrupt: type[BaseException],
 ) -> None:
-    async def interrupted(request: Request, watch: Deadline) -> Response:
+    async def interrupted(request: Request, watch: TimeLimits) -> Response:
         raise interrupt
 
     with make(FakeTransport(interrupted, record())) as client:

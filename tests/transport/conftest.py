@@ -11,7 +11,8 @@ from typing import Any, Protocol, TypeVar, cast
 import aiohttp
 import pytest
 
-from stackone_lms.transport import Deadline, Request, Response, Secret, Transport
+from stackone_lms.engine.deadlines import Deadline, DeadlineTimer
+from stackone_lms.transport import Request, Response, Secret, Transport
 from stackone_lms.transport.aiohttp import AiohttpTransport
 from stackone_lms.transport.lean import LeanTransport
 
@@ -55,9 +56,11 @@ async def connect_to(request: pytest.FixtureRequest) -> AsyncGenerator[Opener]:
         await transport.close()
 
 
-def get(path: str = "/things/x", query: str = "", *, max_body: int = 1_000_000, fresh: bool = False) -> Request:
+def get(
+    path: str = "/things/x", query: str = "", *, max_body: int = 1_000_000, new_connection: bool = False
+) -> Request:
     request = Request("GET", path, query, HEADERS, None, max_body)
-    request.fresh = fresh
+    request.new_connection = new_connection
     return request
 
 
@@ -67,7 +70,7 @@ def post(body: bytes) -> Request:
 
 def new_watch(kind: type[W] = Deadline) -> W:  # type: ignore[assignment]
     task = cast("asyncio.Task[Any]", asyncio.current_task())
-    watch = kind(task, time.monotonic, time.monotonic() + 60)
+    watch = kind(task, DeadlineTimer(time.monotonic), time.monotonic() + 60)
     watch.attempt(time.monotonic(), time.monotonic() + 60, "total", connect=5, read=10)
     return watch
 

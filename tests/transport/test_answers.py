@@ -8,13 +8,14 @@ import zlib
 
 import pytest
 
+from stackone_lms.engine.deadlines import Deadline
 from stackone_lms.errors import (
     ConnectionLostError,
     ProtocolError,
     ResponseTooLargeError,
     StackOneError,
 )
-from stackone_lms.transport import Deadline, Transport, TransportError
+from stackone_lms.transport import Transport, TransportError
 
 from .conftest import Opener, get, new_watch, post, send
 from .server import BODY, Peer, Script, always, answer, serving
@@ -64,7 +65,7 @@ async def test_encoding_that_was_not_asked_for_is_refused(connect_to: Opener, en
     async with serving(always(answer(BODY, "200 OK", f"Content-Encoding: {encoding}"))) as server:
         failed = await failure(await connect_to(server.url))
         assert isinstance(failed.error, ProtocolError)
-        assert (failed.sent, failed.most) == (True, 0)
+        assert (failed.request_sent, failed.max_retries) == (True, 0)
         assert len(server.requests) == 1
 
 
@@ -74,7 +75,7 @@ async def test_corrupt_compression_is_worth_one_retry(connect_to: Opener) -> Non
     async with serving(always(answer(bytes(packed), "200 OK", "Content-Encoding: gzip"))) as server:
         failed = await failure(await connect_to(server.url))
         assert isinstance(failed.error, ProtocolError)
-        assert failed.most == 1
+        assert failed.max_retries == 1
 
 
 async def test_chunked_body_is_joined(connect_to: Opener) -> None:
@@ -118,7 +119,7 @@ async def test_body_over_the_cap_is_refused_and_the_connection_closed(connect_to
         with pytest.raises(TransportError) as caught:
             await send(transport, get(max_body=1000))
         assert isinstance(caught.value.error, ResponseTooLargeError)
-        assert (caught.value.sent, caught.value.most) == (True, 0)
+        assert (caught.value.request_sent, caught.value.max_retries) == (True, 0)
         await asyncio.wait_for(server.peers[0].gone.wait(), 5)
 
 
@@ -234,7 +235,7 @@ async def test_switch_of_protocols_is_refused(connect_to: Opener) -> None:
     async with serving(pieces(data, pause=0.1)) as server:
         failed = await failure(await connect_to(server.url))
         assert isinstance(failed.error, ProtocolError)
-        assert failed.most == 0
+        assert failed.max_retries == 0
 
 
 @pytest.mark.parametrize(
@@ -259,7 +260,7 @@ async def test_answer_that_is_cut_or_broken_is_an_error_after_one_request(
     async with serving(pieces(data)) as server:
         failed = await failure(await connect_to(server.url))
         assert isinstance(failed.error, kind), failed.error
-        assert failed.sent
+        assert failed.request_sent
         assert sum(len(peer.requests) for peer in server.peers) == 1
 
 

@@ -86,7 +86,7 @@ async def test_fresh_request_has_a_new_connection_that_is_closed_after_it(connec
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
         await send(transport)
-        await send(transport, get(fresh=True))
+        await send(transport, get(new_connection=True))
         await asyncio.wait_for(server.peers[1].gone.wait(), 5)
         await send(transport)
         assert [len(peer.requests) for peer in server.peers] == [2, 1]
@@ -191,9 +191,9 @@ async def test_discard_closes_the_connection_of_a_reply(connect_to: Opener) -> N
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
         reply = await send(transport)
-        reply.discard()
+        reply.close_connection()
         await asyncio.wait_for(server.peers[0].gone.wait(), 5)
-        reply.discard()
+        reply.close_connection()
         assert (await send(transport)).body == BODY
         assert len(server.peers) == 2
 
@@ -222,7 +222,7 @@ async def test_refused_connection_is_an_error_that_sent_nothing(connect_to: Open
     with pytest.raises(TransportError) as caught:
         await send(transport)
     assert isinstance(caught.value.error, ConnectError)
-    assert not caught.value.sent
+    assert not caught.value.request_sent
 
 
 async def test_idle_connections_are_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ async def test_closed_transport_refuses_and_has_hung_up(connect_to: Opener) -> N
             with pytest.raises(TransportError) as caught:
                 await send(transport)
             assert isinstance(caught.value.error, ClientClosedError)
-            assert not caught.value.sent
+            assert not caught.value.request_sent
 
 
 async def test_close_under_a_request_ends_it(connect_to: Opener) -> None:
@@ -286,7 +286,7 @@ async def test_nothing_is_left_for_the_garbage_collector(connect_to: Opener) -> 
     async with serving(always(answer())) as server:
         transport = await connect_to(server.url)
         await asyncio.gather(*[send(transport) for _ in range(4)])
-        await send(transport, get(fresh=True))
+        await send(transport, get(new_connection=True))
         await transport.close()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -362,5 +362,5 @@ async def test_after_close_nothing_is_sent(connect_to: Opener) -> None:
         await transport.close()
         for fresh in (False, True):
             with pytest.raises(Exception, match="ClientClosedError"):
-                await send(transport, get(fresh=fresh))
+                await send(transport, get(new_connection=fresh))
         assert not server.peers

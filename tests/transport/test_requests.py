@@ -46,7 +46,7 @@ async def test_both_transports_write_the_same_bytes() -> None:
     requests = [
         get("/a", QUERY),
         get("/a"),
-        get("/a", fresh=True),
+        get("/a", new_connection=True),
         post(b"{}"),
         Request("PATCH", "/a", "", BODY_HEADERS, b'{"a":1}', 1000),
         Request("PUT", "/a", "b=c", BODY_HEADERS, b"", 1000),

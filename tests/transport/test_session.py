@@ -78,7 +78,7 @@ async def test_prepared_headers_are_not_changed_by_a_request_on_a_connection_of_
         transport = AiohttpTransport(server.url)
         await transport.open()
         for fresh in (False, True, False):
-            await send(transport, get(fresh=fresh))
+            await send(transport, get(new_connection=fresh))
         await transport.close()
     told = [[each.header("connection") for each in peer.requests] for peer in server.peers]
     assert told == [[None, None], ["close"]]

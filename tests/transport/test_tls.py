@@ -38,7 +38,7 @@ async def test_requests_over_tls_share_a_connection_and_fresh_ones_do_not(connec
     big = bytes(range(256)) * 8000
     async with serving(always(answer(big)), context=server_context(ca)) as server:
         transport = await connect_to(server.url, ssl_context=trusting(ca))
-        for request in (get(max_body=len(big)), post(b"x" * 500_000), get(max_body=len(big), fresh=True)):
+        for request in (get(max_body=len(big)), post(b"x" * 500_000), get(max_body=len(big), new_connection=True)):
             request.max_body = len(big)
             assert (await send(transport, request)).body == big
         assert [len(peer.requests) for peer in server.peers] == [2, 1]
@@ -85,7 +85,7 @@ async def test_unknown_authority_is_an_error_without_retry(connect_to: Opener, c
         with pytest.raises(TransportError) as caught:
             await send(transport)
         assert isinstance(caught.value.error, TLSError)
-        assert (caught.value.sent, caught.value.most) == (False, 0)
+        assert (caught.value.request_sent, caught.value.max_retries) == (False, 0)
         assert server.requests == []
 
 
@@ -144,7 +144,7 @@ async def test_tunnel_through_a_proxy_is_made_once_and_shows_it_nothing(connect_
         transport = await connect_to(server.url, ssl_context=trusting(ca), proxy=url)
         for _ in range(3):
             assert (await send(transport)).body == BODY
-        assert (await send(transport, get(fresh=True))).body == BODY
+        assert (await send(transport, get(new_connection=True))).body == BODY
         assert [len(peer.requests) for peer in server.peers] == [3, 1]
         assert len(proxy.heads) == 2
         for head in proxy.heads:
@@ -162,7 +162,7 @@ async def test_proxy_that_refuses_is_an_error_that_sent_nothing(connect_to: Open
         with pytest.raises(TransportError) as caught:
             await send(transport)
         assert isinstance(caught.value.error, ConnectError)
-        assert not caught.value.sent
+        assert not caught.value.request_sent
         assert "407" in str(caught.value.error)
 
 
@@ -173,14 +173,14 @@ async def test_proxy_that_is_not_there_is_an_error_that_sent_nothing(connect_to:
     with pytest.raises(TransportError) as caught:
         await send(transport)
     assert isinstance(caught.value.error, ConnectError)
-    assert not caught.value.sent
+    assert not caught.value.request_sent
 
 
 async def test_without_tls_a_proxy_is_told_the_whole_url(connect_to: Opener) -> None:
     async with serving(always(answer())) as proxy:
         url = f"http://user:pass@127.0.0.1:{proxy.port}"
         transport = await connect_to("http://localhost:8123", proxy=url)
-        for request in (get("/a", "b=c"), post(b"{}"), get("/a", fresh=True)):
+        for request in (get("/a", "b=c"), post(b"{}"), get("/a", new_connection=True)):
             assert (await send(transport, request)).body == BODY
         assert [r.line for r in proxy.requests] == [
             b"GET http://localhost:8123/a?b=c HTTP/1.1",

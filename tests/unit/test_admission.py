@@ -11,24 +11,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackone_lms.engine.admission import Admission
+from stackone_lms.engine.deadlines import Deadline, DeadlineTimer
 from stackone_lms.engine.rate_limit import Limiter
+from stackone_lms.errors import Phase
 from stackone_lms.options import RateLimit
-from stackone_lms.transport import Deadline
 from tests.fake.fakes import VirtualLoop, now, virtual
 
 FOREVER = float("inf")
+
+
+class Noting(Deadline):
+    """A Deadline that notes what was waited for."""
+
+    waits: list[tuple[str, float]]
+
+    def wait(self, phase: Phase, due: float) -> None:
+        self.waits.append((phase, due))
+        super().wait(phase, due)
 
 
 class Gate:
     """An Admission and what passed through it."""
 
     def __init__(self, most: int = 2, limit: RateLimit | None = None) -> None:
-        self.heeded: list[tuple[str, float]] = []
+        self.waits: list[tuple[str, float]] = []
+        self.timer = DeadlineTimer(now)
         self.limiter = Limiter(limit, clock=now, sleep=asyncio.sleep)
         self.admission = Admission(
             self.limiter,
             max_concurrency=most,
-            heed=lambda watch: self.heeded.append((watch.phase, watch.due)),
             clock=now,
             sleep=asyncio.sleep,
         )
@@ -37,7 +48,8 @@ class Gate:
         self.start = now()
 
     async def call(self, name: Any, account: str = "a", stay: float = 1.0) -> None:
-        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, FOREVER)
+        watch = Noting(cast("asyncio.Task[Any]", asyncio.current_task()), self.timer, FOREVER)
+        watch.waits = self.waits
         lane = await self.admission.enter(account, watch, 99.0)
         self.passed.append((name, round(now() - self.start, 6)))
         self.inside += 1
@@ -72,10 +84,10 @@ async def test_whoever_waits_is_counted_and_tells_what_it_waits_for() -> None:
     tasks = gate.calls(3, stay=1.0)
     await asyncio.sleep(0.5)
     assert gate.admission.waiting == 2
-    assert gate.heeded == [("pool", 99.0), ("pool", 99.0)]
+    assert gate.waits == [("pool", 99.0), ("pool", 99.0)]
     await asyncio.sleep(1)
     assert gate.admission.waiting == 2  # one for the rate limit, with the slot in hand
-    assert gate.heeded[2:] == [("rate_limit", 99.0)]
+    assert gate.waits[2:] == [("rate_limit", 99.0)]
     await asyncio.gather(*tasks)
     assert gate.admission.waiting == 0
 
@@ -104,7 +116,7 @@ async def test_who_is_cancelled_while_waiting_costs_the_others_nothing(position:
 @virtual
 async def test_who_is_cancelled_as_the_slot_is_handed_over_hands_it_on() -> None:
     gate = Gate(1)
-    watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, FOREVER)
+    watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), DeadlineTimer(now), FOREVER)
     lane = await gate.admission.enter("a", watch, 99.0)
     first, second = gate.calls(2)
     await asyncio.sleep(1)
@@ -145,7 +157,7 @@ async def test_the_pause_of_an_account_holds_its_calls_and_no_others() -> None:
     gate.admission.hold("a", 30.0, everyone=False)
     await asyncio.gather(gate.call("a1", "a"), gate.call("a2", "a"), gate.call("b", "b"))
     assert dict(gate.passed) == {"b": 0, "a1": 30, "a2": 30}
-    assert gate.heeded[0] == ("rate_limit", 99.0)
+    assert gate.waits[0] == ("rate_limit", 99.0)
 
 
 @virtual
@@ -196,7 +208,7 @@ async def test_a_pause_that_is_over_leaves_no_trace() -> None:
     await asyncio.sleep(5)
     await gate.call("x")
     assert gate.passed == [("x", 5)]
-    assert gate.heeded == []
+    assert gate.waits == []
 
 
 @virtual

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackone_lms.engine.admission import Admission
+from stackone_lms.engine.deadlines import Deadline, DeadlineTimer
 from stackone_lms.engine.rate_limit import Limiter
 from stackone_lms.options import RateLimit
-from stackone_lms.transport import Deadline
 from tests.fake.fakes import VirtualLoop, give_up, now, virtual
 
 from .test_admission import FOREVER, Gate
 
 
 def watch() -> Deadline:
-    return Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, FOREVER)
+    return Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), DeadlineTimer(now), FOREVER)
 
 
 @pytest.mark.parametrize("everyone", [False, True])
@@ -164,7 +164,7 @@ async def test_a_crowd_in_a_pause_sleeps_once() -> None:
         await asyncio.sleep(seconds)
 
     gate = Gate(10)
-    admission = Admission(gate.limiter, max_concurrency=10, heed=lambda _: None, clock=now, sleep=sleep)
+    admission = Admission(gate.limiter, max_concurrency=10, clock=now, sleep=sleep)
     gate.admission = admission
     tasks = gate.calls(200, stay=0.1)
     await asyncio.sleep(0.05)
@@ -186,7 +186,7 @@ async def test_a_sleep_that_fails_fails_the_calls_that_wait_for_it() -> None:
             raise LookupError("no sleep")
 
     gate = Gate(1)
-    gate.admission = Admission(gate.limiter, max_concurrency=1, heed=lambda _: None, clock=now, sleep=sleep)
+    gate.admission = Admission(gate.limiter, max_concurrency=1, clock=now, sleep=sleep)
     gate.admission.hold("a", 10.0, everyone=False)
     assert [str(error) for error in await asyncio.gather(*gate.calls(3), return_exceptions=True)] == ["no sleep"] * 3
     assert (gate.admission.in_flight, gate.admission.waiting) == (0, 0)
@@ -243,7 +243,7 @@ async def test_who_gives_up_makes_way_for_one_who_does_not_wait_for_the_accounts
 async def test_giving_up_costs_the_same_however_many_wait() -> None:
     """Nobody is looked for among the others."""
     limiter = Limiter(None, clock=lambda: 1.0, sleep=asyncio.sleep)
-    admission = Admission(limiter, max_concurrency=1, heed=lambda _: None, clock=lambda: 1.0, sleep=asyncio.sleep)
+    admission = Admission(limiter, max_concurrency=1, clock=lambda: 1.0, sleep=asyncio.sleep)
     lane = await admission.enter("a", watch(), FOREVER)
     assert await give_up(lambda: admission.enter("a", watch(), FOREVER), 1000) < 1000
     assert admission.waiting == 0
@@ -262,7 +262,7 @@ async def test_busy_accounts_are_not_looked_through_for_each_new_one(monkeypatch
         return 1.0
 
     limiter = Limiter(None, clock=now, sleep=asyncio.sleep)
-    admission = Admission(limiter, max_concurrency=9, heed=lambda _: None, clock=clock, sleep=asyncio.sleep)
+    admission = Admission(limiter, max_concurrency=9, clock=clock, sleep=asyncio.sleep)
     for n in range(1000):
         admission.lane(str(n)).users = 1
     assert 1 <= searches <= 6

@@ -18,7 +18,7 @@ FLOORS = """
     calls engine bulk api
     errors safe_json options calls.outcomes bulk.ids
     models engine.retry engine.rate_limit shared_limit transport.base
-    calls.query models.extras models.decode engine.deadlines transport.forking
+    calls.query models.extras models.decode engine.deadlines
     transport transport.connections transport.errors transport.aiohttp_internals transport.session
     transport.aiohttp transport.lean transport.auto
     calls.operation engine.concurrency engine.admission engine.stats bulk.progress engine.responses engine.call

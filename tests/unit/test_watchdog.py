@@ -7,8 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from stackone_lms.engine.deadlines import DeadlineTimer
-from stackone_lms.transport import Deadline
+from stackone_lms.engine.deadlines import Deadline, DeadlineTimer
 from tests.fake.fakes import now, virtual
 
 
@@ -18,9 +17,9 @@ async def watched(dog: DeadlineTimer, seconds: float, *, work: float = 1000.0) -
     Returns:
         When it ended, its watch, and whether it was cancelled.
     """
-    watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + seconds)
+    watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), dog, now() + seconds)
     dog.add(watch)
-    dog.heed(watch)
+    watch.wait("total", watch.due)
     cancelled = False
     try:
         await asyncio.sleep(work)
@@ -54,12 +53,11 @@ async def test_a_limit_that_moves_away_is_obeyed() -> None:
     dog, start = DeadlineTimer(now), now()
 
     async def call() -> float:
-        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 1)
+        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), dog, now() + 1)
         dog.add(watch)
-        dog.heed(watch)
+        watch.wait("total", watch.due)
         await asyncio.sleep(0.5)
         watch.wait("read", now() + 10)
-        dog.heed(watch)
         try:
             await asyncio.sleep(100)
         except asyncio.CancelledError:
@@ -75,11 +73,10 @@ async def test_a_limit_that_moves_closer_is_obeyed() -> None:
     dog, start = DeadlineTimer(now), now()
 
     async def call() -> float:
-        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 100)
+        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), dog, now() + 100)
         dog.add(watch)
-        dog.heed(watch)
+        watch.wait("total", watch.due)
         watch.wait("read", now() + 2)
-        dog.heed(watch)
         try:
             await asyncio.sleep(1000)
         except asyncio.CancelledError:
@@ -94,12 +91,12 @@ async def test_a_limit_that_moves_closer_is_obeyed() -> None:
 async def test_a_call_is_ended_again_when_it_goes_on_after_the_first_time() -> None:
     """As a retry does after an attempt timed out."""
     dog, start = DeadlineTimer(now), now()
-    watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 1)
+    watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), dog, now() + 1)
     dog.add(watch)
+    watch.wait("total", watch.due)
     ends: list[float] = []
     for seconds in (1, 2):
         watch.wait("read", now() + seconds)
-        dog.heed(watch)
         with pytest.raises(asyncio.CancelledError):
             await asyncio.sleep(50)
         assert watch.fired
@@ -127,9 +124,9 @@ async def test_a_cancellation_from_outside_is_told_apart() -> None:
     dog = DeadlineTimer(now)
 
     async def call() -> tuple[bool, bool]:
-        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 1)
+        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), dog, now() + 1)
         dog.add(watch)
-        dog.heed(watch)
+        watch.wait("total", watch.due)
         try:
             await asyncio.sleep(50)
         except asyncio.CancelledError:
@@ -151,19 +148,28 @@ async def test_a_cancellation_from_outside_is_told_apart() -> None:
 
 @virtual
 async def test_a_watch_knows_the_phase_that_ends_first() -> None:
-    watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), now, now() + 300)
+    dog = DeadlineTimer(now)
+    watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), dog, now() + 300)
     begin = now()
     watch.attempt(begin, begin + 75, "attempt", connect=5.0, read=65.0)
-    assert (watch.phase, watch.due - begin) == ("connect", 5)
+    assert (watch.phase, watch.due - begin, watch.request_sent) == ("read", 65, True)
+    watch.connecting()
+    assert (watch.phase, watch.due - begin, watch.request_sent) == ("connect", 5, False)
+    assert dog.next - begin == 5
     await asyncio.sleep(1)
     watch.progress()
-    assert (watch.phase, watch.due - begin) == ("read", 66)
+    assert (watch.phase, watch.due - begin, watch.request_sent) == ("read", 66, True)
     await asyncio.sleep(20)
     watch.progress()
     assert (watch.phase, watch.due - begin) == ("attempt", 75)
+    begin = now()
     watch.attempt(begin, begin + 3, "total", connect=5.0, read=65.0)
-    assert (watch.phase, watch.due - begin) == ("total", 3)
+    watch.connecting()
+    assert (watch.phase, watch.due - begin, watch.request_sent) == ("total", 3, False)
     watch.attempt(begin, begin + 75, "attempt", connect=None, read=None)
+    assert (watch.phase, watch.due - begin) == ("attempt", 75)
+    watch.connecting()
     assert (watch.phase, watch.due - begin) == ("attempt", 75)
     watch.progress()
     assert (watch.phase, watch.due - begin) == ("attempt", 75)
+    dog.stop()
