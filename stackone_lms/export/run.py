@@ -36,7 +36,7 @@ from .state.storage import (
     wrap_os_errors,
     write_whole,
 )
-from .targets.base import ListJob
+from .targets.base import ListJob, WriteOptions, WriteResult
 from .threads import in_thread
 
 R = TypeVar("R")
@@ -204,20 +204,29 @@ class Run:
         return entry
 
     def _write(self, job: ListJob, journal: Journal, before: ListEntry | None) -> None:
-        header, checkpoint = journal.header, journal.checkpoint
+        header = journal.header
         base = before if header.merge else None
         if header.merge and base is None:
             raise ExportError("the manifest is gone, so that changes cannot be merged: give this run up with restart")
-        written = self._target.write(job, journal, base, self._begun.run, self._check_cancelled)
+        began = datetime.fromisoformat(self._begun.started)
+        merge = header.merge or "updated_after" in header.query
+        options = WriteOptions(self._begun.run, began, before, merge, self._check_cancelled)
+        entry = self._target.write(job, journal, options, lambda written: self._entry(job, journal, base, written))
+        journal.finish(msgspec.Raw(msgspec.json.encode(entry)))
+
+    def _entry(self, job: ListJob, journal: Journal, base: ListEntry | None, written: WriteResult) -> ListEntry:
+        header, checkpoint = journal.header, journal.checkpoint
         newest = written.duplicates.newest
         if newest is not None:
             # A provider's clock that runs ahead must not hide what changes until then.
             newest = min(newest, datetime.fromisoformat(header.started))
         since = header.query.get("updated_after") if base is None else base.parameters.get("since")
-        entry = ListEntry(
+        return ListEntry(
             resource=job.resource.name,
             account_id=job.account,
             records=written.records,
+            new=written.new,
+            changed=written.changed,
             fetched=checkpoint.records,
             superseded=len(written.duplicates.superseded),
             missing_users=checkpoint.missing,
@@ -230,7 +239,6 @@ class Run:
             finished=_now(),
             files=written.files,
         )
-        journal.finish(msgspec.Raw(msgspec.json.encode(entry)))
 
     def _place(self, entry: ListEntry, before: ListEntry | None) -> None:
         self._target.place(entry.files)

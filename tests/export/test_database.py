@@ -15,7 +15,7 @@ import pytest
 from stackone_lms import AsyncClient
 from stackone_lms.errors import ExportError
 from stackone_lms.export import export, verify
-from stackone_lms.export.targets.database import Database
+from stackone_lms.export.targets.database import Database, database
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import part_of
@@ -293,3 +293,67 @@ async def test_texts_with_anything_in_them(kind: str, tmp_path: Path) -> None:
         for _ in range(2):
             await target.export(client, "users", ["a"], restart=True)
     assert sorted(target.rows("SELECT id, name FROM users")) == sorted((text, text) for text in texts)
+
+
+@KINDS
+async def test_a_database_says_itself_how_far_each_list_is(
+    kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """What is remembered stands in it, written together with the rows: it goes where they go."""
+    target = Target(kind, tmp_path)
+    itself = database(kind, target.file)
+    first, second = sandbox.account_ids
+    assert itself.entries() == []
+    await target.export(client, ["users", "courses"], [first])
+    copy = target.file.read_bytes()
+    remembered = {(one.resource, one.account_id): one for one in itself.entries()}
+    assert remembered.keys() == {("users", first), ("courses", first)}
+    listed = manifest(target.file.with_name("lms.db.export"))["lists"]
+    assert {e["high_water"] for e in listed} == {one.high_water for one in remembered.values()} != {None}
+    await target.export(client, ["users"], [second])
+    assert {(one.resource, one.account_id) for one in itself.entries()} == {*remembered, ("users", second)}
+    target.file.write_bytes(copy)  # restored from a copy
+    assert {(one.resource, one.account_id): one for one in itself.entries()} == remembered
+    target.rows("DROP VIEW completion_details")
+    target.rows("DROP TABLE users")
+    assert [one.resource for one in itself.entries()] == ["courses"]
+    # The view of completions needs a table of users: that it is made again, empty, does not bring the memory back.
+    await target.export(client, ["completions"], [first])
+    assert sorted(one.resource for one in itself.entries()) == ["completions", "courses"]
+    target.file.unlink()
+    assert itself.entries() == []
+    assert not target.file.exists()
+
+
+@KINDS
+async def test_the_memory_of_a_list_is_written_with_its_rows(
+    kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the transaction does not commit, neither is there."""
+    target = Target(kind, tmp_path)
+    await target.export(client, "users", sandbox.account_ids)
+    before = database(kind, target.file).entries()
+
+    def crash(*_: Any) -> Any:
+        raise RuntimeError("the end")
+
+    monkeypatch.setattr("stackone_lms.export.run.Run._entry", crash)
+    with pytest.raises(RuntimeError, match="the end"):
+        await target.export(client, ["users", "skills"], sandbox.account_ids, restart=True)
+    monkeypatch.undo()
+    assert database(kind, target.file).entries() == before
+    assert target.ids("users") == ids_of(sandbox, "users")
+
+
+@KINDS
+async def test_a_database_of_an_older_version_remembers_nothing(
+    kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """It noted runs only: its lists are as if they had never been exported, and the next run writes them anew."""
+    target = Target(kind, tmp_path)
+    await target.export(client, "users", sandbox.account_ids)
+    target.rows("ALTER TABLE stackone_exports DROP COLUMN entry")
+    assert database(kind, target.file).entries() == []
+    await target.export(client, "users", sandbox.account_ids)
+    assert len(database(kind, target.file).entries()) == 2
+    assert target.ids("users") == ids_of(sandbox, "users")

@@ -56,6 +56,10 @@ class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The linked account."""
     records: int = 0
     """How many records there are now."""
+    new: int = 0
+    """How many of them the last run added."""
+    changed: int = 0
+    """How many of them the last run changed."""
     fetched: int = 0
     """How many records came in the last run, duplicates and records that are not new included."""
     superseded: int = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,6 +32,29 @@ class WriteResult(NamedTuple):
     """How many there are now."""
     files: list[FileEntry]
     """Where they are."""
+    new: int = 0
+    """How many of them were not there before."""
+    changed: int = 0
+    """How many of them were there before with other values."""
+
+
+class WriteOptions(NamedTuple):
+    """How the records of a list are written."""
+
+    run: str
+    """What tells this run from others."""
+    exported_at: datetime
+    """When this run began."""
+    before: ListEntry | None
+    """What the target holds of the list already, as far as is known."""
+    merge: bool
+    """Whether the records are changes to that, or of a part of the list; else they replace it."""
+    check_cancelled: CheckCancelled
+    """Called now and then; raises to end the writing."""
+
+
+Describe = Callable[[WriteResult], ListEntry]
+"""Says what the manifest is to say about a list."""
 
 
 class ListJob(NamedTuple):
@@ -65,17 +89,27 @@ class Target:
     def prepare(self) -> None:
         """Raise ExportError if a package is missing that it needs."""
 
-    def write(
-        self, job: ListJob, journal: Journal, before: ListEntry | None, run: str, check_cancelled: CheckCancelled
-    ) -> WriteResult:
+    def entries(self) -> Sequence[ListEntry] | None:
+        """Return what the target itself says that it holds; None if nothing but the manifest says so.
+
+        A database that was deleted, restored from a copy, or lost a table says so here.
+
+        Raises:
+            ExportError: It cannot be read.
+        """
+        return None
+
+    def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> ListEntry:
         """Write what a journal holds, so that a crash leaves all of it or nothing; durable when it returns.
 
         Args:
             job: The list.
             journal: Its records, all of them.
-            before: What the target holds of it already, to be merged with; None: it is replaced.
-            run: What tells this run from others.
-            check_cancelled: Called now and then; raises to end this.
+            options: How.
+            describe: Says what is to be remembered about the list, once it is known what became of its records.
+
+        Returns:
+            What `describe` gave, or had given when this very journal was written before a crash.
         """
         raise NotImplementedError
 

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
+import msgspec
+
 from ...errors import ExportError, printable
 from ...models.base import Model, RawResponse, to_wire
 from ..formats.base import (
@@ -31,10 +33,14 @@ from ..records.keys import OF_USER, find_duplicates, keys_of_lines
 from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
 from ..state.storage import sync_folder
-from .base import ListJob, Target, WriteResult
+from .base import Describe, ListJob, Target, WriteOptions, WriteResult
 
-_RUNS: Final = "stackone_exports"
+_LISTS: Final = "stackone_exports"
+"""The table of what is remembered about each list."""
 _STAGE: Final = "stackone_incoming"
+
+
+_decode_entry = msgspec.json.Decoder(ListEntry).decode
 
 
 class _Spec(NamedTuple):
@@ -77,37 +83,56 @@ class Database(Target):
         self._file = file
         self.root = self.work = file.with_name(f"{file.name}.export")
 
-    def write(
-        self, job: ListJob, journal: Journal, before: ListEntry | None, run: str, check_cancelled: CheckCancelled
-    ) -> WriteResult:
-        """Write the records in one transaction, together with the note that this run has written them."""
+    def entries(self) -> Sequence[ListEntry]:
+        """Return what the database says that it holds: nothing of a table that is not there any more."""
+        if not self._file.exists():
+            return []
+        with self._transaction("") as execute:
+            tables = self._tables(execute)
+            if _LISTS not in tables or "entry" not in self._columns(execute, _LISTS):
+                return []
+            rows = execute(f"SELECT resource, entry FROM {_LISTS} WHERE entry IS NOT NULL")
+        known = {name for name, resource in resources().items() if resource.sql_name in tables}
+        return [_decode_entry(entry) for resource, entry in rows if resource in known]
+
+    def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> ListEntry:
+        """Write the records in one transaction, together with what is to be remembered about them."""
         rows, calls = journal.rows_path, journal.calls_path
+        before, check_cancelled = options.before if options.merge else None, options.check_cancelled
         spec = _spec(job.resource.sql_name, job.model, job.account)
         found = find_duplicates([partial(keys_of_lines, rows, of_users=spec.table.of_users)])
-        partial_list = before is not None or journal.header.query.get("updated_after") is not None
         with self._transaction(job.account) as execute:
             self._prepare_tables(execute, spec)
             name, account = job.resource.name, job.account
-            done = execute(
-                f"SELECT 1 FROM {_RUNS} WHERE resource = ? AND account_id = ? AND run = ?", name, account, run
-            )
-            if not done:
-                self._merge(execute, spec, Inputs(None, rows, found.superseded), check_cancelled, keep=partial_list)
+            entry = self._written(execute, job, journal, options.run)
+            if entry is None:
+                self._merge(execute, spec, Inputs(None, rows, found.superseded), check_cancelled, keep=options.merge)
                 if journal.calls is not None:
                     other = _Spec(f"{spec.name}_calls", Table(RawResponse, account), ())
-                    self._merge(
-                        execute, other, Inputs(None, calls, frozenset()), check_cancelled, keep=before is not None
+                    self._merge(execute, other, Inputs(None, calls, frozenset()), check_cancelled, keep=options.merge)
+                ((records,),) = execute(f"SELECT count(*) FROM {_quoted(spec.name)} WHERE {ACCOUNT} = ?", account)
+                if before is not None:
+                    found = found._replace(
+                        oldest=min(filter(None, (found.oldest, parsed(before.oldest_update))), default=None),
+                        newest=max(filter(None, (found.newest, parsed(before.newest_update))), default=None),
                     )
-                execute(f"DELETE FROM {_RUNS} WHERE resource = ? AND account_id = ?", name, account)
-                execute(f"INSERT INTO {_RUNS} VALUES (?, ?, ?)", name, account, run)
-            ((records,),) = execute(f"SELECT count(*) FROM {_quoted(spec.name)} WHERE {ACCOUNT} = ?", account)
+                entry = describe(WriteResult(found, records, []))
+                execute(f"DELETE FROM {_LISTS} WHERE resource = ? AND account_id = ?", name, account)
+                text = msgspec.json.encode(entry).decode()
+                execute(
+                    f"INSERT INTO {_LISTS} (resource, account_id, run, entry) VALUES (?, ?, ?, ?)",
+                    name, account, options.run, text,
+                )  # fmt: skip
         sync_folder(self._file.parent)
-        if before is not None:
-            found = found._replace(
-                oldest=min(filter(None, (found.oldest, parsed(before.oldest_update))), default=None),
-                newest=max(filter(None, (found.newest, parsed(before.newest_update))), default=None),
-            )
-        return WriteResult(found, records, [])
+        return entry
+
+    @staticmethod
+    def _written(execute: Execute, job: ListJob, journal: Journal, run: str) -> ListEntry | None:
+        """Return what was remembered if this very journal was written before a crash."""
+        where = "resource = ? AND account_id = ? AND run = ? AND entry IS NOT NULL"
+        found = execute(f"SELECT entry FROM {_LISTS} WHERE {where}", job.resource.name, job.account, run)
+        entry = _decode_entry(found[0][0]) if found else None
+        return entry if entry is not None and entry.started == journal.header.started else None
 
     def _merge(
         self, execute: Execute, spec: _Spec, inputs: Inputs, check_cancelled: CheckCancelled, *, keep: bool
@@ -131,9 +156,11 @@ class Database(Target):
 
     def _prepare_tables(self, execute: Execute, spec: _Spec) -> None:
         execute(
-            f"CREATE TABLE IF NOT EXISTS {_RUNS}"
-            " (resource TEXT NOT NULL, account_id TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY (resource, account_id))"
+            f"CREATE TABLE IF NOT EXISTS {_LISTS} (resource TEXT NOT NULL, account_id TEXT NOT NULL,"
+            " run TEXT NOT NULL, entry TEXT, PRIMARY KEY (resource, account_id))"
         )
+        if "entry" not in self._columns(execute, _LISTS):
+            execute(f"ALTER TABLE {_LISTS} ADD COLUMN entry TEXT")
         views = {"completions": "completion_details", "user_completions": "user_completion_details"}
         for view in views.values():
             execute(f"DROP VIEW IF EXISTS {view}")
@@ -154,11 +181,20 @@ class Database(Target):
             for name, kind in spec.columns
         ]
         key = [f"PRIMARY KEY ({', '.join(map(_quoted, spec.keys))})"] if spec.keys else []
-        execute(f"CREATE TABLE IF NOT EXISTS {_quoted(spec.name)} ({', '.join([*described, *key])})")
-        present = {row[1] for row in execute(f"PRAGMA table_info('{spec.name}')")}
+        if spec.name not in self._tables(execute):
+            execute(f"CREATE TABLE {_quoted(spec.name)} ({', '.join([*described, *key])})")
+            # What is remembered is of a table that was dropped.
+            names = [name for name, one in resources().items() if one.sql_name == spec.name.removesuffix("_calls")]
+            execute(f"DELETE FROM {_LISTS} WHERE resource = ?", *names)
+        present = self._columns(execute, spec.name)
         for (name, _), text in zip(spec.columns, described, strict=True):
             if name not in present:
                 execute(f"ALTER TABLE {_quoted(spec.name)} ADD COLUMN {text}")
+
+    @staticmethod
+    def _columns(execute: Execute, table: str) -> set[str]:
+        """Return the names of the columns of a table."""
+        return {row[1] for row in execute(f"PRAGMA table_info('{table}')")}
 
     @contextmanager
     def _transaction(self, account: str) -> Generator[Execute]:

@@ -14,7 +14,7 @@ from ..records.keys import DuplicateScan, KeyIndex, find_duplicates
 from ..state.journal import Journal
 from ..state.manifest import WORK, FileEntry, ListEntry
 from ..state.storage import AtomicFile, checksum, link, make_folder, replace
-from .base import CALLS, ListJob, Target, WriteResult, partition
+from .base import CALLS, Describe, ListJob, Target, WriteOptions, WriteResult, partition
 
 
 class Folder(Target):
@@ -31,16 +31,15 @@ class Folder(Target):
         """Raise ExportError if a package is missing that it needs."""
         self._form.prepare()
 
-    def write(
-        self, job: ListJob, journal: Journal, before: ListEntry | None, run: str, check_cancelled: CheckCancelled
-    ) -> WriteResult:
+    def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> ListEntry:
         """Write the files beside their places."""
+        before, check_cancelled = options.before if options.merge else None, options.check_cancelled
         table = Table(job.model, job.account)
         found, files = self._write(table, job.folder, journal.rows_path, before, check_cancelled)
         if journal.calls is not None:
             calls = partition(job.resource.name + CALLS, job.account)
             files += self._write(Table(RawResponse, job.account), calls, journal.calls_path, before, check_cancelled)[1]
-        return WriteResult(found, files[0].records, files)
+        return describe(WriteResult(found, files[0].records, files))
 
     def _write(
         self, table: Table, folder: Path, spool: Path, before: ListEntry | None, check_cancelled: CheckCancelled
