@@ -15,7 +15,7 @@ from ..errors import StackOneError
 from . import demo, export, failures, get, listing, operations, report, sandbox
 from .connection import Debug
 from .messages import note, problem
-from .output import OutputClosedError, finish, forsake
+from .output import OutputClosedError, discard_output, finish, leave_nothing_buffered
 
 PROGRAM = "stackone-lms"
 
@@ -80,10 +80,12 @@ def run(arguments: Sequence[str]) -> int:
         code = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
         finish()
     except (OutputClosedError, SystemExit):  # SystemExit is how typer and rich take a closed pipe
-        forsake()
+        discard_output()
         return 0
     except Exception as error:  # noqa: BLE001 (whatever it is, it ends as one or two lines)
         return _fail(error, debug="--debug" in arguments)
+    finally:
+        leave_nothing_buffered()
     if code == 130:
         note("interrupted")
     return code if isinstance(code, int) else 0

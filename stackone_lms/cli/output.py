@@ -56,8 +56,18 @@ def finish() -> None:
         raise OutputClosedError from None
 
 
-def forsake() -> None:
-    """Let what was not read go nowhere, so that the interpreter's own last flush does not fail."""
+def leave_nothing_buffered() -> None:
+    """See that nothing is left for the interpreter's own flush at its end, whose failure would become exit code 120."""
+    if sys.stdout is None or sys.stdout.closed:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_output()
+
+
+def discard_output() -> None:
+    """Let what could not be written, and whatever follows it, go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

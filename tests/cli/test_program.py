@@ -124,7 +124,10 @@ def test_ctrl_c_while_it_starts_exits_130(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
-def test_a_full_disk_is_a_failure_in_one_line(env: Environment) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_a_failure_in_one_line(env: Environment, unbuffered: str) -> None:
+    """Also where the interpreter still has something in its buffer, which it writes once more at its end."""
+    env = {**env, "PYTHONUNBUFFERED": unbuffered}
     ended = program(env=env, command=["bash", "-c", '"$@" operations > /dev/full', "bash", *MODULE])
     assert ended.code == 1
     assert ended.err.startswith("error: OSError: ")
