@@ -1,31 +1,22 @@
-"""The sandbox against the API document: its operations, its answers, the bodies it takes.
+"""The sandbox against the API document: its operations, its answers, the bodies it takes."""
 
-The document is not part of the project; where it is not at hand, these tests are skipped.
-"""
-
-import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from stackone_lms.sandbox import bodies
 from stackone_lms.sandbox.operations import OPERATIONS
 
+from ..contract.document import API
 from .client import Client, Response
 from .conftest import Start
 from .test_reads import READABLE
 
-DOCUMENT = Path(__file__).parents[3] / "shared/api/openapi-lms.json"
-
-if not DOCUMENT.exists():
-    pytest.skip("the API document is not at hand", allow_module_level=True)
-
-jsonschema: Any = pytest.importorskip("jsonschema")
-document: Any = json.loads(DOCUMENT.read_text(encoding="utf-8"))
+document: Any = API
 
 formats: Any = jsonschema.FormatChecker()
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
