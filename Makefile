@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test check fmt bench clean
+.PHONY: demo test check matrix soak coverage fmt bench clean
 
 $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,16 +20,27 @@ demo: $(VENV)/.run
 	$(BIN)/stackone-lms demo
 
 test: $(VENV)/.dev check
-	$(BIN)/python -m coverage erase
-	$(PYTEST) --cov --cov-report=term --cov-fail-under=95
+	$(PYTEST) -n auto
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pyright
-	$(BIN)/python -m benchmarks.instructions --guard
+	$(PYTEST) -q -m typing tests
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+
+# The fault suite on other Pythons, loops and parsers; those that are not installed are skipped.
+matrix: $(VENV)/.dev
+	$(PYTEST) -m matrix tests
+
+# What takes long: thousands of requests in trouble, months of exports, hundreds of kills.
+soak: $(VENV)/.dev
+	$(PYTEST) -n auto -m soak tests
+
+coverage: $(VENV)/.dev
+	$(BIN)/python -m coverage erase
+	$(PYTEST) -n auto --cov --cov-report=term --cov-fail-under=95
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -42,6 +53,7 @@ bench:
 	command -v npm >/dev/null && (cd benchmarks/node && npm install --silent --no-audit --no-fund --ignore-scripts) || true
 	benchmarks/.venv/bin/python -m benchmarks
 	benchmarks/.venv/bin/python -m benchmarks.charts
+	benchmarks/.venv/bin/python -m benchmarks.instructions --guard
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

@@ -233,12 +233,16 @@ async def test_many_cancellations_lose_no_slot(carrier: Carrier) -> None:
         await server.idle()
         assert_idle(client)
     async with (
-        FaultServer(stall=0.3) as server,
+        FaultServer(stall=30) as server,
         client_for(carrier, server.base_url("never-answers"), max_concurrency=10) as client,
     ):
         calls = [asyncio.create_task(client.completions.get(f"id-{n}")) for n in range(30)]
-        await asyncio.sleep(0.1)
-        assert server.total.in_flight == 10
+        async with asyncio.timeout(30):
+            while server.total.in_flight < 10:
+                await asyncio.sleep(0.001)
+        for _ in range(100):  # an eleventh would come within a few turns of the loop
+            await asyncio.sleep(0)
+        assert server.total.in_flight_peak == 10
         for call in calls:
             call.cancel()
         await asyncio.wait(calls)

@@ -114,6 +114,7 @@ class Run:
             call.result()
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(120)
 async def test_thousands_of_requests_in_trouble(
     carrier: Carrier, record_property: Callable[[str, object], None], caplog: pytest.LogCaptureFixture

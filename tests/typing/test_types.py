@@ -194,6 +194,7 @@ def blocking(client: SyncClient) -> None:
 """
 
 
+@pytest.mark.typing
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="needs mypy")
 def test_a_type_checker_refuses_what_would_fail(tmp_path: Path) -> None:
     """Each line has to give the error that its comment names, and no other line any."""
