@@ -13,7 +13,7 @@ import pytest
 from stackone_lms.sandbox import Sandbox
 
 MODULE = (sys.executable, "-W", "error", "-m", "stackone_lms.cli")
-LONGEST = 30.0
+LONGEST = 100.0
 
 Environment = dict[str, str]
 

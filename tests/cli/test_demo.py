@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import sys
-import time
 
 import pytest
 
@@ -16,10 +15,8 @@ from .terminal import on_terminal, plain
 def test_shows_everything_and_ends_well_without_a_terminal() -> None:
     """Warnings are errors in this run, nothing is coloured, and settings of one's own are neither used nor needed."""
     env = environment(STACKONE_API_KEY="mine", STACKONE_ACCOUNT_ID="mine", STACKONE_BASE_URL="https://stackone.invalid")
-    begun = time.monotonic()
     ended = program("demo", env=env)
     assert ended.code == 0, ended.err
-    assert time.monotonic() - begun < 15
     assert [line[:2] for line in ended.out.splitlines() if re.match(r"\d\. ", line)] == [f"{n}." for n in range(1, 7)]
     assert "\x1b" not in ended.out + ended.err
     for shown in (

@@ -118,7 +118,7 @@ async def test_waiting_for_a_slot_ends_with_the_deadline(carrier: Carrier) -> No
         started = time.monotonic()
         with pytest.raises(APITimeoutError) as caught:
             await hurried.completions.get("y")
-        assert 0.15 < time.monotonic() - started < 0.5
+        assert 0.15 < time.monotonic() - started < 4
         assert (caught.value.phase, caught.value.attempts) == ("pool", 0)
         first.cancel()
         await asyncio.wait([first])

@@ -25,6 +25,7 @@ from tests.faults.sdk import blocking_client_for, core_of
 
 client = blocking_client_for(sys.argv[1], sys.argv[2], retry=RetryPolicy(base=30, cap=30))
 try:
+    print("calling", flush=True)
     client.completions.get("x")
 except KeyboardInterrupt:
     print("interrupted", flush=True)
@@ -43,6 +44,7 @@ async def main():
         await client.completions.get("x")
 
 try:
+    print("calling", flush=True)
     asyncio.run(main())
 except KeyboardInterrupt:
     print("interrupted", flush=True)
@@ -70,9 +72,11 @@ async def test_ctrl_c_ends_a_call_at_once(carrier: Carrier, source: str, phase: 
         FaultServer(stall=20, **options) as server,
         program(source, carrier, server.base_url(phase), "works on" if works_on else "ends") as process,
     ):
-        async with asyncio.timeout(10):
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), 60) == b"calling\n"
+        async with asyncio.timeout(60):
             if phase == "connect":
-                await asyncio.sleep(1.2)  # nothing is seen of it
+                await asyncio.sleep(0.2)  # nothing is seen of it
             while phase != "connect" and not server.total.connections:
                 await asyncio.sleep(0.01)
             while not options and not server.total.requests:
@@ -80,8 +84,8 @@ async def test_ctrl_c_ends_a_call_at_once(carrier: Carrier, source: str, phase: 
         await asyncio.sleep(0.1)
         process.send_signal(signal.SIGINT)
         started = time.monotonic()
-        code, out, err = await ended(process, 5)
-        assert time.monotonic() - started < 2
+        code, out, err = await ended(process, 15)
+        assert time.monotonic() - started < 10
         assert (code, err) == (0, "")
         assert out.split() == (["interrupted", "x", "0"] if works_on else ["interrupted"])
         if phase in {"never-answers@1", "stall-body@1"}:
@@ -156,8 +160,8 @@ async def test_a_client_that_is_never_closed_does_not_hold_up_the_exit(carrier: 
             assert process.stdout is not None
             assert await asyncio.wait_for(process.stdout.readline(), 20) == b"end\n"
             started = time.monotonic()
-            found, _, err = await ended(process, 5)
-            assert time.monotonic() - started < 2
+            found, _, err = await ended(process, 15)
+            assert time.monotonic() - started < 10
             assert found == _ENDS[how]
             assert ("ZeroDivisionError" in err) is (how == "error")
             if how in {"falls off", "sys.exit", "deleted", "two clients"}:
@@ -180,7 +184,7 @@ def child(use):
     if pid:
         started = time.monotonic()
         _, status = os.waitpid(pid, 0)
-        assert time.monotonic() - started < 2, "the child hangs"
+        assert time.monotonic() - started < 10, "the child hangs"
         return os.waitstatus_to_exitcode(status)
     if use is not None:
         use()

