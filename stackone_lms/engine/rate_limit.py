@@ -30,16 +30,15 @@ class RateLimitBackend:
         raise NotImplementedError
 
 
-_MARKS = 1000
-_MOST_SLACK = 0.6
+_MAX_SLACK = 0.6
 
 
 class Limiter:
     """Lets at most `limit.requests` pass in any `limit.per` seconds, first come, first served.
 
-    When they passed is remembered (in groups, where they are more than a thousand), and another one passes only when
-    the window has room for it: so all of the limit can be used. A token bucket of `burst` tokens spreads them over the
-    window, and lets those that were held up catch up. Cancelling a waiting caller costs nobody a token.
+    When they passed is remembered, and another one passes only when the window has room for it: so all of the limit can
+    be used. A token bucket of `burst` tokens spreads them over the window, and lets those that were held up catch up.
+    Cancelling a waiting caller costs nobody a token.
 
     Args:
         limit: The limit; None lets everything pass, apart from `pause`.
@@ -56,17 +55,12 @@ class Limiter:
         self._clock, self._sleep = clock, sleep
         self._queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._paused_until = self._widened_until = float("-inf")
-        self._marks: deque[float] = deque()  # when the last of each group passed
-        self._group = self._first = self._size = self._most = self._left = 1
-        self._place = 0  # of the present group among those of a window
+        self._history: deque[float] = deque()  # when the last `requests` callers passed: 3 MB for 100,000
         if limit is None:
             self._burst = self._rate = self._window = float("inf")
         else:
             self._burst = float(limit.burst or max(1, limit.requests // 20))
-            self._window = limit.per + min(_MOST_SLACK, slack * limit.per)
-            self._group = math.ceil(limit.requests / _MARKS)
-            self._most = math.ceil(limit.requests / self._group)  # groups in a window
-            self._first = self._left = self._size = limit.requests - (self._most - 1) * self._group
+            self._window = limit.per + min(_MAX_SLACK, slack * limit.per)
             self._rate = limit.requests / self._window
         self._tokens = self._burst
         self._filled_at = clock()
@@ -84,9 +78,9 @@ class Limiter:
         now = self._clock()
         if self._paused_until > now:
             return 0.0
-        marks = self._marks.copy()  # any thread may ask
-        recent = len(marks) - bisect_right(marks, now, key=lambda mark: mark + self._window)
-        room = max(0, self.limit.requests - recent * self._group - (self._size - self._left))
+        passed = self._history.copy()  # any thread may ask
+        gone = bisect_right(passed, now, key=lambda moment: moment + self._window)
+        room = self.limit.requests - (len(passed) - gone)
         return min(self._burst, self._tokens + max(0.0, now - self._filled_at) * self._rate, float(room))
 
     @property
@@ -103,10 +97,11 @@ class Limiter:
         """Let nobody pass for so many seconds (a `Retry-After`); a longer pause under way stays.
 
         Where the limit was kept and the server refused all the same, requests were under way for longer than the slack
-        allows for: from then on the window is a hundredth of `per` longer, and in the end a twentieth. Once a window:
-        what is refused in the same one has the same cause.
+        allows for: from then on the window is a hundredth of `per` longer, and in the end a twentieth.
         """
         now = self._clock()
+        # Once a window: what is refused in the same one, or in a pause, has the same cause. A slack above a twentieth
+        # stays, hence the outer `max`.
         if self.limit is not None and now > max(self._paused_until, self._widened_until):
             self._window = max(self._window, min(self._window + 0.01 * self.limit.per, 1.05 * self.limit.per))
             self._rate = self.limit.requests / self._window
@@ -125,11 +120,7 @@ class Limiter:
         if self.limit is None:
             return
         self._tokens = min(self._burst, self._tokens + 1.0)
-        if self._left == self._size:
-            self._marks.pop()
-            self._turn(-1)
-            self._left = 0
-        self._left += 1
+        self._history.pop()
 
     async def acquire(self) -> None:
         """Wait for one's turn and pass."""
@@ -159,20 +150,9 @@ class Limiter:
         if self.limit is None:
             return
         self._tokens -= 1.0
-        if self._left == self._size and len(self._marks) == self._most:
-            self._marks.popleft()
-        self._left -= 1
-        if not self._left:
-            self._marks.append(self._filled_at)  # now, as `_delay` has just seen it
-            if self._first == self._group:
-                self._left = self._group
-            else:
-                self._turn(1)
-
-    def _turn(self, step: int) -> None:
-        """Go to the next group, or back to the last one; the first of a window is smaller if they do not come out."""
-        self._place = (self._place + step) % self._most
-        self._left = self._size = self._group if self._place else self._first
+        if len(self._history) == self.limit.requests:
+            self._history.popleft()  # it has left the window, as `_delay` has seen
+        self._history.append(self._filled_at)  # now, as `_delay` has just seen it
 
     def _wake(self) -> None:
         if self._queue and not (first := next(iter(self._queue))).done():
@@ -188,8 +168,8 @@ class Limiter:
             tokens = min(tokens, self._burst)
             self._tokens, self._filled_at = tokens, now
         wait = (1.0 - tokens) / self._rate if tokens < 1.0 - 1e-9 else 0.0
-        if self._left == self._size and len(self._marks) == self._most:
-            wait = max(wait, self._marks[0] + self._window - now)
+        if len(self._history) == self.limit.requests:
+            wait = max(wait, self._history[0] + self._window - now)
         if wait > 0:
             # A hair more than needed, or rounding could leave the bucket a fraction short for ever.
             wait += max(1e-9, math.ulp(now))

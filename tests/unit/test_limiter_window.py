@@ -1,4 +1,4 @@
-"""The window of the client-side rate limit: its groups, what it says is left, and clocks of any size."""
+"""The window of the client-side rate limit: all of it is used, what it says is left, and clocks of any size."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ def passing(limiter: Limiter) -> int:
     return count
 
 
-@pytest.mark.parametrize("requests", [1, 999, 1000, 1001, 1999, 10_500, 99_999])
+@pytest.mark.parametrize("requests", [1, 2, 1000, 10_500])
 @virtual
 async def test_all_of_the_limit_can_be_used(requests: int) -> None:
-    """Also where the requests of a window do not come out in groups of one size."""
     limiter = limiter_of(RateLimit(requests, per=10.0, burst=requests))
     for _ in range(3):
         assert passing(limiter) == requests
@@ -36,12 +35,8 @@ async def test_all_of_the_limit_can_be_used(requests: int) -> None:
         await asyncio.sleep(10.0)
 
 
-@pytest.mark.parametrize("marks", [1, 2, 3, 7])
 @pytest.mark.parametrize("seed", range(5))
-def test_no_window_holds_more_than_the_limit_however_it_is_grouped(
-    monkeypatch: pytest.MonkeyPatch, marks: int, seed: int
-) -> None:
-    monkeypatch.setattr("stackone_lms.engine.rate_limit._MARKS", marks)
+def test_no_window_holds_more_than_the_limit_whatever_is_given_back(seed: int) -> None:
     dice = random.Random(seed)
 
     async def main() -> None:
@@ -63,7 +58,7 @@ def test_no_window_holds_more_than_the_limit_however_it_is_grouped(
         runner.run(main())
 
 
-@pytest.mark.parametrize("requests", [10, 1000, 5000])
+@pytest.mark.parametrize("requests", [10, 1000])
 @virtual
 async def test_its_tokens_are_what_can_pass_at_once(requests: int) -> None:
     """However much of the window is used."""
@@ -106,7 +101,7 @@ async def test_another_thread_may_ask_for_the_tokens_at_any_moment() -> None:
 
     limiter = limiter_of(RateLimit(1, per=10.0))
     await limiter.acquire()
-    limiter._marks = Emptied([now()])  # pyright: ignore[reportPrivateUsage]
+    limiter._history = Emptied([now()])  # pyright: ignore[reportPrivateUsage]
     assert limiter.tokens == 0
 
 
