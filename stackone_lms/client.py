@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from os import PathLike
 from random import random as random_number
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
 
-import msgspec
-
 from . import configuration as conf
-from .api.accounts import Accounts, AsyncAccountsExecutor
+from .api.accounts import Accounts, AioAccounts
 from .api.resources import Api
 from .calls.operation import (
     AsyncExecutor,
     AsyncFanOutExecutor,
     C_co,
-    CallArguments,
-    Operation,
 )
-from .engine.admission import BulkContext
-from .engine.call import Engine, Settings
+from .engine.call import BoundExecutor, Engine, Settings
 from .engine.rate_limit import Clock, RateLimitBackend, Sleep
 from .engine.stats import Stats
 from .errors import ConfigurationError, InvalidArgumentError
@@ -54,25 +49,6 @@ class ViewOptions(TypedDict, total=False):
     """Ask for newlines while a call is slow (`Prefer: heartbeat`)."""
     keep_unknown: bool
     """Keep fields that the models do not declare, in `.extra`."""
-
-
-class BoundExecutor(AsyncExecutor):
-    """The carrier of one view: the shared core with the view's settings."""
-
-    def __init__(self, core: Engine, settings: Settings) -> None:
-        self.core, self.settings = core, settings
-
-    def execute(self, operation: Operation[R], args: CallArguments, /) -> Coroutine[Any, Any, R]:
-        """Perform one call."""
-        return self.core.call(self.settings, operation, args)
-
-    def pace(self) -> BulkContext:
-        """Return what a bulk fetch has to know of the account and the client."""
-        return self.core.pace(self.settings.account_id)
-
-    def for_bulk(self, *, paced: bool) -> BoundExecutor:
-        """Return the same carrier for the calls of a bulk fetch."""
-        return BoundExecutor(self.core, msgspec.structs.replace(self.settings, paced=paced))
 
 
 class BaseClient(Api[C_co]):
@@ -186,7 +162,7 @@ class BaseClient(Api[C_co]):
             "keep_unknown": keep_unknown,
         }
         settings = self._make_settings(given, ConfigurationError)
-        core = Engine(
+        engine = Engine(
             make,
             prefix=prefix,
             rate_limit=rate_limit,
@@ -197,7 +173,7 @@ class BaseClient(Api[C_co]):
             sleep=sleep,
             random=random,
         )
-        self._become(BoundExecutor(core, settings))
+        self._become(BoundExecutor(engine, settings))
 
     def _become(self, scope: BoundExecutor) -> None:
         self._scope = scope
@@ -217,7 +193,7 @@ class BaseClient(Api[C_co]):
             raise kind(f"retry must be a RetryPolicy, such as RetryPolicy(attempts=5), not {type(retry).__name__}")
         if not isinstance(heartbeat, bool) or not isinstance(keep_unknown, bool):
             raise kind("heartbeat and keep_unknown must be True or False")
-        headers, scrub = self._headers_and_scrubber(account_id, heartbeat)
+        headers, redact = self._headers_and_scrubber(account_id, heartbeat)
         return Settings(
             account_id=account_id,
             timeout=timeout,
@@ -226,7 +202,7 @@ class BaseClient(Api[C_co]):
             keep_unknown=keep_unknown,
             headers=headers,
             body_headers={**headers, "Content-Type": "application/json"},
-            scrub=scrub,
+            redact=redact,
         )
 
     def with_options(self, **options: Unpack[ViewOptions]) -> Self:
@@ -260,7 +236,7 @@ class BaseClient(Api[C_co]):
         }
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
-        view._become(BoundExecutor(self._scope.core, self._make_settings(merged, InvalidArgumentError)))
+        view._become(BoundExecutor(self._scope.engine, self._make_settings(merged, InvalidArgumentError)))
         return view
 
     def _scopes(self, account_ids: Iterable[str]) -> dict[str, BoundExecutor]:
@@ -273,12 +249,12 @@ class BaseClient(Api[C_co]):
 
     def stats(self) -> Stats:
         """Return a snapshot of what this client and all its views are doing: limits, queues, counters, accounts."""
-        return self._scope.core.stats()
+        return self._scope.engine.stats()
 
     @property
     def closed(self) -> bool:
         """Whether the client was closed."""
-        return self._scope.core.closed
+        return self._scope.engine.closed
 
     def __repr__(self) -> str:
         if "_scope" not in self.__dict__:  # seen by a debugger while it is made
@@ -333,11 +309,11 @@ class AsyncClient(BaseClient[AsyncExecutor]):
             InvalidArgumentError: There are none, or one of them cannot be an account id.
         """
         scopes = self._scopes(account_ids)
-        return Accounts(AsyncAccountsExecutor(scopes), len(scopes))
+        return Accounts(AioAccounts(scopes), len(scopes))
 
     async def aclose(self) -> None:
         """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""
-        await self._scope.core.aclose()
+        await self._scope.engine.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@ from urllib import request as urllib_request
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ._version import __version__
-from .engine.responses import Scrub
+from .engine.responses import Redact
 from .errors import ConfigurationError, InvalidArgumentError, printable
 from .transport.base import Secret
 
@@ -65,7 +65,7 @@ def basic(api_key: str) -> str:
     return Secret("Basic " + base64.b64encode(f"{api_key}:".encode("ascii")).decode("ascii"))
 
 
-def scrubber(api_key: str, account_id: str | None) -> Scrub:
+def scrubber(api_key: str, account_id: str | None) -> Redact:
     """Return a function that blots the key and the account id out of what a server echoes."""
     # The padding is left out, as some spell it without.
     encoded = [base64.b64encode(text.encode("ascii")).decode("ascii").rstrip("=") for text in (f"{api_key}:", api_key)]
@@ -200,11 +200,11 @@ def client_certificate(value: Any) -> tuple[str, str | None] | None:
     return certificate, check_file(pair[1], "client_cert")
 
 
-def account_headers(api_key: str, user_agent: str) -> Callable[[str | None, bool], tuple[Mapping[str, str], Scrub]]:
+def account_headers(api_key: str, user_agent: str) -> Callable[[str | None, bool], tuple[Mapping[str, str], Redact]]:
     """Return a function from account id and heartbeat to all headers of a request, and a scrubber for its answers."""
     authorization = basic(api_key)
 
-    def make(account_id: str | None, heartbeat: bool) -> tuple[Mapping[str, str], Scrub]:
+    def make(account_id: str | None, heartbeat: bool) -> tuple[Mapping[str, str], Redact]:
         headers = {
             "Authorization": authorization,
             "Accept": "application/json",

@@ -45,8 +45,8 @@ class Timeout(msgspec.Struct, frozen=True):
 class RetryPolicy(msgspec.Struct, frozen=True):
     """When and how often a failed request is sent again.
 
-    Retried are lost connections, timeouts, 408, 429, 500, 502, 503 and 504; for POST and PATCH only what was
-    surely not executed: failed connects and 429. Pauses are random between 0 and `base * 2**n` (full jitter).
+    Retried are lost connections, timeouts, 408, 429, 500, 502 to 504 and 520 to 530; for POST and PATCH only what
+    was surely not executed: failed connects and 429. Pauses are random between 0 and `base * 2**n` (full jitter).
 
     Raises:
         ConfigurationError: A value is out of range.

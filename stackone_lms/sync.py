@@ -16,10 +16,10 @@ from typing import Any, Self, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
-from .api.accounts import Accounts, SyncAccountsExecutor
+from .api.accounts import Accounts, BlockingAccounts
 from .calls.operation import SyncExecutor, SyncFanOutExecutor
-from .client import BaseClient, BoundExecutor
-from .engine.call import Engine
+from .client import BaseClient
+from .engine.call import BoundExecutor, Engine
 from .errors import ClientClosedError, ForkedError
 from .safe_json import mark_stack
 
@@ -156,7 +156,7 @@ class PortalExecutor(SyncExecutor):
                 thread = shared.thread
                 if thread is None:
                     thread = shared.thread = PortalThread()
-                    weakref.finalize(shared, _finish, thread, self._scope.core)
+                    weakref.finalize(shared, _finish, thread, self._scope.engine)
         if thread.is_current:
             raise RuntimeError("a SyncClient cannot be called from its own event loop")
         if asyncio._get_running_loop() is not None and not shared.warned:  # pyright: ignore[reportPrivateUsage]
@@ -176,9 +176,9 @@ class PortalExecutor(SyncExecutor):
         with shared.lock:
             shared.closed = True
         if shared.thread is None:
-            self._scope.core.close_unused()
+            self._scope.engine.close_unused()
         else:
-            _finish(shared.thread, self._scope.core)
+            _finish(shared.thread, self._scope.engine)
 
 
 _ending: set[asyncio.Task[None]] = set()
@@ -263,7 +263,7 @@ class SyncClient(BaseClient[SyncExecutor]):
             InvalidArgumentError: There are none, or one of them cannot be an account id.
         """
         scopes = self._scopes(account_ids)
-        return Accounts(SyncAccountsExecutor(scopes, self._bridge), len(scopes))
+        return Accounts(BlockingAccounts(scopes, self._bridge), len(scopes))
 
     def close(self) -> None:
         """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""

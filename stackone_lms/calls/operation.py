@@ -20,8 +20,8 @@ from ..models.decode import Decoder
 from .query import filters, keywords
 
 if TYPE_CHECKING:
-    from ..bulk.get_many import BulkRequest
-    from ..engine.admission import BulkContext
+    from ..bulk.get_many import Bulk
+    from ..engine.call import BulkContext
     from .lists import AsyncPager
     from .outcomes import AccountOutcome
 
@@ -55,7 +55,7 @@ class AsyncExecutor(Executor):
         """Perform one call."""
         raise NotImplementedError
 
-    def pace(self) -> BulkContext:
+    def bulk_context(self) -> BulkContext:
         """Return what a bulk fetch has to know of the account and the client."""
         raise NotImplementedError
 
@@ -98,7 +98,7 @@ class FanOutExecutor(Executor):
         """Walk a list of every account, and return an iterator of the items."""
         raise NotImplementedError
 
-    def carry_many(self, bulk: BulkRequest, ids: Any, /) -> Any:
+    def carry_many(self, bulk: Bulk, ids: Any, /) -> Any:
         """Fetch many records of every account, and return an iterator of the outcomes."""
         raise NotImplementedError
 

@@ -6,34 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable
 from itertools import count, takewhile
-from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Phase
-from .concurrency import ConcurrencyLimit, Snapshot, Waiter
+from .concurrency import ConcurrencyLimit, Load, Snapshot, Waiter
 from .deadlines import Deadline
 from .rate_limit import Clock, Limiter, Sleep
 
-if TYPE_CHECKING:
-    from .stats import Choice
-
-_KEPT_LANES = 4096
-
-
-class BulkContext(NamedTuple):
-    """What a bulk fetch has to know of its account and client."""
-
-    lane: ConcurrencyLimit
-    """The account's requests."""
-    limiter: Limiter
-    """The rate limit of the key."""
-    max_concurrency: int
-    """Requests under way at once, over all accounts."""
-    clock: Clock
-    """Monotonic seconds."""
-    sleep: Sleep
-    """Suspends for so many seconds."""
-    choices: deque[Choice]
-    """Where to note which strategy was chosen."""
+_KEPT_LIMITS = 4096
 
 
 class Admission:
@@ -59,198 +38,226 @@ class Admission:
     ) -> None:
         self.limiter = limiter
         self.max_concurrency = max_concurrency
-        self.in_flight = 0
-        self.lanes: dict[str | None, ConcurrencyLimit] = {}
+        self.slots_used = 0
+        self.limits: dict[str | None, ConcurrencyLimit] = {}
         self._queued: deque[ConcurrencyLimit] = deque()  # those with a queue and no pause, in turns
         self._tickets = count(1)
         self._sweep_at = 0
         self._clock, self._sleep = clock, sleep
 
     @property
-    def sending(self) -> int:
+    def in_flight(self) -> int:
         """How many requests are under way."""
-        return sum(lane.sending for lane in list(self.lanes.values()))
+        return sum(concurrency.in_flight for concurrency in list(self.limits.values()))
 
     @property
     def waiting(self) -> int:
         """How many calls wait for a slot, for the end of a pause, or for the rate limit."""
-        return sum(len(lane.queue) for lane in list(self.lanes.values())) + self.limiter.waiting
+        return sum(len(concurrency.queue) for concurrency in list(self.limits.values())) + self.limiter.waiting
 
-    def lane(self, account: str | None) -> ConcurrencyLimit:
-        """Return the lane of an account."""
-        found = self.lanes.get(account)
+    def limit_of(self, account: str | None) -> ConcurrencyLimit:
+        """Return the limit of an account; of more than 4,096, those that nobody would miss are forgotten."""
+        found = self.limits.get(account)
         if found is None:
-            if len(self.lanes) >= max(_KEPT_LANES, self._sweep_at):
+            if len(self.limits) >= max(_KEPT_LIMITS, self._sweep_at):
                 now = self._clock()
-                for name in [name for name, lane in self.lanes.items() if lane.idle and lane.paused_until <= now]:
-                    del self.lanes[name]
-                self._sweep_at = 2 * len(self.lanes)
-            found = self.lanes[account] = ConcurrencyLimit(self.max_concurrency)
+                for name, concurrency in list(self.limits.items()):
+                    if concurrency.idle and concurrency.paused_until <= now:
+                        del self.limits[name]
+                # Not again before there are twice as many: each sweep looks at all that could not be forgotten.
+                self._sweep_at = 2 * len(self.limits)
+            found = self.limits[account] = ConcurrencyLimit(self.max_concurrency)
         return found
 
-    def hold(self, account: str | None, seconds: float, *, everyone: bool) -> None:
+    def pause(self, account: str | None, seconds: float, *, key_wide: bool) -> None:
         """Let nobody of an account pass for so many seconds, or nobody at all, as a `Retry-After` asked."""
-        lane = self.lane(account)
-        if everyone:
+        concurrency = self.limit_of(account)
+        if key_wide:
             self.limiter.pause(seconds)
             if self.limiter.requests is not None:
-                lane.forgive()
-        lane.paused_until = max(lane.paused_until, self._clock() + seconds)
-        if lane.queue and not lane.alarm and self._paused(lane):
-            self._queued.remove(lane)
-            self._line_up(lane)
+                concurrency.recover()
+        concurrency.paused_until = max(concurrency.paused_until, self._clock() + seconds)
+        if concurrency.queue and not concurrency.pause_timer and self._paused(concurrency):
+            self._queued.remove(concurrency)
+            self._line_up(concurrency)
 
-    async def enter(self, account: str | None, watch: Deadline, end: float, *, paced: bool = True) -> ConcurrencyLimit:
-        """Wait until a request may go; each success needs a `leave` when the request is over.
+    async def acquire(
+        self, account: str | None, deadline: Deadline, end: float, *, paced: bool = True
+    ) -> ConcurrencyLimit:
+        """Wait until a request may go; each success needs a `release` when the request is over.
 
         Args:
             account: The account it is for.
-            watch: The time limits of the call; it cancels the wait at `end`.
+            deadline: The time limits of the call; it cancels the wait at `end`.
             end: When, on the clock, the call has to be over.
             paced: Whether it waits for the account's own limit, too.
         """
-        lane = self.lanes.get(account) or self.lane(account)
-        place: Waiter | None = None
+        concurrency = self.limits.get(account) or self.limit_of(account)
+        waiter: Waiter | None = None
         while True:
             if (
-                self.in_flight < self.max_concurrency
-                and not lane.queue
-                and (lane.taken < lane.gate or not paced)
-                and not (lane.paused_until and self._paused(lane))
+                self.slots_used < self.max_concurrency
+                and not concurrency.queue
+                and (concurrency.slots_used < concurrency.enforced or not paced)
+                and not (concurrency.paused_until and self._paused(concurrency))
             ):
-                self.in_flight += 1
-                lane.taken += 1
+                self.slots_used += 1
+                concurrency.slots_used += 1
             else:
-                place = place or Waiter(next(self._tickets), paced)
-                await self._wait(watch, self._phase(lane), end, self._slot(lane, place, watch))
-                if lane.paused_until and self._paused(lane):  # since it got its slot
-                    self._free(lane)
+                # The ticket stays the same however often it has to queue again: it keeps its place.
+                waiter = waiter or Waiter(next(self._tickets), paced)
+                await self._wait(deadline, self._phase(concurrency), end, self._slot(concurrency, waiter, deadline))
+                if concurrency.paused_until and self._paused(concurrency):  # since it got its slot
+                    self._free(concurrency)
                     continue
             if not self.limiter.try_acquire():
-                place = place or Waiter(next(self._tickets), paced)
+                waiter = waiter or Waiter(next(self._tickets), paced)
                 try:
-                    await self._wait(watch, "rate_limit", end, self.limiter.acquire())
+                    await self._wait(deadline, "rate_limit", end, self.limiter.acquire())
                 except BaseException:
-                    self._free(lane)
+                    self._free(concurrency)
                     raise
-                if lane.paused_until and self._paused(lane):
+                if concurrency.paused_until and self._paused(concurrency):
+                    # Its account was paused while it waited: others may have both its slot and its token.
                     self.limiter.give_back()
-                    self._free(lane)
+                    self._free(concurrency)
                     continue
-            lane.sending += 1
-            lane.left += 1
-            return lane
+            concurrency.in_flight += 1
+            concurrency.sent += 1
+            return concurrency
 
-    def leave(self, lane: ConcurrencyLimit) -> None:
-        """Give the slot back; it goes to somebody who waits."""
-        lane.sending -= 1
-        self._free(lane)
+    def release(
+        self,
+        concurrency: ConcurrencyLimit,
+        snapshot: Snapshot,
+        load: Load | None,
+    ) -> None:
+        """Give the slot of a request back, which goes to somebody who waits.
 
-    def succeed(self, lane: ConcurrencyLimit, departure: Snapshot) -> None:
-        """Note that a request succeeded, after `leave`; see `ConcurrencyLimit.succeed`."""
-        if lane.succeed(departure) and lane.queue:
-            self._hand_on()
-
-    def _free(self, lane: ConcurrencyLimit) -> None:
-        lane.taken -= 1
-        self.in_flight -= 1
+        Args:
+            concurrency: The limit of its account.
+            snapshot: What that was like when the request was sent.
+            load: What its end says of the load; None: nothing.
+        """
+        concurrency.in_flight -= 1
+        if load == "served":
+            concurrency.succeed(snapshot)
+        elif load == "overloaded":
+            concurrency.decrease(snapshot)
+        # As `_free` does, without another step: every call ends here.
+        concurrency.slots_used -= 1
+        self.slots_used -= 1
         if self._queued:
-            self._hand_on()
+            self._hand_over()
 
-    def _hand_on(self) -> None:
-        while self._queued and self.in_flight < self.max_concurrency:
-            lane = self._next_lane()
-            if lane is None:
+    def _free(self, concurrency: ConcurrencyLimit) -> None:
+        concurrency.slots_used -= 1
+        self.slots_used -= 1
+        if self._queued:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give the free slots to those who wait.
+
+        A slot is counted as used from the moment it is handed over, and not only when the one who waited runs again:
+        in between, a newcomer would find it free and overtake. Who was cancelled in that very moment gives it back
+        (in `_slot`). One account gets one slot a turn and goes to the end of the rotation, if it has more who wait.
+        """
+        while self._queued and self.slots_used < self.max_concurrency:
+            concurrency = self._next_in_turn()
+            if concurrency is None:
                 return
-            turn, _ = lane.queue.popitem(last=False)
-            if lane.queue:
-                self._queued.append(lane)
+            turn, _ = concurrency.queue.popitem(last=False)
+            if concurrency.queue:
+                self._queued.append(concurrency)
             if not turn.done():
-                self.in_flight += 1
-                lane.taken += 1
+                self.slots_used += 1
+                concurrency.slots_used += 1
                 turn.set_result(None)
 
-    def _next_lane(self) -> ConcurrencyLimit | None:
-        """Take a lane that may have a slot out of the rotation: the first below its share, else the first."""
+    def _next_in_turn(self) -> ConcurrencyLimit | None:
+        """Take an account that may have a slot out of the rotation: the first below its share, else the first."""
         share = self.max_concurrency / len(self._queued)
         chosen: ConcurrencyLimit | None = None
-        for lane in self._queued:
-            if lane.taken < lane.gate or not lane.first.paced:
-                if lane.taken < share:
-                    chosen = lane
+        for concurrency in self._queued:
+            if concurrency.slots_used < concurrency.enforced or not concurrency.first.paced:
+                if concurrency.slots_used < share:
+                    chosen = concurrency
                     break
-                chosen = chosen or lane
+                chosen = chosen or concurrency
         if chosen is not None:
             self._queued.remove(chosen)
         return chosen
 
-    async def _wait(self, watch: Deadline, phase: Phase, end: float, something: Awaitable[object]) -> None:
-        watch.wait(phase, end)
+    async def _wait(self, deadline: Deadline, phase: Phase, end: float, something: Awaitable[object]) -> None:
+        deadline.wait(phase, end)
         await something
 
-    def _paused(self, lane: ConcurrencyLimit) -> bool:
-        if lane.paused_until <= self._clock():
-            lane.paused_until = 0.0
-        return lane.paused_until > 0
+    def _paused(self, concurrency: ConcurrencyLimit) -> bool:
+        if concurrency.paused_until <= self._clock():
+            concurrency.paused_until = 0.0
+        return concurrency.paused_until > 0
 
-    def _phase(self, lane: ConcurrencyLimit) -> Phase:
-        return "rate_limit" if self._paused(lane) else "pool"
+    def _phase(self, concurrency: ConcurrencyLimit) -> Phase:
+        return "rate_limit" if self._paused(concurrency) else "pool"
 
-    async def _slot(self, lane: ConcurrencyLimit, place: Waiter, watch: Deadline) -> None:
-        """Wait for a slot, in the queue of the lane."""
-        queue = lane.queue
+    async def _slot(self, concurrency: ConcurrencyLimit, waiter: Waiter, deadline: Deadline) -> None:
+        """Wait for a slot, in the queue of the account."""
+        queue = concurrency.queue
         turn = asyncio.get_running_loop().create_future()
-        overtaken = queue and next(reversed(queue.values())).ticket > place.ticket
-        queue[turn] = place
-        if overtaken:  # a pause has sent it back here, so it goes ahead of those who came later
-            ahead = list(takewhile(lambda one: queue[one].ticket < place.ticket, queue))
+        overtaken = queue and next(reversed(queue.values())).ticket > waiter.ticket
+        queue[turn] = waiter
+        if overtaken:
+            # A pause has sent it back here, so it goes ahead of those who came later: of all with lower tickets, which
+            # stand in front, it becomes the last. An OrderedDict moves only to its ends, hence all of them, backwards.
+            ahead = list(takewhile(lambda one: queue[one].ticket < waiter.ticket, queue))
             for one in (turn, *reversed(ahead)):
                 queue.move_to_end(one, last=False)
         if len(queue) == 1:
-            self._line_up(lane)
+            self._line_up(concurrency)
         try:
             await turn
         except BaseException:
             if queue.pop(turn, None):
-                watch.phase = self._phase(lane)  # it may have become another meanwhile
-                self._close_up(lane, place)
+                deadline.phase = self._phase(concurrency)  # it may have become another meanwhile
+                self._close_up(concurrency, waiter)
             elif not turn.cancelled() and turn.exception() is None:
-                self._free(lane)  # it was handed over at the very moment of the cancellation
+                self._free(concurrency)  # it was handed over at the very moment of the cancellation
             raise
 
-    def _line_up(self, lane: ConcurrencyLimit) -> None:
-        """Let a lane with a queue have its turn among the others, once its pause is over."""
-        if self._paused(lane):
-            lane.alarm = asyncio.get_running_loop().create_task(self._resume(lane))
-        elif lane.alarm:  # the pause is over
-            lane.alarm = None
-            self._queued.appendleft(lane)
+    def _line_up(self, concurrency: ConcurrencyLimit) -> None:
+        """Let an account with a queue have its turn among the others, once its pause is over."""
+        if self._paused(concurrency):
+            concurrency.pause_timer = asyncio.get_running_loop().create_task(self._end_pause(concurrency))
+        elif concurrency.pause_timer:  # the pause is over, and it has waited longest
+            concurrency.pause_timer = None
+            self._queued.appendleft(concurrency)
         else:
-            self._queued.append(lane)
+            self._queued.append(concurrency)
 
-    async def _resume(self, lane: ConcurrencyLimit) -> None:
+    async def _end_pause(self, concurrency: ConcurrencyLimit) -> None:
         """Sleep for all who wait for the end of a pause."""
-        await asyncio.sleep(0)  # or an eager task factory would begin before the lane knows of it
+        await asyncio.sleep(0)  # or an eager task factory would begin before `pause_timer` is set
         try:
-            while (delay := lane.paused_until - self._clock()) > 0:
+            while (delay := concurrency.paused_until - self._clock()) > 0:
                 await self._sleep(delay)
         except Exception as error:  # noqa: BLE001 (the caller's own `sleep`; it goes back to those who wait for it)
-            lane.alarm = None
-            while lane.queue:
-                turn, _ = lane.queue.popitem()
+            concurrency.pause_timer = None
+            while concurrency.queue:
+                turn, _ = concurrency.queue.popitem()
                 if not turn.done():
                     turn.set_exception(error)
         else:
-            self._line_up(lane)
-            self._hand_on()
+            self._line_up(concurrency)
+            self._hand_over()
 
-    def _close_up(self, lane: ConcurrencyLimit, gone: Waiter) -> None:
-        """See to the lane of one who has left its queue."""
-        if not lane.queue:
-            if lane.alarm:
-                lane.alarm.cancel()
-                lane.alarm = None
+    def _close_up(self, concurrency: ConcurrencyLimit, gone: Waiter) -> None:
+        """See to the account of one who has left its queue."""
+        if not concurrency.queue:
+            if concurrency.pause_timer:
+                concurrency.pause_timer.cancel()
+                concurrency.pause_timer = None
             else:
-                self._queued.remove(lane)
-        elif gone.paced and not lane.first.paced:
-            self._hand_on()  # it may have stood in the way of one who does not wait for the lane's own limit
+                self._queued.remove(concurrency)
+        elif gone.paced and not concurrency.first.paced:
+            self._hand_over()  # it may have stood in the way of one who does not wait for the account's own limit

@@ -1,25 +1,25 @@
-"""The call: admission, attempts, judgement of answers, retries, all under one deadline."""
+"""The call: admission, attempts, answers, retries, all under one deadline."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
 from random import random
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from ..calls.operation import CallArguments, Operation
+from ..calls.operation import AsyncExecutor, CallArguments, Operation
 from ..calls.query import encode_id, encode_query
 from ..errors import (
     APITimeoutError,
     ClientClosedError,
     ConfigurationError,
-    ConnectionLostError,
     ForkedError,
-    RequestTimeoutError,
+    Phase,
     StackOneError,
     WrongLoopError,
 )
@@ -29,13 +29,12 @@ from ..transport.base import (
     LazyTransport,
     Request,
     Response,
+    ThisProcess,
     Transport,
     TransportError,
-    process_id,
 )
-from . import responses as answers
-from .admission import Admission, BulkContext
-from .concurrency import ConcurrencyLimit, Snapshot
+from .admission import Admission
+from .concurrency import ConcurrencyLimit, Load
 from .deadlines import Deadline, DeadlineTimer
 from .rate_limit import (
     Clock,
@@ -43,8 +42,9 @@ from .rate_limit import (
     RateLimitBackend,
     Sleep,
 )
-from .retry import Budget, backoff
-from .stats import Counts, Stats
+from .responses import Redact, parse_response
+from .retry import Budget, Failure, decide
+from .stats import Choice, Counts, Stats
 
 R = TypeVar("R")
 
@@ -63,12 +63,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_unknown: bool
     headers: Mapping[str, str]
     body_headers: Mapping[str, str]
-    scrub: Callable[[bytes], bytes]
+    redact: Redact
     paced: bool = True
     """Whether requests wait for the limit that their account has found for itself."""
 
     def __repr__(self) -> str:
         return f"Settings(timeout={self.timeout}, retry={self.retry}, heartbeat={self.heartbeat})"
+
+
+class BulkContext(NamedTuple):
+    """What a bulk fetch has to know of its account and client."""
+
+    concurrency: ConcurrencyLimit
+    """The account's requests."""
+    limiter: Limiter
+    """The rate limit of the key."""
+    max_concurrency: int
+    """Requests under way at once, over all accounts."""
+    clock: Clock
+    """Monotonic seconds."""
+    sleep: Sleep
+    """Suspends for so many seconds."""
+    choices: deque[Choice]
+    """Where to note which strategy was chosen."""
 
 
 class Engine:
@@ -102,10 +119,10 @@ class Engine:
         wall: Clock = time.time,
     ) -> None:
         self._prefix, self._max_body = prefix, max_body
-        self._line = LazyTransport(transport)
+        self._transport = LazyTransport(transport)
         self._clock, self._sleep, self._random, self._wall = clock, sleep, random, wall
         self.budget = Budget(budget)
-        self._watchdog = DeadlineTimer(clock)
+        self.deadlines = DeadlineTimer(clock)
         self.counts = Counts()
         if isinstance(rate_limit, RateLimitBackend):
             limiter = rate_limit.limiter(clock=clock, sleep=sleep)
@@ -118,7 +135,7 @@ class Engine:
             sleep=sleep,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = process_id()
+        self._process = ThisProcess.id
         self._closed = False
         self._drained: asyncio.Future[None] | None = None
 
@@ -129,13 +146,14 @@ class Engine:
         """Whether it was closed."""
         return self._closed
 
-    def _admit(self) -> asyncio.AbstractEventLoop:
+    def _bind(self) -> asyncio.AbstractEventLoop:
+        """Return the loop of the client, which is the running one; refuse one that is closed or used elsewhere."""
         if self._closed:
             raise ClientClosedError("the client is closed")
-        if self._process != process_id():
+        if self._process != ThisProcess.id:  # before asking for the loop: after a fork, none is running
             if self._loop is not None:
                 raise ForkedError("this client was used before a fork; make a new one in the child process")
-            self._process = process_id()  # never used, it holds nothing of the parent's
+            self._process = ThisProcess.id  # never used, it holds nothing of the parent's
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._loop is not None:
@@ -149,7 +167,7 @@ class Engine:
 
     async def aclose(self) -> None:
         """Close: calls under way and waiting end with ClientClosedError, then the session closes."""
-        if self._process != process_id():
+        if self._process != ThisProcess.id:
             # What is open belongs to the parent process.
             self._closed = True
         if self._closed:
@@ -162,25 +180,25 @@ class Engine:
         if self._loop is None or self._loop.is_closed():
             return
         self._drained = self._loop.create_future()
-        self._watchdog.close_all()
+        self.deadlines.close_all()
         try:
             for _ in range(100):  # about a second at most, then the session closes under them
-                if not len(self._watchdog):
+                if not len(self.deadlines):
                     break
                 await asyncio.sleep(0.01)
         finally:  # also when this is cancelled: nobody would get a second chance
             self.admission.limiter.close()
-            self._watchdog.stop()
+            self.deadlines.stop()
             try:
-                await self._line.close()
+                await self._transport.close()
             finally:
                 self._drained.set_result(None)
 
-    def pace(self, account: str | None) -> BulkContext:
+    def bulk_context(self, account: str | None) -> BulkContext:
         """Return what a bulk fetch has to know of an account and the client."""
         admission = self.admission
         return BulkContext(
-            lane=admission.lane(account),
+            concurrency=admission.limit_of(account),
             limiter=admission.limiter,
             max_concurrency=admission.max_concurrency,
             clock=self._clock,
@@ -196,33 +214,42 @@ class Engine:
 
     async def call(self, settings: Settings, operation: Operation[R], args: CallArguments) -> R:
         """Perform one operation and return its decoded answer."""
-        request = self._request(settings, operation, args)
+        path = operation.template
+        if args.ids:
+            path %= encode_id(args.ids[0]) if len(args.ids) == 1 else tuple(map(encode_id, args.ids))
+        query = args.query and (
+            args.query if isinstance(args.query, str) else encode_query(args.query, operation.filters)
+        )
         if settings.account_id is None:
             raise ConfigurationError(
                 "no account id: pass account_id=, set STACKONE_ACCOUNT_ID, or use with_options(account_id=...)"
             )
-        loop = self._admit()
+        loop = self._loop
+        if loop is None or self._closed or self._process != ThisProcess.id or loop is not asyncio.get_running_loop():
+            loop = self._bind()
+        headers = settings.headers if args.body is None else settings.body_headers
+        request = Request(operation.method, self._prefix + path, query or "", headers, args.body, self._max_body)
         started = self._clock()
         timeout = settings.timeout
         end = _FOREVER if timeout.total is None else started + timeout.total
-        watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task(loop)), self._watchdog, end)
-        self._watchdog.add(watch)
+        deadline = Deadline(cast("asyncio.Task[Any]", asyncio.current_task(loop)), self.deadlines, end)
+        self.deadlines.add(deadline)
         try:
-            return await self._attempts(settings, operation, args, request, watch, started, end)
+            return await self._attempts(settings, operation, args, request, deadline, started, end)
         except StackOneError as error:
             self.counts.failures[type(error).__name__] += 1
             raise
         except asyncio.CancelledError:
-            if not watch.fired or not watch.uncancel():
+            if not deadline.fired or not deadline.uncancel():
                 raise
-            closing = watch.closing
+            closing = deadline.closing
         finally:
-            self._watchdog.discard(watch)
-        # Reached when the watch fired outside of an exchange: while waiting, or because the client closes.
+            self.deadlines.discard(deadline)
+        # Reached when the deadline fired outside of a request: while waiting, or because the client closes.
         self.counts.failures[(ClientClosedError if closing else APITimeoutError).__name__] += 1
         if closing:
-            raise ClientClosedError("the client was closed during the call", attempts=watch.attempts)
-        raise APITimeoutError(_WAITED[watch.phase], phase=watch.phase, attempts=watch.attempts) from watch.error
+            raise ClientClosedError("the client was closed during the call", attempts=deadline.attempts)
+        raise _timed_out(deadline) from deadline.error
 
     async def _attempts(
         self,
@@ -230,128 +257,124 @@ class Engine:
         operation: Operation[R],
         args: CallArguments,
         request: Request,
-        watch: Deadline,
+        deadline: Deadline,
         started: float,
         end: float,
     ) -> R:
+        # As long as all goes well this is one function: each step into another one is paid by every call.
+        admission, budget, timeout, clock = self.admission, self.budget, settings.timeout, self._clock
         attempt = spent = 0
         while True:
             attempt += 1
-            lane = await self.admission.enter(settings.account_id, watch, end, paced=settings.paced)
-            departure = (lane.left, lane.sending, lane.limit)
-            watch.attempts = attempt
+            concurrency = await admission.acquire(settings.account_id, deadline, end, paced=settings.paced)
+            snapshot = (concurrency.sent, concurrency.in_flight, concurrency.limit)
+            deadline.attempts = attempt
             self.counts.requests += 1
             if attempt > 1:
                 self.counts.retries += 1
+            load: Load | None = None
+            response: Response | None = None
             try:
-                outcome = await self._exchange(settings, request, watch, end, attempt)
-            finally:
-                self.admission.leave(lane)
-            if isinstance(outcome, Response):
-                verdict = answers.judge(operation, args, outcome, settings.keep_unknown, settings.scrub, self._wall)
-                if not isinstance(verdict, answers.Failure):
-                    self.budget.succeed(spent)
-                    self.admission.succeed(lane, departure)
-                    if isinstance(verdict, Answer):
-                        attach(verdict, _info(outcome, attempt, self._clock() - started))
-                    return verdict
-                if verdict.fresh:
-                    outcome.close_connection()
-            else:
-                verdict = answers.Failure(
-                    outcome.error,
-                    sent=outcome.request_sent,
-                    most=outcome.max_retries,
-                    throttled=outcome.out_of_resources,
+                now = clock()
+                attempt_end = end if timeout.attempt is None else min(end, now + timeout.attempt)
+                last: Phase = "attempt" if attempt_end < end else "total"
+                deadline.attempt(now, attempt_end, last, connect=timeout.connect, read=timeout.read)
+                try:
+                    transport = self._transport.transport
+                    if transport is None:
+                        deadline.connecting()
+                        transport = await self._transport.open()
+                        deadline.progress()
+                    response = await transport.send(request, deadline)
+                except TransportError as failed:
+                    outcome: R | Failure = Failure(
+                        error=failed.error,
+                        request_sent=failed.request_sent,
+                        max_retries=failed.max_retries,
+                        out_of_resources=failed.out_of_resources,
+                    )
+                except asyncio.CancelledError:
+                    if not deadline.fired or deadline.closing or not deadline.uncancel():
+                        raise
+                    outcome = Failure(error=_timed_out(deadline), request_sent=deadline.request_sent)
+                else:
+                    outcome = parse_response(
+                        operation, args, response, settings.keep_unknown, settings.redact, self._wall
+                    )
+                if log.isEnabledFor(logging.DEBUG):
+                    _log_attempt(request, attempt, response, outcome)
+                if response is not None and not isinstance(outcome, Failure):
+                    load = "served"
+                    if spent or budget.tokens < budget.size:  # or there is nothing to give back
+                        budget.succeed(spent)
+                    if isinstance(outcome, Answer):
+                        info = ResponseInfo(
+                            status=response.status,
+                            request_id=response.headers.get("x-request-id"),
+                            attempts=attempt,
+                            elapsed=clock() - started,
+                            headers=response.headers,
+                            body=response.body,
+                        )
+                        attach(outcome, info)
+                    return outcome
+                failure = cast("Failure", outcome)
+                error = deadline.error = failure.error
+                error.attempts = attempt
+                if error.status == 429:
+                    self.counts.throttled += 1
+                decision = decide(
+                    settings.retry,
+                    failure,
+                    attempt=attempt,
+                    repeatable=operation.repeatable and args.keyed,
+                    remaining=end - clock(),
+                    random=self._random,
                 )
-            error = watch.error = verdict.error
-            error.attempts = attempt
-            self._note(verdict, lane, departure)
-            delay = self._retry_in(settings, verdict, attempt, end, repeatable=operation.repeatable and args.keyed)
-            if delay is None:
-                raise error
-            spent = self.budget.spend(throttled=verdict.throttled)
-            if not spent:
-                raise error
-            log.info("retrying %s in %.2f s after %s", operation.name, delay, type(error).__name__)
-            request.new_connection = verdict.fresh or isinstance(error, ConnectionLostError)
-            watch.wait("total", end)
-            lane.pausing += 1
-            try:
-                await self._sleep(delay)
+                load = decision.load
+                if decision.pause is not None:
+                    admission.pause(settings.account_id, decision.pause, key_wide=decision.key_wide)
+                if decision.close_connection and response is not None:
+                    response.close_connection()
             finally:
-                lane.pausing -= 1
-
-    def _note(self, verdict: answers.Failure, lane: ConcurrencyLimit, departure: Snapshot) -> None:
-        status = verdict.error.status
-        if status == 429:
-            self.counts.throttled += 1
-        if verdict.throttled or isinstance(verdict.error, APITimeoutError | RequestTimeoutError):
-            lane.cut(departure)
-        elif status is not None and status < 500:
-            self.admission.succeed(lane, departure)  # it was worked on, if in vain
-
-    def _request(self, settings: Settings, operation: Operation[Any], args: CallArguments) -> Request:
-        path = operation.template
-        if args.ids:
-            path %= encode_id(args.ids[0]) if len(args.ids) == 1 else tuple(map(encode_id, args.ids))
-        query = args.query if isinstance(args.query, str) else encode_query(args.query, operation.filters)
-        headers = settings.headers if args.body is None else settings.body_headers
-        return Request(operation.method, self._prefix + path, query, headers, args.body, self._max_body)
-
-    async def _exchange(
-        self, settings: Settings, request: Request, watch: Deadline, end: float, attempt: int
-    ) -> Response | TransportError:
-        timeout = settings.timeout
-        now = self._clock()
-        attempt_end = end if timeout.attempt is None else now + timeout.attempt
-        if attempt_end < end:
-            watch.attempt(now, attempt_end, "attempt", connect=timeout.connect, read=timeout.read)
-        else:
-            watch.attempt(now, end, "total", connect=timeout.connect, read=timeout.read)
-        try:
-            transport = self._line.transport
-            if transport is None:
-                watch.connecting()
-                transport = await self._line.open()
-                watch.progress()
-            reply = await transport.send(request, watch)
-        except TransportError as error:
-            log.debug("%s %s attempt %d: %r", request.method, request.path, attempt, error.error)
-            return error
-        except asyncio.CancelledError:
-            if not watch.fired or watch.closing or not watch.uncancel():
-                raise
-            phase = watch.phase
-        else:
-            if log.isEnabledFor(logging.DEBUG):
-                log.debug("%s %s attempt %d: %d", request.method, request.path, attempt, reply.status)
-            return reply
-        log.debug("%s %s attempt %d: timeout (%s)", request.method, request.path, attempt, phase)
-        late = APITimeoutError(_WAITED[phase], phase=phase)
-        return TransportError(late, request_sent=watch.request_sent, max_retries=0 if phase == "total" else None)
-
-    def _retry_in(
-        self, settings: Settings, verdict: answers.Failure, attempt: int, end: float, *, repeatable: bool
-    ) -> float | None:
-        """Return the pause before the next attempt; None: there is none."""
-        policy = settings.retry
-        asked = verdict.retry_after
-        if asked is not None and verdict.throttled and asked <= policy.max_retry_after:
-            self.admission.hold(settings.account_id, asked, everyone=verdict.key_wide)
-        if attempt >= policy.attempts or (verdict.most is not None and attempt > verdict.most):
-            return None
-        if verdict.sent and not repeatable:
-            return None
-        delay = backoff(policy, attempt, throttled=verdict.throttled, random=self._random)
-        if asked is not None:
-            if asked > policy.max_retry_after:
-                return None
-            delay = max(delay, asked + min(asked, 1.0) * 0.1 * self._random())
-        return None if self._clock() + delay >= end else delay
+                admission.release(concurrency, snapshot, load)
+            if decision.delay is None or not budget.spend(decision.cost):
+                raise error
+            spent = decision.cost
+            log.info("retrying %s in %.2f s after %s", operation.name, decision.delay, type(error).__name__)
+            request.new_connection = decision.new_connection
+            deadline.wait("total", end)
+            concurrency.backing_off += 1
+            try:
+                await self._sleep(decision.delay)
+            finally:
+                concurrency.backing_off -= 1
 
 
-_WAITED: dict[str, str] = {
+class BoundExecutor(AsyncExecutor):
+    """The executor of one view: the engine that all views share, with the view's settings."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine, self.settings = engine, settings
+
+    def execute(self, operation: Operation[R], args: CallArguments, /) -> Coroutine[Any, Any, R]:
+        """Perform one call."""
+        return self.engine.call(self.settings, operation, args)
+
+    def bulk_context(self) -> BulkContext:
+        """Return what a bulk fetch has to know of the account and the client."""
+        return self.engine.bulk_context(self.settings.account_id)
+
+    def for_bulk(self, *, paced: bool) -> BoundExecutor:
+        """Return the same executor for the calls of a bulk fetch.
+
+        Args:
+            paced: Whether they wait for the limit that the account has found for itself.
+        """
+        return BoundExecutor(self.engine, msgspec.structs.replace(self.settings, paced=paced))
+
+
+_TIMED_OUT: dict[str, str] = {
     "pool": "no slot became free in time (max_concurrency)",
     "rate_limit": "the rate limit did not let the call pass in time",
     "connect": "no connection was made in time",
@@ -361,12 +384,15 @@ _WAITED: dict[str, str] = {
 }
 
 
-def _info(reply: Response, attempts: int, elapsed: float) -> ResponseInfo:
-    return ResponseInfo(
-        status=reply.status,
-        request_id=reply.headers.get("x-request-id"),
-        attempts=attempts,
-        elapsed=elapsed,
-        headers=reply.headers,
-        body=reply.body,
-    )
+def _timed_out(deadline: Deadline) -> APITimeoutError:
+    return APITimeoutError(_TIMED_OUT[deadline.phase], phase=deadline.phase, attempts=deadline.attempts)
+
+
+def _log_attempt(request: Request, attempt: int, response: Response | None, outcome: Any) -> None:
+    if response is not None:
+        came = str(response.status)
+    elif isinstance(outcome.error, APITimeoutError):
+        came = f"timeout ({outcome.error.phase})"
+    else:
+        came = repr(outcome.error)
+    log.debug("%s %s attempt %d: %s", request.method, request.path, attempt, came)

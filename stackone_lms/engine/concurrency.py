@@ -1,24 +1,24 @@
-"""One account's requests: how many may be under way.
+"""One account's requests: how many may be under way at once.
 
-A lane finds that out itself: it grows while all is well and shrinks when the server asks for less (slow start and
-AIMD, as TCP does it, on 429, 503 and timeouts only: the latency of a shared service says more about its other users
-than about us).
+The limit finds itself: it grows while all is well and shrinks when the server asks for less (slow start and AIMD, as
+TCP does it, on 429, 503 and timeouts only: the latency of a shared service says more about its other users than about
+us).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
-FIRST = 16
-"""Requests under way with which a lane begins."""
-_LONGEST_PATIENCE = 64
-_PROOF = 8
+INITIAL_LIMIT = 16
+"""Requests under way with which an account begins."""
+_MAX_ROUND_TRIPS = 64
+_ROUND_TRIPS_AT_CEILING = 8
 
 
 class Waiter(NamedTuple):
-    """What a call waits in a queue with."""
+    """A call in the queue of an account."""
 
     ticket: int
     """It goes behind all calls of its account that have a lower one."""
@@ -26,151 +26,162 @@ class Waiter(NamedTuple):
     """Whether it waits for the account's own limit, too."""
 
 
-Snapshot = tuple[int, int, int]
-"""What a lane was like when a request left: `left`, `sending` (both with this request), and `limit`."""
+Snapshot: TypeAlias = tuple[int, int, int]
+"""What a limit was like when a request was sent: `sent`, `in_flight` (both with this request), and `limit`."""
+
+
+Load: TypeAlias = Literal["served", "overloaded"]
+"""What the end of a request says of the load: as many may be under way, or fewer."""
 
 
 class ConcurrencyLimit:
     """The requests of one account: how many are under way, how many may be, and until when none.
 
     Args:
-        most: Requests under way at most, whatever happens.
+        maximum: Requests under way at most, whatever happens.
 
     Attributes:
         limit: Requests that may be under way, as found so far.
-        gate: What is enforced: `most` until the server has asked for less the first time, then `limit`.
-        taken: Slots in use: requests under way, or waiting for the rate limit.
-        sending: Requests under way.
-        left: How many requests have left so far.
-        pausing: Calls that sleep before their next attempt.
+        enforced: What callers are held to: `maximum` until the server has asked for less the first time, then `limit`.
+        slots_used: Slots in use: requests under way, or waiting for the rate limit.
+        in_flight: Requests under way.
+        sent: How many requests were sent so far.
+        backing_off: Calls that sleep before their next attempt.
         throttled: How often the server asked for less.
-        paused_until: When, on the clock, a pause that the server asked for is over.
-        queue: Who waits for a slot, or for the end of the pause; by ticket.
-        alarm: Sleeps until the pause is over, if anybody waits for that.
-        users: How many bulk fetches watch this lane.
+        paused_until: When, on the clock, a pause that the server asked for is over; 0 if there is none.
+        queue: The calls that wait for a slot, or for the end of the pause; by ticket.
+        pause_timer: Sleeps until the pause is over, if anybody waits for that.
+        users: How many bulk fetches look at this limit; while there are any, it is kept.
     """
 
     __slots__ = (
-        "_before",
-        "_calm",
+        "_before_decrease",
         "_ceiling",
-        "_cut_after",
+        "_decreased_at",
+        "_full_trips",
         "_grown",
-        "_mark",
-        "_patience",
-        "_run",
-        "_threshold",
-        "alarm",
-        "gate",
-        "left",
+        "_slow_start_end",
+        "_successes",
+        "_trip_start",
+        "_trips_at_ceiling",
+        "backing_off",
+        "enforced",
+        "in_flight",
         "limit",
-        "most",
+        "maximum",
+        "pause_timer",
         "paused_until",
-        "pausing",
         "queue",
-        "sending",
-        "taken",
+        "sent",
+        "slots_used",
         "throttled",
         "users",
     )
 
-    def __init__(self, most: int) -> None:
-        self.most = self.gate = most
-        self.limit = min(FIRST, most)
-        self.taken = self.sending = self.pausing = self.throttled = self.users = self.left = 0
+    def __init__(self, maximum: int) -> None:
+        self.maximum = self.enforced = maximum
+        self.limit = min(INITIAL_LIMIT, maximum)
+        self.slots_used = self.in_flight = self.backing_off = self.throttled = self.users = self.sent = 0
         self.paused_until = 0.0
         self.queue: OrderedDict[asyncio.Future[None], Waiter] = OrderedDict()
-        self.alarm: asyncio.Task[None] | None = None
-        self._cut_after: int = 0  # the request that left last before the last cut; 0: there was none
-        self._mark = 0  # the request that left last before the present round trip began
-        self._run = 0  # round trips in full use since the limit last changed
-        self._calm = 0  # successes since the limit was last cut
-        self._grown = True  # whether the limit has grown since it was last cut
-        self._before = self.limit  # where the limit stood before the last cuts on end
-        self._threshold = most  # below it, the limit grows by one a success
+        self.pause_timer: asyncio.Task[None] | None = None
+        self._decreased_at: int = 0  # number of the last request sent before the last decrease; 0: there was none
+        self._trip_start = 0  # number of the last request sent before the present round trip began
+        self._full_trips = 0  # round trips in full use since the limit last changed
+        self._successes = 0  # since the limit was last decreased
+        self._grown = True  # whether the limit has grown since it was last decreased
+        self._before_decrease = self.limit  # where the limit stood before the last decreases in a row
+        self._slow_start_end = maximum  # below it, the limit grows by one a success
         self._ceiling: int = 0  # the level at which the server last asked for less; 0: unknown
-        self._patience = 1  # round trips to wait before the ceiling is tried again
+        self._trips_at_ceiling = 1  # round trips to wait before the ceiling is tried again
 
     @property
     def first(self) -> Waiter:
-        """The place of who is first in the queue, which is not empty."""
+        """Who is first in the queue, which is not empty."""
         return next(iter(self.queue.values()))
 
     @property
     def idle(self) -> bool:
         """Whether nobody would miss it."""
-        return not (self.taken or self.queue or self.users or self.pausing)
+        return not (self.slots_used or self.queue or self.users or self.backing_off)
 
-    def succeed(self, departure: Snapshot) -> bool:
-        """Note that a request succeeded; True if the limit grew.
+    def succeed(self, snapshot: Snapshot) -> bool:
+        """Note that a request succeeded, which is no longer under way; True if the limit grew.
 
         It grows by one a success (it doubles each round trip) until the server asks for less the first time, and after
         an outage up to where that began, both while at least half of it is in use. Beyond, it grows by one a round
         trip, while it is in full use. Where the server has said no before, that takes up to 64 round trips; and the
         more often it has, the longer the limit has to hold there before it grows on.
         """
-        self._calm += 1
+        self._successes += 1
         limit = self.limit
-        if limit >= self.most:
+        if limit >= self.maximum:
             return False
-        if limit < self._threshold:
-            if (self.sending + 1) * 2 < limit:
+        if limit < self._slow_start_end:
+            # This request still counts as one of those in use: it was, until just now.
+            if (self.in_flight + 1) * 2 < limit:
                 return False
         else:
-            number, level, _ = departure
-            # What left before the limit changed says nothing about what it is now.
-            if number <= self._mark or level < limit - limit // 8:
+            # What was sent before the limit changed says nothing about what it is now. Seven eighths are full use:
+            # a slot that became free is taken again only when a caller comes.
+            number, in_flight, _ = snapshot
+            if number <= self._trip_start or in_flight < limit - limit // 8:
                 return False
-            self._mark = self.left
-            self._run += 1
+            self._trip_start = self.sent
+            self._full_trips += 1
             if limit + 1 == self._ceiling:
-                trips = self._patience
+                trips = self._trips_at_ceiling
             else:
-                trips = min(self._patience, _PROOF) if limit == self._ceiling else 1
-            if self._run < trips:
+                # At the ceiling itself it proves that it holds, for eight round trips at most; elsewhere one is enough.
+                trips = min(self._trips_at_ceiling, _ROUND_TRIPS_AT_CEILING) if limit == self._ceiling else 1
+            if self._full_trips < trips:
                 return False
-        self._run, self._mark = 0, self.left
+        self._full_trips, self._trip_start = 0, self.sent
         self._grown = True
         self.limit = limit + 1
-        if self.gate != self.most:
-            self.gate = self.limit
+        if self.enforced != self.maximum:
+            self.enforced = self.limit
         return True
 
-    def cut(self, departure: Snapshot) -> None:
-        """Note that the server asked for less in answer to a request.
+    def decrease(self, snapshot: Snapshot) -> None:
+        """Note that the server asked for less in answer to a request, which is no longer under way.
 
-        The limit shrinks once a round trip: what left before the last cut says nothing new. The first time to half of
-        what was under way, since it may have doubled meanwhile; later by a tenth (one at least) if the limit had held
-        for a while, and by three tenths if not. Before that, what a single request is told is no matter of how many.
+        The limit shrinks once a round trip: what was sent before the last decrease says nothing new. The first time to
+        half of what was under way, since it may have doubled meanwhile; later by a tenth (one at least) if the limit
+        had held for a while, and by three tenths if not. Before that, what a single request is told is no matter of
+        how many.
         """
         self.throttled += 1
-        number, level, before = departure
-        used = self.sending + 1
-        first = not self._cut_after  # nothing has held callers back so far, so more than the limit may be under way
-        if number <= self._cut_after or (first and level == used == 1):
+        number, level, before = snapshot
+        used = self.in_flight + 1
+        # Until now only `maximum` has held callers back, so that more than the limit may be under way.
+        first = not self._decreased_at
+        if number <= self._decreased_at or (first and level == used == 1):
             return
         if self._grown:
-            self._before = max(self.limit, used)
-        # Since it left, the limit may have grown, if the server is quicker to answer than to refuse.
+            self._before_decrease = max(self.limit, used)
+        # Since it was sent, the limit may have grown, if the server is quicker to answer than to refuse: what was
+        # refused is the level of then. But not less than half of the limit: a refusal in a nearly idle moment, when
+        # few were under way, would else throw away all that was learned.
         limit = used if first else min(self.limit, before, max(used, level, self.limit // 2))
         if first:
             self.limit = limit // 2
-        elif self._calm >= limit - 1:
+        elif self._successes >= limit - 1:  # a whole round trip succeeded at this level
             if self._ceiling:  # much above it or below it, how many are under way is not what decides
                 again = self._ceiling <= limit <= self._ceiling * 5 // 4
-                self._patience = min(self._patience * 2, _LONGEST_PATIENCE) if again else 1
+                self._trips_at_ceiling = min(self._trips_at_ceiling * 2, _MAX_ROUND_TRIPS) if again else 1
             self._ceiling = limit
             self.limit = min(limit - 1, int(limit * 0.9))
         else:
             self.limit = int(limit * 0.7)
-        self.limit = max(1, min(self.limit, self.most))
-        if self._grown:  # cuts on end have one cause, and the first of them tells more of the level than the last
-            self._threshold = self.limit
-        self.gate = self.limit
-        self._calm = self._run = 0
-        self._cut_after = self._mark = self.left
+        self.limit = max(1, min(self.limit, self.maximum))
+        if self._grown:  # decreases in a row have one cause, and the first tells more of the level than the last
+            self._slow_start_end = self.limit
+        self.enforced = self.limit
+        self._successes = self._full_trips = 0
+        self._decreased_at = self._trip_start = self.sent
         self._grown = False
 
-    def forgive(self) -> None:
-        """Climb back quickly to where the last cuts began: what the server asked for is a matter of the rate."""
-        self._threshold = max(self._threshold, min(self._before, self.most))
+    def recover(self) -> None:
+        """Climb back quickly to where the last decreases began: what the server asked for is a matter of the rate."""
+        self._slow_start_end = max(self._slow_start_end, min(self._before_decrease, self.maximum))

@@ -101,22 +101,22 @@ class Counts:
             rate=limiter.rate,
             tokens=limiter.tokens,
             paused_for=limiter.paused_for,
-            in_flight=admission.sending,
+            in_flight=admission.in_flight,
             waiting=admission.waiting,
             requests=self.requests,
             retries=self.retries,
             throttled=self.throttled,
             failures=dict(self.failures),
-            budget=budget.left,
+            budget=budget.tokens,
             accounts={
                 account: AccountStats(
-                    limit=lane.limit,
-                    in_flight=lane.sending,
-                    waiting=len(lane.queue),
-                    paused_for=max(0.0, lane.paused_until - now),
-                    throttled=lane.throttled,
+                    limit=concurrency.limit,
+                    in_flight=concurrency.in_flight,
+                    waiting=len(concurrency.queue),
+                    paused_for=max(0.0, concurrency.paused_until - now),
+                    throttled=concurrency.throttled,
                 )
-                for account, lane in list(admission.lanes.items())
+                for account, concurrency in list(admission.limits.items())
                 if account is not None
             },
             choices=tuple(self.choices),

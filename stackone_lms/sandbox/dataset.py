@@ -11,13 +11,12 @@ from typing import Any, TypeVar
 
 from . import words
 from .identifiers import STYLES
-from .store import AccountData, Record, Row, about
+from .store import Account, Record, Row, about
 from .times import stamp
 
 T = TypeVar("T")
 
-NEWEST = datetime(2026, 7, 1, tzinfo=UTC)
-"""Nothing that is made up is younger."""
+_NEWEST = datetime(2026, 7, 1, tzinfo=UTC)
 _SPAN = timedelta(days=3 * 365)
 
 
@@ -38,11 +37,10 @@ class Sizes:
             raise ValueError("assignments and completions need users, and courses or contents")
 
 
-def build(seed: int, index: int, sizes: Sizes, *, odd_values: bool) -> AccountData:
+def build(seed: int, index: int, sizes: Sizes, *, odd_values: bool) -> Account:
     """Make the data of the account number `index`."""
     rng = Random(f"{seed}/{index}")
-    provider = words.PROVIDERS[index % len(words.PROVIDERS)]
-    account = AccountData(provider, STYLES[index % len(STYLES)], rng, native_batches=provider == words.NATIVE_BATCHES)
+    account = Account(words.PROVIDERS[index % len(words.PROVIDERS)], STYLES[index % len(STYLES)], rng)
     maker = _Maker(account, rng, odd_values=odd_values)
     maker.catalogue(sizes)
     for number in range(sizes.users):
@@ -55,7 +53,7 @@ def build(seed: int, index: int, sizes: Sizes, *, odd_values: bool) -> AccountDa
 
 
 class _Maker:
-    def __init__(self, account: AccountData, rng: Random, *, odd_values: bool) -> None:
+    def __init__(self, account: Account, rng: Random, *, odd_values: bool) -> None:
         self._account = account
         self._tables = account.tables
         self._random = rng.random
@@ -71,10 +69,10 @@ class _Maker:
         return [options[(start + n) % len(options)] for n in range(min(count, len(options)))]
 
     def _moment(self) -> datetime:
-        return NEWEST - self._random() * _SPAN
+        return _NEWEST - self._random() * _SPAN
 
     def _later(self, moment: datetime, days: float) -> datetime:
-        return min(NEWEST, moment + timedelta(days=self._random() * days))
+        return min(_NEWEST, moment + timedelta(days=self._random() * days))
 
     def _sometimes(self, value: T, share: float = 0.8) -> T | None:
         return value if self._random() < share else None

@@ -47,4 +47,4 @@ def async_client(sandbox: Sandbox) -> Generator[AsyncClient]:
     try:
         yield client
     finally:
-        client._scope.core.close_unused()  # pyright: ignore[reportPrivateUsage]
+        client._scope.engine.close_unused()  # pyright: ignore[reportPrivateUsage]

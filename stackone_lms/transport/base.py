@@ -11,17 +11,15 @@ import msgspec
 
 from ..errors import StackOneError
 
-_process_id = os.getpid()
 
+class ThisProcess:
+    """The process that runs; known without asking the system every time, as `os.getpid` does."""
 
-def process_id() -> int:
-    """Return the id of this process, without asking the system every time as `os.getpid` does."""
-    return _process_id
+    id = os.getpid()
 
 
 def _in_child() -> None:
-    global _process_id  # noqa: PLW0603 (one number for the whole process)
-    _process_id = os.getpid()
+    ThisProcess.id = os.getpid()
 
 
 if hasattr(os, "register_at_fork"):

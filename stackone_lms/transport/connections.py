@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import hdrs
 
 from ..errors import ProtocolError, ResponseTooLargeError
-from .base import TimeLimits, TransportError, process_id
+from .base import ThisProcess, TimeLimits, TransportError
 
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error answer that are read; the rest is not worth the wait."""
@@ -35,15 +35,15 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
-        self._process = process_id()
+        self._process = ThisProcess.id
 
     @property
     def closed(self) -> bool:
         """Whether it was closed, or belongs to another process."""
-        return self._process != process_id() or super().closed
+        return self._process != ThisProcess.id or super().closed
 
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
-        if self._process != process_id():
+        if self._process != ThisProcess.id:
             return
         if should_close and protocol.transport is not None and protocol.transport.get_write_buffer_size():
             # To close it would wait until all of a request is away that nobody wants any more.
@@ -51,7 +51,7 @@ class Connector(aiohttp.TCPConnector):
         super()._release(key, protocol, should_close=should_close)
 
     def __del__(self, *args: Any) -> None:
-        if self._process == process_id():
+        if self._process == ThisProcess.id:
             super().__del__(*args)
 
 

@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from . import aiohttp_internals as private
-from .base import SecretBytes, process_id
+from .base import SecretBytes, ThisProcess
 from .connections import (
     KEEP_ALIVE,
     READ_BUFFER,
@@ -223,7 +223,7 @@ class _Pool(Connector):
     @property
     def closed(self) -> bool:
         """Whether it was closed, or belongs to another process."""
-        return self._closed or self._process != process_id()
+        return self._closed or self._process != ThisProcess.id
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Connection:  # noqa: ASYNC109 (aiohttp's signature)
         """Return a connection that was given back, or a new one."""

@@ -280,7 +280,7 @@ async def test_who_is_paused_while_waiting_for_the_rate_limit_leaves_his_turn_to
         begun = now()
         tasks = [asyncio.create_task(_get(of, "paused")), asyncio.create_task(_get(other, "other"))]
         await asyncio.sleep(5)
-        of._scope.core.admission.hold("account-of-the-test", 60.0, everyone=False)  # pyright: ignore[reportPrivateUsage]
+        of._scope.engine.admission.pause("account-of-the-test", 60.0, key_wide=False)  # pyright: ignore[reportPrivateUsage]
         await asyncio.gather(*tasks)
     assert 9 < times["other"] - begun < 12
     assert 65 <= times["paused"] - begun < 77

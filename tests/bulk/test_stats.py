@@ -138,7 +138,7 @@ def test_it_is_a_frozen_value_that_encodes() -> None:
 
 async def test_idle_accounts_are_forgotten_after_thousands(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that serves ever new accounts does not grow with them."""
-    monkeypatch.setattr("stackone_lms.engine.admission._KEPT_LANES", 50)
+    monkeypatch.setattr("stackone_lms.engine.admission._KEPT_LIMITS", 50)
     async with client(Server()) as of:
         for n in range(300):
             await of.with_options(account_id=f"account-{n}").completions.get("a")

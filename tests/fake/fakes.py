@@ -241,4 +241,4 @@ def client_of(transport: Transport, **options: Any) -> AsyncClient:
 
 def core_of(client: Any) -> Any:
     """Return the inside of a client."""
-    return client._scope.core
+    return client._scope.engine

@@ -189,7 +189,7 @@ async def test_a_timeout_leaves_nothing_behind() -> None:
     assert task is not None
     assert task.cancelling() == 0
     admission = core_of(client).admission
-    assert (admission.in_flight, admission.waiting) == (0, 0)
+    assert (admission.slots_used, admission.waiting) == (0, 0)
     await asyncio.sleep(500)  # no timer is left that would cancel somebody else
 
 

@@ -77,8 +77,8 @@ async def bring_to(phase: str, client: AsyncClient) -> list[asyncio.Task[Any]]:
 
 def assert_nothing_left(client: AsyncClient, transport: FakeTransport) -> None:
     core = core_of(client)
-    assert (core.admission.in_flight, core.admission.sending, core.admission.waiting) == (0, 0, 0)
-    assert len(core._watchdog) == 0
+    assert (core.admission.slots_used, core.admission.in_flight, core.admission.waiting) == (0, 0, 0)
+    assert len(core.deadlines) == 0
     assert transport.under_way == 0
 
 

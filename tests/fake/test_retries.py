@@ -64,7 +64,7 @@ PACKAGE = Path(stackone_lms.__file__).parent
 ONCE = ["POST", "PATCH"]
 
 EXECUTED: dict[str, Step] = {
-    **{str(status): error(status) for status in (408, 500, 502, 503, 504)},
+    **{str(status): error(status) for status in (408, 500, 502, 503, 504, 520, 524, 530)},
     "lost": lost(),
     "read timeout": APITimeoutError("slow", phase="read"),
 }
@@ -75,7 +75,7 @@ NOT_EXECUTED: dict[str, Step] = {
     "connect timeout": TransportError(APITimeoutError("slow", phase="connect"), request_sent=False),
 }
 FINAL: dict[str, Step] = {
-    **{str(status): error(status) for status in (400, 401, 403, 404, 405, 409, 410, 412, 415, 422, 501, 505)},
+    **{str(status): error(status) for status in (400, 401, 403, 404, 405, 409, 410, 412, 415, 422, 501, 505, 519, 531)},
     "302": reply(302, b"", Location="https://evil.example"),
     "304": reply(304),
     "TLS": TransportError(TLSError("unknown CA"), request_sent=False, max_retries=0),
@@ -182,7 +182,7 @@ async def test_a_retry_after_of_zero_leaves_the_backoff() -> None:
     assert transport.pauses == [0.5]
 
 
-@pytest.mark.parametrize("asked", ["soon", "-5", "inf", "nan", "1e3", "", "1_0", "9" * 5000])
+@pytest.mark.parametrize("asked", ["soon", "-5", "inf", "nan", "1e3", "", "1_0"])
 @virtual
 async def test_a_retry_after_that_means_nothing_leaves_the_backoff(asked: str) -> None:
     transport = FakeTransport(error(429, Retry_After=asked), record())
@@ -190,7 +190,7 @@ async def test_a_retry_after_that_means_nothing_leaves_the_backoff(asked: str) -
     assert transport.pauses == [0.5]
 
 
-@pytest.mark.parametrize("asked", ["61", "120", "315360000", "Fri, 31 Dec 9999 23:59:59 GMT"])
+@pytest.mark.parametrize("asked", ["61", "120", "315360000", "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"])
 @virtual
 async def test_a_longer_retry_after_than_allowed_is_raised_at_once(asked: str) -> None:
     transport = FakeTransport(error(429, Retry_After=asked))
@@ -350,7 +350,7 @@ async def test_neither_logs_nor_tracebacks_show_secrets(caplog: pytest.LogCaptur
             texts += [frame for frame in shown.format() if str(PACKAGE) in frame.partition("\n")[0]]
     texts += [record.getMessage() for record in caplog.records]
     assert len(texts) > 10
-    assert any("in enter" in text for text in texts)
+    assert any("in acquire" in text for text in texts)
     assert any("retrying Completions.get" in text for text in texts)
     assert not [text for text in texts if KEY in text or "acct-secret" in text]
     assert not [record for record in caplog.records if "\n" in record.getMessage()]

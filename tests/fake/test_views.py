@@ -161,7 +161,7 @@ async def test_a_view_costs_next_to_nothing() -> None:
     for n in range(200):
         client.with_options(account_id=f"acct-{n}")
     assert time.process_time() - started < 0.5
-    assert len(core_of(client).admission.lanes) == 0
+    assert len(core_of(client).admission.limits) == 0
 
 
 @virtual

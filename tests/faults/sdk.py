@@ -78,13 +78,13 @@ class SkippingClock:
 
 
 def core_of(client: AsyncClient | SyncClient) -> Engine:
-    return client._scope.core  # pyright: ignore[reportPrivateUsage]
+    return client._scope.engine  # pyright: ignore[reportPrivateUsage]
 
 
 def assert_idle(client: AsyncClient) -> None:
     """No slot is taken and nobody waits."""
     admission = core_of(client).admission
-    assert (admission.in_flight, admission.waiting) == (0, 0)
+    assert (admission.slots_used, admission.waiting) == (0, 0)
 
 
 def shown_by(error: BaseException) -> str:

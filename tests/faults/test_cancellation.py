@@ -64,7 +64,7 @@ class Situation:
                 elif self.phase == "tls":
                     ready = server.total.connections > 0
                 elif self.phase == "backoff":
-                    ready = server.total.requests > 0 and admission.in_flight == 0
+                    ready = server.total.requests > 0 and admission.slots_used == 0
                 else:
                     ready = server.total.in_flight > 0
                 if ready:
@@ -84,7 +84,7 @@ async def situation(carrier: Carrier, phase: Phase) -> AsyncGenerator[Situation]
         before: asyncio.Task[Any] | None = None
         if phase in {"slot", "pause"}:
             before = asyncio.create_task(client.completions.get("before"))
-            while not server.total.requests or (phase == "pause" and core_of(client).admission.in_flight):
+            while not server.total.requests or (phase == "pause" and core_of(client).admission.slots_used):
                 await asyncio.sleep(0)
         elif phase == "limiter":
             await client.completions.get("before")
@@ -100,7 +100,7 @@ async def _settled(it: Situation) -> None:
     """Soon: no slot is taken by the call, nobody waits, and the server has seen the hang-up."""
     mine = 1 if it.phase == "slot" else 0
     async with asyncio.timeout(20):
-        while it.server.total.in_flight > mine or core_of(it.client).admission.in_flight > mine:
+        while it.server.total.in_flight > mine or core_of(it.client).admission.slots_used > mine:
             await asyncio.sleep(0.001)
         if it.phase in {"headers", "body", "chunks", "write", "tls"}:
             while not it.server.total.hangups:
@@ -180,7 +180,7 @@ async def test_a_task_group_that_fails_cancels_its_other_calls(carrier: Carrier)
 
 def _fire(core: Engine) -> None:
     """Make the deadline of every call pass in this very turn of the loop."""
-    watchdog = core._watchdog  # pyright: ignore[reportPrivateUsage]
+    watchdog = core.deadlines
     for watch in watchdog._deadlines:  # pyright: ignore[reportPrivateUsage]
         watch.due = 0.0
     watchdog._look()  # pyright: ignore[reportPrivateUsage]

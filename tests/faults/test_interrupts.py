@@ -30,7 +30,7 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 if sys.argv[3] == "works on":
-    print(client.completions.get("x").data.id, core_of(client).admission.in_flight, flush=True)
+    print(client.completions.get("x").data.id, core_of(client).admission.slots_used, flush=True)
 client.close()
 """
 

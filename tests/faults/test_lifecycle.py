@@ -51,7 +51,7 @@ async def test_closing_ends_calls_under_way_and_queued(carrier: Carrier, name: s
         await server.idle()
         if not backing_off:
             assert server.total.hangups == 5
-        assert core_of(client).admission.in_flight == 0
+        assert core_of(client).admission.slots_used == 0
 
 
 async def test_closing_ends_calls_that_wait_for_the_rate_limit(carrier: Carrier) -> None:

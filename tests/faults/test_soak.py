@@ -141,7 +141,7 @@ async def test_thousands_of_requests_in_trouble(
             gc.collect()
             grown = process.memory_info().rss - before
             assert_idle(client)
-            assert len(core_of(client)._watchdog) == 0  # pyright: ignore[reportPrivateUsage]
+            assert len(core_of(client).deadlines) == 0
             await server.idle(10)
         async with asyncio.timeout(20):
             while server.open:

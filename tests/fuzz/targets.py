@@ -16,8 +16,8 @@ from stackone_lms.api.operations import operations
 from stackone_lms.calls.operation import CallArguments, Operation
 from stackone_lms.calls.query import encode_id, encode_query
 from stackone_lms.configuration import scrubber
-from stackone_lms.engine.responses import Failure, judge
-from stackone_lms.engine.retry import backoff, parse_retry_after
+from stackone_lms.engine.responses import parse_response
+from stackone_lms.engine.retry import Failure, backoff, max_retries, parse_retry_after
 from stackone_lms.errors import DecodeError, InvalidArgumentError, StackOneError
 from stackone_lms.models.base import Answer, Page
 from stackone_lms.options import RetryPolicy
@@ -53,12 +53,13 @@ def check_answer(
     """Any answer at all is either decoded or a failure of the package's own."""
     reply = Response(status, CIMultiDict(headers), body)
     args = CallArguments((ASKED,) * operation.arity)
-    verdict = judge(operation, args, reply, keep_unknown, _scrub, _now)
+    verdict = parse_response(operation, args, reply, keep_unknown, _scrub, _now)
     if isinstance(verdict, Failure):
         assert isinstance(verdict.error, StackOneError)
         check_presentable(verdict.error)
-        assert verdict.retry_after is None or verdict.retry_after >= 0
-        assert verdict.most is None or verdict.most in {0, 1}
+        retry_after = getattr(verdict.error, "retry_after", None)
+        assert retry_after is None or retry_after >= 0
+        assert max_retries(verdict) in {0, 1, math.inf}
         return
     assert 200 <= status < 300
     assert isinstance(verdict, Answer)

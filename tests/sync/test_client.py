@@ -150,7 +150,7 @@ def test_closing_ends_the_calls_of_other_threads_with_client_closed(phase: str) 
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 60
-    while len(core_of(client)._watchdog) < 8 and time.monotonic() < deadline:
+    while len(core_of(client).deadlines) < 8 and time.monotonic() < deadline:
         time.sleep(0.01)
     started = time.monotonic()
     client.close()
@@ -176,7 +176,7 @@ def test_a_call_whose_loop_ends_under_it_is_told_that_the_client_is_closed() -> 
     thread.start()
     shared: Any = client._bridge._shared  # pyright: ignore[reportPrivateUsage]
     deadline = time.monotonic() + 60
-    while core_of(client).admission.in_flight == 0 and time.monotonic() < deadline:
+    while core_of(client).admission.slots_used == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
     shared.thread.stop()
     thread.join(5)

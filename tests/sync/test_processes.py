@@ -99,7 +99,7 @@ def test_ctrl_c_ends_a_call_at_once_and_the_client_works_on(call: str) -> None:
         except KeyboardInterrupt:
             print("interrupted", time.monotonic() - started < 20, flush=True)
         client._bridge.run(asyncio.sleep, 0.05)
-        print(transport.under_way, core_of(client).admission.in_flight, flush=True)
+        print(transport.under_way, core_of(client).admission.slots_used, flush=True)
         transport.script = (record(),)
         print(client.completions.get("c1").data.id, flush=True)
         client.close()
@@ -168,7 +168,7 @@ def test_ctrl_c_among_busy_threads_interrupts_the_main_thread_only() -> None:
         try:
             client.completions.get("c1")
         except KeyboardInterrupt:
-            print("interrupted", seen, core_of(client).admission.in_flight >= 3, flush=True)
+            print("interrupted", seen, core_of(client).admission.slots_used >= 3, flush=True)
         client.close()
         for thread in threads:
             thread.join()

@@ -50,7 +50,7 @@ class Gate:
     async def call(self, name: Any, account: str = "a", stay: float = 1.0) -> None:
         watch = Noting(cast("asyncio.Task[Any]", asyncio.current_task()), self.timer, FOREVER)
         watch.waits = self.waits
-        lane = await self.admission.enter(account, watch, 99.0)
+        concurrency = await self.admission.acquire(account, watch, 99.0)
         self.passed.append((name, round(now() - self.start, 6)))
         self.inside += 1
         self.most_inside = max(self.most_inside, self.inside)
@@ -58,7 +58,7 @@ class Gate:
             await asyncio.sleep(stay)
         finally:
             self.inside -= 1
-            self.admission.leave(lane)
+            self.admission.release(concurrency, (1, 1, 1), None)
 
     def calls(self, number: int, account: str = "a", stay: float = 1.0) -> list[asyncio.Task[None]]:
         return [asyncio.create_task(self.call(n, account, stay)) for n in range(number)]
@@ -75,7 +75,7 @@ async def test_no_more_than_max_concurrency_are_under_way_and_all_get_their_turn
     assert gate.most_inside == 3
     assert gate.order == list(range(10))
     assert [at for _, at in gate.passed] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
-    assert (gate.admission.in_flight, gate.admission.waiting) == (0, 0)
+    assert (gate.admission.slots_used, gate.admission.waiting) == (0, 0)
 
 
 @virtual
@@ -110,22 +110,22 @@ async def test_who_is_cancelled_while_waiting_costs_the_others_nothing(position:
     tasks[position].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert gate.passed == [(n, at) for at, n in enumerate(n for n in range(4) if n != position)]
-    assert gate.admission.in_flight == 0
+    assert gate.admission.slots_used == 0
 
 
 @virtual
 async def test_who_is_cancelled_as_the_slot_is_handed_over_hands_it_on() -> None:
     gate = Gate(1)
     watch = Deadline(cast("asyncio.Task[Any]", asyncio.current_task()), DeadlineTimer(now), FOREVER)
-    lane = await gate.admission.enter("a", watch, 99.0)
+    concurrency = await gate.admission.acquire("a", watch, 99.0)
     first, second = gate.calls(2)
     await asyncio.sleep(1)
-    gate.admission.leave(lane)
+    gate.admission.release(concurrency, (1, 1, 1), None)
     first.cancel()  # it has the slot now, and has not run since
     await asyncio.gather(first, second, return_exceptions=True)
     assert first.cancelled()
     assert gate.passed == [(1, 1)]
-    assert gate.admission.in_flight == 0
+    assert gate.admission.slots_used == 0
 
 
 @virtual
@@ -137,24 +137,24 @@ async def test_who_is_cancelled_while_waiting_for_the_rate_limit_gives_the_slot_
     await asyncio.gather(*tasks, return_exceptions=True)
     assert gate.order == [0, 2]
     assert gate.passed[1][1] == pytest.approx(10.0, rel=1e-4)
-    assert (gate.admission.in_flight, gate.admission.waiting) == (0, 0)
+    assert (gate.admission.slots_used, gate.admission.waiting) == (0, 0)
 
 
 @virtual
 async def test_who_is_cancelled_in_a_pause_holds_nothing() -> None:
     gate = Gate(1)
-    gate.admission.hold("a", 60.0, everyone=False)
+    gate.admission.pause("a", 60.0, key_wide=False)
     task = asyncio.create_task(gate.call("x"))
     await asyncio.sleep(1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert (gate.admission.in_flight, gate.admission.waiting, gate.passed) == (0, 0, [])
+    assert (gate.admission.slots_used, gate.admission.waiting, gate.passed) == (0, 0, [])
 
 
 @virtual
 async def test_the_pause_of_an_account_holds_its_calls_and_no_others() -> None:
     gate = Gate(5)
-    gate.admission.hold("a", 30.0, everyone=False)
+    gate.admission.pause("a", 30.0, key_wide=False)
     await asyncio.gather(gate.call("a1", "a"), gate.call("a2", "a"), gate.call("b", "b"))
     assert dict(gate.passed) == {"b": 0, "a1": 30, "a2": 30}
     assert gate.waits[0] == ("rate_limit", 99.0)
@@ -163,7 +163,7 @@ async def test_the_pause_of_an_account_holds_its_calls_and_no_others() -> None:
 @virtual
 async def test_the_pause_of_the_key_holds_every_account() -> None:
     gate = Gate(5)
-    gate.admission.hold("a", 30.0, everyone=True)
+    gate.admission.pause("a", 30.0, key_wide=True)
     await asyncio.gather(gate.call("a", "a"), gate.call("b", "b"))
     assert dict(gate.passed) == {"b": 30, "a": 30}
 
@@ -171,8 +171,8 @@ async def test_the_pause_of_the_key_holds_every_account() -> None:
 @virtual
 async def test_a_shorter_pause_does_not_shorten_a_longer_one() -> None:
     gate = Gate(5)
-    gate.admission.hold("a", 30.0, everyone=False)
-    gate.admission.hold("a", 1.0, everyone=False)
+    gate.admission.pause("a", 30.0, key_wide=False)
+    gate.admission.pause("a", 1.0, key_wide=False)
     await gate.call("a", "a")
     assert gate.passed == [("a", 30)]
 
@@ -182,7 +182,7 @@ async def test_a_pause_reaches_calls_that_wait_for_a_slot() -> None:
     gate = Gate(1)
     tasks = [*gate.calls(2, "a"), asyncio.create_task(gate.call("b", "b"))]
     await asyncio.sleep(0.5)
-    gate.admission.hold("a", 20.0, everyone=False)
+    gate.admission.pause("a", 20.0, key_wide=False)
     await asyncio.gather(*tasks)
     assert gate.passed == [(0, 0), ("b", 1), (1, 20.5)]
 
@@ -194,7 +194,7 @@ async def test_a_pause_reaches_calls_that_wait_for_the_rate_limit() -> None:
     await gate.call("first", "a")
     tasks = [*gate.calls(2, "a"), asyncio.create_task(gate.call("b", "b"))]
     await asyncio.sleep(1)
-    gate.admission.hold("a", 100.0, everyone=False)
+    gate.admission.pause("a", 100.0, key_wide=False)
     await asyncio.gather(*tasks)
     times = dict(gate.passed)
     assert times["b"] == pytest.approx(10.0, rel=1e-4)
@@ -204,7 +204,7 @@ async def test_a_pause_reaches_calls_that_wait_for_the_rate_limit() -> None:
 @virtual
 async def test_a_pause_that_is_over_leaves_no_trace() -> None:
     gate = Gate(1)
-    gate.admission.hold("a", 1.0, everyone=False)
+    gate.admission.pause("a", 1.0, key_wide=False)
     await asyncio.sleep(5)
     await gate.call("x")
     assert gate.passed == [("x", 5)]
@@ -235,10 +235,10 @@ def test_after_any_storm_of_arrivals_cancellations_and_pauses_every_slot_is_free
             if dice.random() < 0.3:
                 dice.choice(tasks).cancel()
             if dice.random() < 0.1:
-                gate.admission.hold(dice.choice("ab"), dice.choice([0.0, 0.2, 2.0]), everyone=dice.random() < 0.3)
+                gate.admission.pause(dice.choice("ab"), dice.choice([0.0, 0.2, 2.0]), key_wide=dice.random() < 0.3)
         survivors = await asyncio.gather(*tasks, return_exceptions=True)
         assert gate.most_inside <= gate.admission.max_concurrency
-        assert (gate.admission.in_flight, gate.admission.waiting, gate.admission.sending) == (0, 0, 0)
+        assert (gate.admission.slots_used, gate.admission.waiting, gate.admission.in_flight) == (0, 0, 0)
         finished = {n for n, outcome in enumerate(survivors) if outcome is None}
         assert finished <= set(gate.order)
         assert len(gate.order) == len(set(gate.order))

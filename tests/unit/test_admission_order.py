@@ -32,7 +32,7 @@ async def test_after_a_pause_they_go_on_in_the_order_they_came(everyone: bool, l
     tasks = gate.calls(60, stay=0.01)
     await asyncio.sleep(0.005)
     assert 10 <= len(gate.passed) <= 20
-    gate.admission.hold("a", 0.3, everyone=everyone)
+    gate.admission.pause("a", 0.3, key_wide=everyone)
     await asyncio.sleep(0.2)
     tasks.extend(asyncio.create_task(gate.call(n, stay=0.01)) for n in range(60, 80))
     assert len(gate.passed) <= 20
@@ -44,7 +44,7 @@ async def test_after_a_pause_they_go_on_in_the_order_they_came(everyone: bool, l
 async def test_they_keep_their_order_in_a_pause_on_their_own() -> None:
     """The first to come is the first to go, though others came when the pause was nearly over, or is just over."""
     gate = Gate(3)
-    gate.admission.hold("a", 0.5, everyone=False)
+    gate.admission.pause("a", 0.5, key_wide=False)
     tasks: list[asyncio.Task[None]] = []
     for n in range(40):
         tasks.append(asyncio.create_task(gate.call(n, stay=0.1)))
@@ -63,7 +63,7 @@ async def test_pause_after_pause_nobody_is_forgotten() -> None:
         tasks.append(asyncio.create_task(gate.call(n, stay=0.01)))
         await asyncio.sleep(0.1)
         if n % 7 == 0:
-            gate.admission.hold("a", 0.5, everyone=False)
+            gate.admission.pause("a", 0.5, key_wide=False)
     await asyncio.gather(*tasks)
     assert gate.order == list(range(300))
 
@@ -84,14 +84,14 @@ def test_in_any_storm_of_pauses_and_cancellations_each_account_keeps_its_order(s
             if dice.random() < 0.2:
                 # Not in the moment in which somebody is handed a slot: one who comes just then may go before him.
                 await asyncio.sleep(0.001)
-                gate.admission.hold(dice.choice("ab"), dice.choice([0.0, 0.2, 2.0]), everyone=False)
+                gate.admission.pause(dice.choice("ab"), dice.choice([0.0, 0.2, 2.0]), key_wide=False)
         await asyncio.gather(*tasks, return_exceptions=True)
         for account in "ab":
             passed = [(at, n) for (name, n), at in gate.passed if name == account]
             passed.sort()  # at one and the same moment, they may run in any order
             assert [n for _, n in passed] == sorted(n for _, n in passed)
-        assert (gate.admission.in_flight, gate.admission.waiting) == (0, 0)
-        assert not any(lane.alarm or lane.queue for lane in gate.admission.lanes.values())
+        assert (gate.admission.slots_used, gate.admission.waiting) == (0, 0)
+        assert not any(concurrency.pause_timer or concurrency.queue for concurrency in gate.admission.limits.values())
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(asyncio.wait_for(main(), 10_000))
@@ -104,7 +104,7 @@ async def test_a_pause_that_is_over_costs_nobody_his_turn() -> None:
     await gate.call("first", "b", 0.0)
     tasks = [asyncio.create_task(gate.call("a", "a")), *gate.calls(10, "b")]
     await asyncio.sleep(0.1)
-    gate.admission.hold("a", 0.1, everyone=False)
+    gate.admission.pause("a", 0.1, key_wide=False)
     await asyncio.gather(*tasks)
     assert gate.order == ["first", "a", *range(10)]
 
@@ -116,7 +116,7 @@ async def test_a_pause_that_is_over_costs_nobody_his_slot() -> None:
     tasks = [asyncio.create_task(gate.call(name, "a")) for name in ("first", "second")]
     tasks.extend(gate.calls(3, "b"))
     await asyncio.sleep(0.1)
-    gate.admission.hold("a", 0.1, everyone=False)
+    gate.admission.pause("a", 0.1, key_wide=False)
     await asyncio.gather(*tasks)
     assert gate.passed[:2] == [("first", 0), ("second", 1)]
 
@@ -124,7 +124,7 @@ async def test_a_pause_that_is_over_costs_nobody_his_slot() -> None:
 @virtual
 async def test_who_waits_for_the_end_of_a_pause_is_counted() -> None:
     gate = Gate(2)
-    gate.admission.hold("a", 5.0, everyone=False)
+    gate.admission.pause("a", 5.0, key_wide=False)
     tasks = [*gate.calls(7, "a"), *gate.calls(1, "b")]
     await asyncio.sleep(1.0)
     assert gate.admission.waiting == 7
@@ -142,16 +142,16 @@ async def test_an_account_is_not_forgotten_while_somebody_waits_for_the_end_of_i
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Or the requests of one account would be counted apart."""
-    monkeypatch.setattr("stackone_lms.engine.admission._KEPT_LANES", 1)
+    monkeypatch.setattr("stackone_lms.engine.admission._KEPT_LIMITS", 1)
     gate = Gate(2)
     admission = gate.admission
-    admission.hold("a", 1.0, everyone=False)
+    admission.pause("a", 1.0, key_wide=False)
     # In the very moment in which the pause is over, and nobody who waits has run yet.
-    asyncio.get_running_loop().call_at(admission.lanes["a"].paused_until, admission.lane, "b")
-    lane = await admission.enter("a", watch(), FOREVER)
-    assert admission.lanes["a"] is lane
-    assert admission.sending == 1
-    admission.leave(lane)
+    asyncio.get_running_loop().call_at(admission.limits["a"].paused_until, admission.limit_of, "b")
+    concurrency = await admission.acquire("a", watch(), FOREVER)
+    assert admission.limits["a"] is concurrency
+    assert admission.in_flight == 1
+    admission.release(concurrency, (1, 1, 1), None)
 
 
 @virtual
@@ -168,8 +168,8 @@ async def test_a_crowd_in_a_pause_sleeps_once() -> None:
     gate.admission = admission
     tasks = gate.calls(200, stay=0.1)
     await asyncio.sleep(0.05)
-    admission.hold("a", 10.0, everyone=False)
-    admission.hold("a", 15.0, everyone=False)
+    admission.pause("a", 10.0, key_wide=False)
+    admission.pause("a", 15.0, key_wide=False)
     await asyncio.gather(*tasks)
     assert gate.order == list(range(200))
     assert len(slept) <= 3  # rounding may leave some of it
@@ -187,9 +187,9 @@ async def test_a_sleep_that_fails_fails_the_calls_that_wait_for_it() -> None:
 
     gate = Gate(1)
     gate.admission = Admission(gate.limiter, max_concurrency=1, clock=now, sleep=sleep)
-    gate.admission.hold("a", 10.0, everyone=False)
+    gate.admission.pause("a", 10.0, key_wide=False)
     assert [str(error) for error in await asyncio.gather(*gate.calls(3), return_exceptions=True)] == ["no sleep"] * 3
-    assert (gate.admission.in_flight, gate.admission.waiting) == (0, 0)
+    assert (gate.admission.slots_used, gate.admission.waiting) == (0, 0)
     failing = False
     await gate.call("next")
     assert gate.passed == [("next", 10)]
@@ -205,12 +205,12 @@ async def test_what_it_waited_for_is_told_as_it_is_when_it_gives_up() -> None:
 
     async def wait() -> None:
         watches.append(watch())
-        await gate.admission.enter("a", watches[-1], FOREVER)
+        await gate.admission.acquire("a", watches[-1], FOREVER)
 
     early, late = asyncio.create_task(wait()), asyncio.create_task(wait())
     await asyncio.sleep(1)
     assert [each.phase for each in watches] == ["pool", "pool"]
-    gate.admission.hold("a", 2.0, everyone=False)
+    gate.admission.pause("a", 2.0, key_wide=False)
     early.cancel()
     await asyncio.sleep(1)
     assert watches[0].phase == "rate_limit"
@@ -226,34 +226,34 @@ async def test_who_gives_up_makes_way_for_one_who_does_not_wait_for_the_accounts
     gate = Gate(2)
     first = gate.calls(1, stay=50.0)
     await asyncio.sleep(0)
-    gate.admission.lanes["a"].gate = 1
+    gate.admission.limits["a"].enforced = 1
     paced = asyncio.create_task(gate.call("paced"))
     await asyncio.sleep(0)
-    unpaced = asyncio.create_task(gate.admission.enter("a", watch(), FOREVER, paced=False))
+    unpaced = asyncio.create_task(gate.admission.acquire("a", watch(), FOREVER, paced=False))
     await asyncio.sleep(1)
     assert not unpaced.done()
     paced.cancel()
     await asyncio.sleep(1)
     assert unpaced.done()
-    gate.admission.leave(unpaced.result())
+    gate.admission.release(unpaced.result(), (1, 1, 1), None)
     await asyncio.gather(*first, paced, return_exceptions=True)
-    assert gate.admission.in_flight == 0
+    assert gate.admission.slots_used == 0
 
 
 async def test_giving_up_costs_the_same_however_many_wait() -> None:
     """Nobody is looked for among the others."""
     limiter = Limiter(None, clock=lambda: 1.0, sleep=asyncio.sleep)
     admission = Admission(limiter, max_concurrency=1, clock=lambda: 1.0, sleep=asyncio.sleep)
-    lane = await admission.enter("a", watch(), FOREVER)
-    assert await give_up(lambda: admission.enter("a", watch(), FOREVER), 1000) < 1000
+    concurrency = await admission.acquire("a", watch(), FOREVER)
+    assert await give_up(lambda: admission.acquire("a", watch(), FOREVER), 1000) < 1000
     assert admission.waiting == 0
-    admission.leave(lane)
+    admission.release(concurrency, (1, 1, 1), None)
 
 
 @virtual
 async def test_busy_accounts_are_not_looked_through_for_each_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where none can be forgotten, the next search comes when there are twice as many."""
-    monkeypatch.setattr("stackone_lms.engine.admission._KEPT_LANES", 50)
+    monkeypatch.setattr("stackone_lms.engine.admission._KEPT_LIMITS", 50)
     searches = 0
 
     def clock() -> float:
@@ -264,11 +264,11 @@ async def test_busy_accounts_are_not_looked_through_for_each_new_one(monkeypatch
     limiter = Limiter(None, clock=now, sleep=asyncio.sleep)
     admission = Admission(limiter, max_concurrency=9, clock=clock, sleep=asyncio.sleep)
     for n in range(1000):
-        admission.lane(str(n)).users = 1
+        admission.limit_of(str(n)).users = 1
     assert 1 <= searches <= 6
-    for lane in admission.lanes.values():
-        lane.users = 0
+    for concurrency in admission.limits.values():
+        concurrency.users = 0
     for n in range(1000, 3000):
-        admission.lane(str(n))
-        assert len(admission.lanes) <= 1600
-    assert len(admission.lanes) <= 50
+        admission.limit_of(str(n))
+        assert len(admission.limits) <= 1600
+    assert len(admission.limits) <= 50

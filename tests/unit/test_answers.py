@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import pickle
 from typing import Any
 
@@ -15,7 +16,9 @@ from stackone_lms import errors as e
 from stackone_lms.api.resources import Completions, Contents, UserCompletions
 from stackone_lms.calls.operation import CallArguments, Operation
 from stackone_lms.configuration import scrubber
-from stackone_lms.engine.responses import Failure, is_same_record, judge
+from stackone_lms.engine.responses import is_same_record, parse_response
+from stackone_lms.engine.retry import COST, COST_THROTTLED, Decision, Failure, decide, max_retries
+from stackone_lms.options import RetryPolicy
 from stackone_lms.transport import Response
 from tests.fake.fakes import ACCOUNT, KEY, error, page, record, reply
 
@@ -26,19 +29,24 @@ UPSERT: Operation[Any] = Contents.upsert.operation
 BATCH: Operation[Any] = Contents.batch_upsert.operation
 DELETE: Operation[Any] = UserCompletions.delete.operation
 
-SCRUB = scrubber(KEY, ACCOUNT)
+REDACT = scrubber(KEY, ACCOUNT)
 EPOCH = 1_700_000_000.0
 
 
 def verdict(answer: Response, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Any:
     args = CallArguments(ids or ("c1",) * operation.arity, query)
-    return judge(operation, args, answer, False, SCRUB, lambda: EPOCH)
+    return parse_response(operation, args, answer, False, REDACT, lambda: EPOCH)
 
 
 def failed(answer: Response, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Failure:
     found = verdict(answer, operation, *ids, **query)
     assert isinstance(found, Failure), found
     return found
+
+
+def after(failure: Failure) -> Decision:
+    """What is done about a failure of a read."""
+    return decide(RetryPolicy(), failure, attempt=1, repeatable=True, remaining=1000.0, random=lambda: 1.0)
 
 
 @pytest.mark.parametrize(
@@ -72,9 +80,10 @@ def test_the_status_alone_decides_the_class_and_the_retry(
 ) -> None:
     failure = failed(reply(status, content, x_request_id="r1"))
     assert type(failure.error) is kind
-    assert (failure.most, failure.throttled, failure.sent) == (most, throttled, status != 429)
+    assert (max_retries(failure), failure.request_sent) == (math.inf if most is None else most, status != 429)
+    assert after(failure).cost == (COST_THROTTLED if throttled else COST)
     assert (failure.error.status, failure.error.request_id, failure.error.retryable) == (status, "r1", most is None)
-    assert not failure.fresh
+    assert not after(failure).new_connection
     assert str(failure.error).isprintable()
     assert failure.error.message
 
@@ -142,14 +151,14 @@ def test_a_429_of_the_provider_holds_the_account_and_one_of_stackone_the_key() -
     assert failed(reply(429)).key_wide
 
 
-def test_retry_after_is_on_the_error_and_on_the_failure() -> None:
+def test_retry_after_is_on_the_error_and_in_the_decision() -> None:
     failure = failed(error(429, Retry_After="60"))
     assert isinstance(failure.error, e.RateLimitError)
-    assert (failure.retry_after, failure.error.retry_after) == (60.0, 60.0)
+    assert (failure.error.retry_after, after(failure).pause) == (60.0, 60.0)
     dated = failed(error(503, Retry_After="Tue, 14 Nov 2023 22:13:25 GMT", Date="Tue, 14 Nov 2023 22:13:20 GMT"))
-    assert dated.retry_after == 5.0
-    assert failed(error(503, Retry_After="Tue, 14 Nov 2023 22:13:29 GMT")).retry_after == 9.0
-    assert failed(error(429, Retry_After="soon")).retry_after is None
+    assert after(dated).pause == 5.0
+    assert failed(error(503, Retry_After="Tue, 14 Nov 2023 22:13:29 GMT")).error.__dict__["retry_after"] == 9.0
+    assert failed(error(429, Retry_After="soon")).error.__dict__["retry_after"] is None
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 206])
@@ -163,7 +172,7 @@ def test_any_success_with_a_body_is_an_answer(status: int) -> None:
 def test_nothing_where_something_has_to_be(operation: Operation[Any], body: bytes, status: int, most: int) -> None:
     failure = failed(reply(status, body), operation)
     assert type(failure.error) is e.UnexpectedResponseError
-    assert (failure.most, failure.error.status) == (most, status)
+    assert (max_retries(failure), failure.error.status) == (most, status)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +181,7 @@ def test_nothing_where_something_has_to_be(operation: Operation[Any], body: byte
 @pytest.mark.parametrize("status", [200, 204])
 def test_a_delete_may_be_answered_with_or_without_a_body(body: bytes, status: int) -> None:
     if status == 204 and body.strip():
-        assert failed(reply(status, body), DELETE).fresh
+        assert failed(reply(status, body), DELETE).error.__dict__["body"] == body
     else:
         assert verdict(reply(status, body), DELETE).status_code == (204 if body.strip() else status)
 
@@ -180,7 +189,7 @@ def test_a_delete_may_be_answered_with_or_without_a_body(body: bytes, status: in
 def test_a_204_with_a_body_is_not_trusted() -> None:
     failure = failed(reply(204, {"data": {"id": "c1"}}))
     assert type(failure.error) is e.UnexpectedResponseError
-    assert (failure.most, failure.fresh) == (0, True)
+    assert (max_retries(failure), after(failure).close_connection) == (0, True)
 
 
 @pytest.mark.parametrize("operation", [CREATE, UPSERT, BATCH, DELETE], ids=str)
@@ -189,7 +198,7 @@ def test_an_error_object_in_a_success_is_no_success_of_a_write(operation: Operat
     failure = failed(reply(200, {"statusCode": 422, "message": "no"}), operation)
     assert isinstance(failure.error, e.UnexpectedResponseError)
     assert "422" in str(failure.error)
-    assert failure.most == 0
+    assert max_retries(failure) == 0
 
 
 @pytest.mark.parametrize("operation", [GET, LIST], ids=str)
@@ -198,7 +207,7 @@ def test_an_error_object_in_a_success_is_no_success_of_a_read(operation: Operati
     failure = failed(reply(200, {"statusCode": 400, "message": "no\n", **data}), operation)
     assert type(failure.error) is e.UnexpectedResponseError
     assert "an error (400) came as a success: no\\n" in str(failure.error)
-    assert failure.most == 0
+    assert max_retries(failure) == 0
 
 
 @pytest.mark.parametrize("operation", [GET, LIST, CREATE, DELETE], ids=str)
@@ -208,7 +217,7 @@ def test_after_heartbeats_the_status_in_the_body_counts(operation: Operation[Any
     failure = failed(reply(200, body, Retry_After="3", **beat), operation)
     assert type(failure.error) is e.RateLimitError
     assert (failure.error.status, failure.error.message) == (429, "slow down")
-    assert (failure.most, failure.sent, failure.throttled, failure.retry_after) == (None, False, True, 3.0)
+    assert (max_retries(failure), failure.request_sent, after(failure).pause) == (math.inf, False, 3.0)
 
 
 @pytest.mark.parametrize("fields", [None, "id", ["user_id"]])
@@ -247,7 +256,8 @@ def test_heartbeats_before_an_answer_are_nothing() -> None:
 def test_only_what_was_cut_off_is_asked_for_again(body: bytes, most: int) -> None:
     failure = failed(reply(200, body, x_request_id="r1"))
     assert isinstance(failure.error, e.DecodeError)
-    assert (failure.most, failure.error.body, failure.error.status, failure.error.request_id) == (most, body, 200, "r1")
+    assert max_retries(failure) == most
+    assert (failure.error.body, failure.error.status, failure.error.request_id) == (body, 200, "r1")
 
 
 def test_the_excerpt_of_a_body_is_short_and_printable() -> None:
@@ -294,7 +304,8 @@ def test_the_record_has_to_be_the_one_asked_for(
         assert (found.data.id, found.data.remote_id) == (id, remote_id)
     else:
         assert isinstance(found.error, e.IdMismatchError)
-        assert (found.error.expected, found.error.received, found.most, found.fresh) == (asked, id, 1, True)
+        assert (found.error.expected, found.error.received) == (asked, id)
+        assert (max_retries(found), after(found).close_connection) == (1, True)
 
 
 def test_the_last_of_two_same_keys_counts_and_is_checked() -> None:
@@ -327,7 +338,7 @@ def test_redirects_are_errors_that_show_where_without_secrets(
 ) -> None:
     failure = failed(reply(status, b"", **({} if location is None else {"Location": location})))
     assert isinstance(failure.error, e.RedirectError)
-    assert (failure.error.location, failure.most, failure.error.status) == (shown, 0, status)
+    assert (failure.error.location, max_retries(failure), failure.error.status) == (shown, 0, status)
     assert "pw" not in str(failure.error).replace("etc/passwd", "")
     assert "token" not in str(failure.error)
     assert str(failure.error).isprintable()
@@ -337,7 +348,7 @@ def test_redirects_are_errors_that_show_where_without_secrets(
 def test_other_statuses_are_unexpected(status: int) -> None:
     failure = failed(reply(status, b""))
     assert type(failure.error) is e.UnexpectedResponseError
-    assert failure.most == 0
+    assert max_retries(failure) == 0
 
 
 SECRETS = [KEY, base64.b64encode(f"{KEY}:".encode()).decode(), base64.b64encode(KEY.encode()).decode(), ACCOUNT]
@@ -360,7 +371,7 @@ def test_what_a_server_echoes_of_our_secrets_is_blotted_out(status: int, secret:
 
 
 @given(st.integers(200, 599), st.binary(max_size=40), st.sampled_from([GET, LIST, CREATE, DELETE]))
-def test_no_answer_makes_the_judge_fail(status: int, body: bytes, operation: Operation[Any]) -> None:
+def test_no_answer_makes_the_parser_fail(status: int, body: bytes, operation: Operation[Any]) -> None:
     found = verdict(reply(status, body), operation)
     if isinstance(found, Failure):
         assert isinstance(found.error, e.StackOneError)

@@ -313,7 +313,7 @@ def test_no_secret_is_in_the_repr_of_a_client_or_what_it_holds(made: Any) -> Non
     view = made.with_options(account_id="acct-other-9", timeout=Timeout(total=1))
     secrets = [KEY, base64.b64encode(f"{KEY}:".encode()).decode(), ACCOUNT, "acct-other-9", "pw@"]
     for one in (made, view):
-        inside: dict[str, Any] = {**vars(one), **vars(one._scope), **vars(one._scope.core)}
+        inside: dict[str, Any] = {**vars(one), **vars(one._scope), **vars(one._scope.engine)}
         held: list[Any] = [one, *inside.values()]
         shown = [repr(value) for value in held] + [str(value) for value in held]
         shown += [repr(dict(one._scope.settings.headers)), repr(one.completions), repr(one.completions.get)]

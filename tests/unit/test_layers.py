@@ -17,13 +17,13 @@ FLOORS = """
     _version _lazy
     calls engine bulk api
     errors safe_json options calls.outcomes bulk.ids
-    models engine.retry engine.rate_limit shared_limit transport.base
+    models engine.concurrency engine.retry engine.rate_limit shared_limit transport.base
     calls.query models.extras models.decode engine.deadlines
     transport transport.connections transport.errors transport.aiohttp_internals transport.session
     transport.aiohttp transport.lean transport.auto
-    calls.operation engine.concurrency engine.admission engine.stats bulk.progress engine.responses engine.call
+    calls.operation engine.admission engine.stats bulk.progress engine.responses engine.call
     calls.lists calls.writes
-    bulk.stream bulk.workers bulk.merge bulk.list_strategy bulk.get_many
+    bulk.stream bulk.jobs bulk.workers bulk.list_strategy bulk.get_many
     api.resources api.operations api.accounts
     configuration client sync webhooks
     export.records.columns export.records.arrow export arrow testing cli

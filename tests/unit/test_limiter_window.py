@@ -99,6 +99,9 @@ async def test_another_thread_may_ask_for_the_tokens_at_any_moment() -> None:
             self.clear()
             return length
 
+        def copy(self) -> deque[float]:  # type: ignore[override]
+            return deque(self)
+
     limiter = limiter_of(RateLimit(1, per=10.0))
     await limiter.acquire()
     limiter._history = Emptied([now()])  # pyright: ignore[reportPrivateUsage]

@@ -8,33 +8,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackone_lms.engine.concurrency import FIRST, ConcurrencyLimit, Snapshot
+from stackone_lms.engine.concurrency import INITIAL_LIMIT, ConcurrencyLimit, Snapshot
 
 
 class Flight:
-    """The requests of one lane, in full use: as soon as one is answered, another leaves. Answers come in order."""
+    """The requests of one account, in full use: as soon as one is answered, another leaves. Answers come in order."""
 
     def __init__(self, most: int = 100) -> None:
-        self.lane = ConcurrencyLimit(most)
+        self.concurrency = ConcurrencyLimit(most)
         self._under_way: deque[Snapshot] = deque()
 
     @property
     def limit(self) -> int:
-        return self.lane.limit
+        return self.concurrency.limit
 
     def fill(self, most: int | None = None) -> None:
         """Let requests leave until as many are under way as may be, or `most`."""
         while len(self._under_way) < (self.limit if most is None else most):
-            self.lane.left += 1
-            self.lane.sending += 1
-            self._under_way.append((self.lane.left, self.lane.sending, self.limit))
+            self.concurrency.sent += 1
+            self.concurrency.in_flight += 1
+            self._under_way.append((self.concurrency.sent, self.concurrency.in_flight, self.limit))
 
     def succeed(self, count: int = 1, most: int | None = None) -> None:
         """Let so many requests succeed, one after the other."""
         for _ in range(count):
             self.fill(most)
-            self.lane.sending -= 1
-            self.lane.succeed(self._under_way.popleft())
+            self.concurrency.in_flight -= 1
+            self.concurrency.succeed(self._under_way.popleft())
 
     def trips(self, count: int = 1) -> None:
         """Let so many round trips pass: all that is under way, or leaves now, succeeds."""
@@ -45,14 +45,14 @@ class Flight:
     def refuse(self, under_way: int | None = None) -> None:
         """Let the last of all that may be under way be refused, or of so many, and end all others."""
         self.fill(under_way)
-        self.lane.sending -= 1
-        self.lane.cut(self._under_way.pop())
+        self.concurrency.in_flight -= 1
+        self.concurrency.decrease(self._under_way.pop())
         self.end()
 
     def end(self) -> None:
         """Let all that is under way end, in whatever way."""
         self._under_way.clear()
-        self.lane.sending = 0
+        self.concurrency.in_flight = 0
 
     def trips_until(self, limit: int) -> int:
         """Let round trips pass until the limit is so high, and say how many."""
@@ -64,7 +64,7 @@ class Flight:
 
 
 def cautious(most: int = 100) -> Flight:
-    """A lane whose server has said no at 30, so that it has 15, and grows from there by one a round trip."""
+    """An account whose server has said no at 30, so that it has 15, and grows from there by one a round trip."""
     flight = Flight(most)
     flight.succeed(14)
     flight.refuse()
@@ -77,7 +77,7 @@ def cautious(most: int = 100) -> Flight:
 def test_it_starts_modestly_and_doubles_each_round_trip() -> None:
     """From 16, each success adds one, until the server says no."""
     flight = Flight()
-    assert flight.limit == FIRST == 16
+    assert flight.limit == INITIAL_LIMIT == 16
     flight.fill()
     flight.succeed(1)
     assert flight.limit == 17
@@ -93,11 +93,11 @@ def test_the_first_no_halves_it_and_from_there_it_grows_by_one_a_round_trip() ->
     flight.succeed(14)
     assert flight.limit == 30
     flight.refuse()
-    assert flight.limit == flight.lane.gate == 15
+    assert flight.limit == flight.concurrency.enforced == 15
     flight.succeed(13)
     assert flight.limit == 15
     flight.succeed(1)
-    assert flight.limit == flight.lane.gate == 16
+    assert flight.limit == flight.concurrency.enforced == 16
     flight.succeed(14)  # they left while it was 15
     assert flight.limit == 16
     flight.succeed(1)
@@ -135,13 +135,13 @@ def test_a_sign_of_trouble_cuts_once_a_round_trip() -> None:
     flight = Flight()
     flight.fill()
     for number in range(16, 0, -1):
-        flight.lane.sending = 15
-        flight.lane.cut((number, number, 16))
+        flight.concurrency.in_flight = 15
+        flight.concurrency.decrease((number, number, 16))
     assert flight.limit == 8
     flight.end()
     flight.refuse()
     assert flight.limit == 5
-    assert flight.lane.throttled == 17
+    assert flight.concurrency.throttled == 17
 
 
 def test_a_limit_that_has_held_is_cut_by_a_tenth() -> None:
@@ -169,12 +169,12 @@ def test_a_no_is_about_what_was_under_way_when_the_request_left() -> None:
     """A server that takes longer to refuse than to answer: meanwhile the limit has grown, and others have come back."""
     flight = cautious()
     flight.fill()
-    late = (flight.lane.left, flight.lane.sending, flight.limit)
+    late = (flight.concurrency.sent, flight.concurrency.in_flight, flight.limit)
     assert late[1:] == (16, 16)
     flight.trips(4)
     assert flight.limit == 20
-    flight.lane.sending = 3
-    flight.lane.cut(late)
+    flight.concurrency.in_flight = 3
+    flight.concurrency.decrease(late)
     assert flight.limit == 14
 
 
@@ -230,9 +230,9 @@ def test_what_it_found_out_survives_a_server_that_refuses_slowly() -> None:
     waits: list[int] = []
     for _ in range(5):
         flight.fill()
-        late = (flight.lane.left, 17, 17)
+        late = (flight.concurrency.sent, 17, 17)
         flight.trips_until(20)
-        flight.lane.cut(late)
+        flight.concurrency.decrease(late)
         flight.end()
         assert flight.limit == 15
         assert flight.trips_until(16) == 1
@@ -290,9 +290,9 @@ def test_a_cap_at_the_level_of_the_server_is_no_new_beginning() -> None:
 def test_the_first_sign_is_measured_at_what_was_under_way() -> None:
     """Calls are held back only once the server has said no; then from what was under way."""
     flight = Flight()
-    assert flight.lane.gate == 100
+    assert flight.concurrency.enforced == 100
     flight.refuse(80)
-    assert flight.limit == flight.lane.gate == 40
+    assert flight.limit == flight.concurrency.enforced == 40
 
 
 @settings(max_examples=100, deadline=None)
@@ -306,7 +306,7 @@ def test_the_limit_stays_within_its_bounds(most: int, events: list[bool]) -> Non
         else:
             flight.refuse()
         assert 1 <= flight.limit <= most
-        assert 1 <= flight.lane.gate <= most
+        assert 1 <= flight.concurrency.enforced <= most
 
 
 def test_a_matter_of_the_rate_is_forgiven() -> None:
@@ -317,7 +317,7 @@ def test_a_matter_of_the_rate_is_forgiven() -> None:
     flight.refuse()
     flight.refuse()
     assert flight.limit == 70
-    flight.lane.forgive()
+    flight.concurrency.recover()
     flight.succeed(130)
     assert flight.limit == 200
     flight.succeed(150)
@@ -329,7 +329,7 @@ def test_what_a_single_request_is_told_is_no_matter_of_how_many() -> None:
     flight = Flight()
     for _ in range(5):
         flight.refuse(1)
-    assert (flight.limit, flight.lane.gate, flight.lane.throttled) == (16, 100, 5)
+    assert (flight.limit, flight.concurrency.enforced, flight.concurrency.throttled) == (16, 100, 5)
     flight.trips()
     assert flight.limit == 32
 
@@ -337,7 +337,7 @@ def test_what_a_single_request_is_told_is_no_matter_of_how_many() -> None:
 @pytest.mark.parametrize(("level", "others"), [(2, 0), (1, 1)])
 def test_what_one_of_several_is_told_counts(level: int, others: int) -> None:
     """Whether the others were there when it left, or are there now."""
-    lane = ConcurrencyLimit(100)
-    lane.left, lane.sending = 2, others
-    lane.cut((1, level, 16))
-    assert lane.gate == lane.limit == 1
+    concurrency = ConcurrencyLimit(100)
+    concurrency.sent, concurrency.in_flight = 2, others
+    concurrency.decrease((1, level, 16))
+    assert concurrency.enforced == concurrency.limit == 1
