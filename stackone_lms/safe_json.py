@@ -102,7 +102,8 @@ _QUOTING = ("Invalid enum value", "Object contains unknown field")
 FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError)
 """What msgspec can raise for a bad body: the three last ones escape its own DecodeError."""
 
-_decode = msgspec.json.Decoder[Any]().decode
+decode_any = msgspec.json.Decoder[Any]().decode
+"""Decodes any JSON to plain values, on a stack that is known to bear it; raises what msgspec raises."""
 
 
 def parse(body: bytes | msgspec.Raw) -> Any:
@@ -110,6 +111,6 @@ def parse(body: bytes | msgspec.Raw) -> Any:
     body = bytes(body)
     check_depth(body)
     try:
-        return _decode(body)
+        return decode_any(body)
     except FAILURES as error:
         raise failure(error, body) from None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from types import NoneType
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
 
 import msgspec
+from msgspec import UNSET
 
 from ..errors import DecodeError
 from ..safe_json import (
@@ -36,8 +39,43 @@ class Model(msgspec.Struct, kw_only=True, frozen=True, gc=False, omit_defaults=T
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """The fields that were sent and are not declared here; filled with `keep_unknown=True` only."""
-        return {}
+        """What was sent and has no place in the fields; undeclared names are kept with `keep_unknown=True` only."""
+        declared = self.__struct_encode_fields__
+        return {name: value for name, value in left_over(self).items() if value is not None or name not in declared}
+
+
+_NONE: dict[str, Any] = {}
+
+
+def keep(found: Any, sent: Any) -> None:
+    """Keep on a decoded record, or on those of a list, what was sent in plain values; see `left_over`."""
+    if isinstance(found, list):
+        for record, value in zip(cast("list[Any]", found), sent or (), strict=False):
+            keep(record, value)
+    elif isinstance(found, Model) and isinstance(sent, dict):
+        found.__dict__["_sent"] = sent
+
+
+def settle(record: Any) -> None:
+    """Work out what was left over of what was sent, and hand the rest on to the records inside."""
+    own: dict[str, Any] = getattr(record, "__dict__", _NONE)
+    sent = own.get("_sent")
+    if sent is None:
+        return
+    # Not through the attributes: those of the records inside call this function.
+    read = dict(zip(record.__struct_encode_fields__, msgspec.structs.astuple(record), strict=True))
+    left = {name: value for name, value in sent.items() if read.get(name) is None}
+    for name, value in sent.items():
+        if isinstance(value, dict | list) and name in read:
+            keep(read[name], value)
+    own["_left"] = left
+    own.pop("_sent", None)
+
+
+def left_over(record: Any) -> Mapping[str, Any]:
+    """Return what was sent beside the values of the fields, by its names in JSON; null for fields that were null."""
+    settle(record)
+    return cast("Mapping[str, Any]", getattr(record, "__dict__", _NONE).get("_left", _NONE))
 
 
 class ResponseInfo(msgspec.Struct, kw_only=True, frozen=True, gc=False):
@@ -127,7 +165,7 @@ class Answer(Model, frozen=True, dict=True, gc=True):
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = {f: getattr(self, f) for f in self.__struct_fields__}
-        return _rebuild_answer, (type(self), values, vars_of(self).copy())
+        return rebuild, (type(self), values, vars_of(self).copy())
 
     def __copy__(self) -> Any:
         rebuild, arguments = self.__reduce__()
@@ -144,20 +182,11 @@ def attach(answer: Answer, response: ResponseInfo) -> None:
     vars_of(answer)["_response"] = response
 
 
-def beside(value: Any) -> dict[str, Any]:
-    """Return a copy of the attributes of an answer beside its fields; empty for what is no answer."""
-    return vars_of(value).copy() if isinstance(value, Answer) else {}
-
-
-def restore(value: Any, attributes: Mapping[str, Any]) -> Any:
-    """Return `value` with the attributes that it had beside its fields."""
-    if attributes:
-        vars_of(value).update(attributes)
-    return value
-
-
-def _rebuild_answer(cls: type[Answer], values: dict[str, Any], attributes: Mapping[str, Any]) -> Any:
-    return restore(cls(**values), attributes)
+def rebuild(cls: type[T], values: Mapping[str, Any], attributes: Mapping[str, Any]) -> T:
+    """Make a record of the values of its fields and of the attributes that it had beside them."""
+    record = cls(**values)
+    cast("Any", record).__dict__.update(attributes)
+    return record
 
 
 class _WithRaw(Answer, kw_only=True, frozen=True):
@@ -262,27 +291,56 @@ def to_wire(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
 
 
-def _plain(value: Any) -> Any:
+def to_builtins(value: Any) -> Any:
+    """Turn models into plain values of JSON, date-times and durations in the API's own form.
+
+    What was sent beside the fields of a record is written back with it.
+    """
+    if isinstance(value, msgspec.Struct):
+        return _record_to_builtins(value)
+    if isinstance(value, dict):
+        return {k: to_builtins(v) for k, v in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [to_builtins(v) for v in cast("list[Any]", value)]
     if isinstance(value, datetime):
         return to_wire(value)
     if isinstance(value, timedelta):
         return to_duration(value)
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
-
-
-def to_builtins(value: Any) -> Any:
-    """Turn models into plain values of JSON, date-times and durations in the API's own form."""
-    return _plain(msgspec.to_builtins(value, builtin_types=(datetime, timedelta, msgspec.Raw), enc_hook=_unraw))
-
-
-def _unraw(value: Any) -> Any:
     if isinstance(value, msgspec.Raw):
         return parse(value)
+    return value if isinstance(value, _JSON) else msgspec.to_builtins(value, enc_hook=_refuse)
+
+
+_JSON = (str, int, float, NoneType)
+
+
+def _refuse(value: Any) -> Any:
     raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+
+
+def _record_to_builtins(record: msgspec.Struct) -> dict[str, Any]:
+    left = left_over(record)
+    found: dict[str, Any] = {}
+    for attribute, name, omitted in _written(type(record)):
+        value = getattr(record, attribute)
+        if name in left:
+            found[name] = left[name]
+        elif value is not omitted and value is not UNSET and value != _EMPTY:
+            found[name] = to_builtins(value)
+    for name, value in left.items():
+        found.setdefault(name, value)
+    return found
+
+
+_EMPTY = msgspec.Raw()
+"""What `raw` is when it was not sent."""
+
+
+@cache
+def _written(cls: type[msgspec.Struct]) -> tuple[tuple[str, str, Any], ...]:
+    """Return the fields of a class: attribute, name in JSON, and the value that is not written."""
+    omits = cls.__struct_config__.omit_defaults
+    return tuple((f.name, f.encode_name, f.default if omits else UNSET) for f in msgspec.structs.fields(cls))
 
 
 def encode(value: Any) -> bytes:

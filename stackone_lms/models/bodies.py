@@ -7,20 +7,8 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    NamedTuple,
-    TypeAlias,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-)
+from types import NoneType
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar, cast, get_origin
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -28,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from ..errors import InvalidArgumentError, printable
 from ..safe_json import MAX_DEPTH
 from .base import DateTime, to_duration, to_wire
+from .fields import by_name, item_hint, kinds
 from .values import UnifiedValue
 
 T = TypeVar("T")
@@ -267,16 +256,15 @@ def _record(cls: type[msgspec.Struct], value: object, path: str) -> Any:
 @functools.cache
 def _fields(cls: type[msgspec.Struct]) -> Mapping[str, _Field]:
     """Return the fields of a class by their names in JSON."""
-    return {f.encode_name: _Field(f.name, f.default, f.required, _kinds(f.type)) for f in msgspec.structs.fields(cls)}
+    return {name: _Field(f.name, f.default, f.required, _kinds(f.type)) for name, f in by_name(cls).items()}
 
 
 def _kinds(hint: Any) -> tuple[_Kind, ...]:
-    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    types = [get_args(m)[0] if get_origin(m) is Annotated else m for m in members if m is not UnsetType]
+    types = kinds(hint)
     # Durations and unified values read the strings beside them in the hint.
-    if any(m is timedelta or _is_unified(m) for m in types):
-        types = [m for m in types if not _is_string(m)]
-    return tuple(dict.fromkeys(_kind(m) for m in types))
+    if any(kind is timedelta or _is_unified(kind) for kind in types):
+        types = tuple(kind for kind in types if not _is_string(kind))
+    return tuple(dict.fromkeys(map(_kind, types)))
 
 
 def _is_string(hint: Any) -> bool:
@@ -294,7 +282,7 @@ def _kind(hint: Any) -> _Kind:
     if origin in _KINDS:
         return _KINDS[origin]
     if origin is list:
-        return _Kind("a list", functools.partial(_list, _kinds(get_args(hint)[0])))
+        return _Kind("a list", functools.partial(_list, _kinds(item_hint(hint))))
     if _is_unified(hint):
         return _Kind(f"{hint.__name__} or one of its values", functools.partial(_unified, hint))
     return _record_kind(hint)

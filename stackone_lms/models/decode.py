@@ -1,7 +1,7 @@
 """From bytes to typed answers: strict and fast first, then lenient, then item by item.
 
 The strict decoder takes what the API document describes. Where a body deviates in a way that providers are known
-to (a date without a time zone, a number as a string, a numeric id), the lenient pass mends it by type. What still
+to (a date without a time zone, a number as a string, a numeric id), the lenient pass converts it by type. What still
 does not fit is a DecodeError: of the whole answer for a single record, of the one item for a page.
 """
 
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Generic, Literal, TypeVar, Union, cast
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -30,6 +29,7 @@ from ..safe_json import (
 )
 from .base import Page, record_errors
 from .extras import KeepUnknown
+from .fields import by_name, is_record, item_hint, literals, value_kinds
 
 R = TypeVar("R")
 
@@ -74,9 +74,8 @@ class Decoder(Generic[R]):
         try:
             value = parse(body)
         except DecodeError as error:
-            # Only numbers out of range are a matter of types here, and the types know the better path,
-            # unless they have only seen that a field is new to them (`keep_unknown`), which is nothing wrong.
-            second = error if error.path == "$" or "contains unknown field" in first.message else first
+            # Only numbers out of range are a matter of types here, and the types know the better path.
+            second = error if error.path == "$" else first
         else:
             return self._whole(value, body, keep_unknown=keep_unknown)
         raise second
@@ -121,72 +120,63 @@ _items = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
 
 def _convert(value: Any, kind: Any, body: bytes, *, keep_unknown: bool) -> Any:
     try:
-        mended = mend(value, kind)
+        coerced = coerce(value, kind)
         if keep_unknown:
-            return KeepUnknown(kind).convert(mended)
-        return msgspec.convert(mended, kind)
+            return KeepUnknown(kind).convert(coerced, value)
+        return msgspec.convert(coerced, kind)
     except FAILURES as error:
         raise failure(error, body) from None
 
 
-def mend(value: Any, kind: Any) -> Any:
-    """Return JSON `value` with the deviations that providers are known for mended towards type `kind`."""
-    return _mender(kind)(value)
+def coerce(value: Any, kind: Any) -> Any:
+    """Return JSON `value` with the deviations that providers are known for converted towards type `kind`."""
+    return _coercer(kind)(value)
 
 
 @lru_cache(maxsize=1024)
-def _mender(kind: Any) -> Callable[[Any], Any]:
-    options = _options(kind)
-    if len(options) > 1:
-        return _mend_union([_mender(option) for option in options], options)
-    (kind,) = options
-    origin = typing.get_origin(kind)
-    struct: Any = origin or kind
-    if isinstance(struct, type) and issubclass(struct, msgspec.Struct):
-        return _mend_struct(kind)
-    if origin is list:
-        of = _mender(typing.get_args(kind)[0])
+def _coercer(hint: Any) -> Callable[[Any], Any]:
+    kinds = value_kinds(hint)
+    if len(kinds) > 1:
+        return _coerce_union([_coercer(kind) for kind in kinds], kinds, literals(hint))
+    (kind,) = kinds
+    if is_record(kind):
+        return _coerce_record(kind)
+    if typing.get_origin(kind) is list:
+        of = _coercer(item_hint(kind))
         return lambda value: [of(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
     return _SCALARS.get(kind, _as_is)
 
 
-def _options(kind: Any) -> list[Any]:
-    if typing.get_origin(kind) is typing.Annotated:
-        return _options(typing.get_args(kind)[0])
-    if typing.get_origin(kind) in (Union, types.UnionType):
-        return [o for member in typing.get_args(kind) for o in _options(member) if o is not types.NoneType]
-    return [kind]
+def _coerce_union(
+    coercers: list[Callable[[Any], Any]], kinds: Sequence[Any], closed: Sequence[Any]
+) -> Callable[[Any], Any]:
+    plain = tuple(kind for kind in kinds if kind in (str, bool, float, int))
 
-
-def _mend_union(menders: list[Callable[[Any], Any]], options: list[Any]) -> Callable[[Any], Any]:
-    plain = tuple(o for o in options if isinstance(o, type) and o in (str, bool, float, int))
-    closed = [v for o in options if typing.get_origin(o) is Literal for v in typing.get_args(o)]
-
-    def mend_union(value: Any) -> Any:
+    def coerce_union(value: Any) -> Any:
         if value is None or type(value) in plain or (isinstance(value, str) and value in closed):
             return value
-        for mender in menders:
-            mended = mender(value)
-            if mended is not value:
-                return mended
+        for coercer in coercers:
+            coerced = coercer(value)
+            if coerced is not value:
+                return coerced
         return value
 
-    return mend_union
+    return coerce_union
 
 
-def _mend_struct(kind: Any) -> Callable[[Any], Any]:
+def _coerce_record(kind: Any) -> Callable[[Any], Any]:
     fields: dict[str, Callable[[Any], Any]] | None = None
 
-    def mend_struct(value: Any) -> Any:
+    def coerce_record(value: Any) -> Any:
         nonlocal fields
         if not isinstance(value, dict):
             return value
         if fields is None:
-            fields = {f.encode_name: _mender(f.type) for f in msgspec.structs.fields(kind)}
+            fields = {name: _coercer(field.type) for name, field in by_name(kind).items()}
         known = fields
         return {k: known[k](v) if k in known else v for k, v in cast("dict[str, Any]", value).items()}
 
-    return mend_struct
+    return coerce_record
 
 
 def _as_is(value: Any) -> Any:

@@ -7,11 +7,10 @@ means: see `source_value`. To write a value that the unified API lacks, leave `v
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar, get_args
-
-import msgspec
+from typing import Any, Generic, Literal, TypeVar
 
 from .base import Model
+from .fields import by_name, literals
 
 V = TypeVar("V")
 
@@ -91,8 +90,7 @@ class UnifiedValue(Model, Generic[V], kw_only=True, frozen=True):
     @classmethod
     def known(cls) -> tuple[str, ...]:
         """Return the values that the API documents."""
-        value = next(field.type for field in msgspec.structs.fields(cls) if field.name == "value")
-        return tuple(known for member in get_args(value) for known in get_args(member))
+        return literals(by_name(cls)["value"].type)
 
 
 class ResultStatus(UnifiedValue[ResultStatusValue], kw_only=True, frozen=True):

@@ -16,6 +16,7 @@ from msgspec import UNSET
 
 from ...errors import ExportError, InvalidArgumentError, StackOneError
 from ...models.base import Model, Result
+from ...models.extras import model_of
 from .columns import (
     EXTRA,
     Column,
@@ -170,7 +171,7 @@ class _Tables:
         accounts, records = self._accounts, self._records
         if not records:
             return
-        model = self._model or _declared(type(records[0]))
+        model = self._model or model_of(type(records[0]))
         self._model, self._accounts, self._records = model, [], []
         columns: dict[str, Sequence[Any]] = {ACCOUNT: accounts, **spread(model, Rows(records, {}, {}), unset=True)}
         self._batches.append(batch_of(self._declare(with_account=accounts[0] is not None), columns))
@@ -187,8 +188,3 @@ class _Tables:
         self._make_batch()
         table: pa.Table = import_pyarrow().Table.from_batches(self._batches, schema=self._declare(with_account=False))
         return table
-
-
-def _declared(kind: type[Model]) -> type[Model]:
-    """Return the model behind a twin that keeps unknown fields."""
-    return cast("type[Model]", getattr(kind, "_declared", kind))

@@ -8,17 +8,18 @@ column, or does not fit its own, stands in `extra`.
 from __future__ import annotations
 
 import math
-import types
-import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, TypeAlias, Union, cast
+from types import NoneType
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ...models.base import Model
+from ...models.base import Model, encode, settle
+from ...models.extras import has_room
+from ...models.fields import record_kind, value_kinds
 
 Kind: TypeAlias = Literal["string", "bool", "float", "timestamp", "strings", "text", "json"]
 """What a column holds. `strings` is a list of strings; `text` a string as it is, or any other value as JSON."""
@@ -66,32 +67,21 @@ def columns_of(model: type[Model], prefix: str = "") -> tuple[Column, ...]:
     return tuple(found)
 
 
-def _options(kind: Any) -> list[Any]:
-    if typing.get_origin(kind) is typing.Annotated:
-        return _options(typing.get_args(kind)[0])
-    if typing.get_origin(kind) in (Union, types.UnionType):
-        return [o for member in typing.get_args(kind) for o in _options(member)]
-    return [] if kind in (types.NoneType, msgspec.UnsetType) else [kind]
-
-
-def _record(kind: Any) -> type[Model] | None:
-    for option in _options(kind):
-        if isinstance(option, type) and issubclass(option, Model):
-            return option
-    return None
+def _record(hint: Any) -> type[Model] | None:
+    return cast("type[Model] | None", record_kind(hint))
 
 
 _KINDS: dict[Any, Kind] = {datetime: "timestamp", bool: "bool", float: "float", int: "float", str: "string"}
 
 
-def _kind(kind: Any) -> Kind:
-    options = _options(kind)
-    if typing.Any in options:
+def _kind(hint: Any) -> Kind:
+    kinds = value_kinds(hint)
+    if Any in kinds:
         return "text"
     for known, name in _KINDS.items():
-        if known in options:
+        if known in kinds:
             return name
-    return "strings" if list[str] in options else "json"
+    return "strings" if list[str] in kinds else "json"
 
 
 _encode = msgspec.json.Encoder().encode
@@ -99,7 +89,8 @@ _encode = msgspec.json.Encoder().encode
 
 def as_json(value: Any) -> str:
     """Return a value as JSON text."""
-    return _encode(value).decode()
+    first: Any = value[0] if isinstance(value, list) and value else None
+    return (encode if has_room(type(first)) else _encode)(value).decode()
 
 
 def _number(value: Any) -> float:
@@ -123,7 +114,7 @@ class Rows(NamedTuple):
     """Some records, as far as they fit."""
 
     values: Sequence[Model | None]
-    """Records, or twins of them with undeclared fields; None for a row of which nothing fits."""
+    """Records, perhaps with `.extra`; None for a row of which nothing fits."""
     extras: Extras
     """By row: what is known to have no column."""
     whole: dict[int, str]
@@ -165,41 +156,31 @@ def _spread(
     path: tuple[str, ...],
 ) -> None:
     fields = _fields(model, prefix)
-    names, values = _transpose(rows, len(fields))
-    for field, column in zip(fields, values, strict=False):
+    roomy = {*filter(has_room, set(map(type, rows)))}
+    for record in rows if roomy else ():
+        settle(record)
+    for field, column in zip(fields, _transpose(rows, len(fields)), strict=True):
         if field.of is not None:
             _spread(field.of, column, f"{prefix}{field.attribute}_", out, extras, (*path, field.sent_as))
         else:
             out[field.column.name] = _read(field, column, extras, path)
-    for name, column in zip(names, values[len(fields) :], strict=True):
-        for row, value in enumerate(column):
-            if value is not UNSET:
+    for row, record in enumerate(rows) if roomy else ():
+        if type(record) in roomy:
+            for name, value in record.extra.items():
                 _place(extras, row, path, name, value)
 
 
-def _transpose(rows: Sequence[Any], declared: int) -> tuple[list[str], list[Sequence[Any]]]:
-    """Return the names of undeclared fields, and the values by field: the declared ones, then those."""
-    kinds: dict[Any, None] = dict.fromkeys(map(type, rows))
-    missing = [kinds.pop(kind, kinds) is None for kind in (types.NoneType, UnsetType)]
-    names = list(dict.fromkeys(name for kind in kinds for name in kind.__struct_encode_fields__[declared:]))
-    width = declared + len(names)
-    blank = (UNSET,) * width
-    if len(kinds) > 1:
-        tuples = [_aligned(row, declared, names) if row is not None and row is not UNSET else blank for row in rows]
-    elif any(missing):
-        tuples = [_astuple(row) if row is not None and row is not UNSET else blank for row in rows]
-    else:
+def _transpose(rows: Sequence[Any], width: int) -> list[Sequence[Any]]:
+    """Return the values by field."""
+    if {NoneType, UnsetType}.isdisjoint(map(type, rows)):
         tuples = [*map(_astuple, rows)]
-    return names, list(zip(*tuples, strict=True)) or [()] * width
+    else:
+        blank = (UNSET,) * width
+        tuples = [blank if row is None or row is UNSET else _astuple(row) for row in rows]
+    return list(zip(*tuples, strict=True)) or [()] * width
 
 
 _astuple = msgspec.structs.astuple
-
-
-def _aligned(row: Model, declared: int, names: Iterable[str]) -> tuple[Any, ...]:
-    values = _astuple(row)
-    own = dict(zip(row.__struct_encode_fields__[declared:], values[declared:], strict=True))
-    return *values[:declared], *(own.get(name, UNSET) for name in names)
 
 
 def _read(field: _Field, column: Sequence[Any], extras: Extras, path: tuple[str, ...]) -> Sequence[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -11,8 +11,8 @@ import msgspec
 
 from ...errors import DecodeError
 from ...models.base import Model
-from ...models.decode import mend
-from ...models.extras import _WRITABLE, KeepUnknown  # pyright: ignore[reportPrivateUsage]
+from ...models.decode import coerce
+from ...models.extras import KeepUnknown, closed
 from ...safe_json import FAILURES, check_depth, parse
 from ..state.storage import wrap_os_errors
 from .columns import Rows
@@ -54,6 +54,7 @@ class Reader(Generic[M]):
 
     def __init__(self, model: type[M]) -> None:
         self._model = model
+        self._closed: Callable[[bytes], list[M]] = msgspec.json.Decoder(closed(list[model])).decode  # type: ignore[valid-type]
         self._many: KeepUnknown[list[M]] = KeepUnknown(list[model])  # type: ignore[valid-type]
         self._one: KeepUnknown[M] = KeepUnknown(model)
         self._fields = {f.encode_name: f for f in msgspec.structs.fields(model)}
@@ -71,9 +72,15 @@ class Reader(Generic[M]):
     def _together(self, body: bytes) -> Rows | None:
         try:
             check_depth(body)
-            return Rows(self._many(body), {}, {})
+            return Rows(self._decode(body), {}, {})
         except (DecodeError, *_FAILURES):
             return None
+
+    def _decode(self, body: bytes) -> Sequence[M]:
+        try:
+            return self._closed(body)  # the faster way, where every field is declared
+        except msgspec.ValidationError:
+            return self._many(body)
 
     def _one_by_one(self, lines: Sequence[bytes]) -> Rows:
         rows, values = Rows([], {}, {}), list[M | None]()
@@ -89,7 +96,7 @@ class Reader(Generic[M]):
         except (DecodeError, *_FAILURES):
             pass
         try:
-            return self._what_fits(mend(_parse(line), self._model), row, rows)
+            return self._what_fits(coerce(_parse(line), self._model), row, rows)
         except (DecodeError, *_FAILURES):
             rows.whole[row] = line.decode("utf-8", "replace")
             return None
@@ -98,21 +105,17 @@ class Reader(Generic[M]):
         if not isinstance(value, dict):
             raise DecodeError("no record")
         fields = cast("dict[str, Any]", value)
-        stray = {name: fields.pop(name) for name in list(fields) if self._is_odd(name, fields[name])}
+        stray: dict[str, Any] = {}
         try:
-            record = self._one.convert(fields)
+            record = self._one.convert(fields, fields)
         except _FAILURES:
             for name in fields.keys() & self._fields.keys():
                 if not self._fits(fields[name], self._fields[name].type):
                     stray[name] = fields.pop(name)
-            record = self._one.convert(fields)
+            record = self._one.convert(fields, fields)
         if stray:
             rows.extras[row] = stray
         return record
-
-    def _is_odd(self, name: str, value: Any) -> bool:
-        # Names that a model cannot have, here or within: `convert` leaves them out.
-        return _odd_names(value) if name in self._fields else not _WRITABLE.fullmatch(name)
 
     @staticmethod
     def _fits(value: Any, kind: Any) -> bool:
@@ -133,10 +136,3 @@ def _parse(line: bytes) -> Any:
     if whole != line and isinstance(value, dict) and "\ufffd" in str(cast("dict[str, Any]", value).get("id")):
         raise DecodeError("two ids that differ in what was replaced would be one")
     return cast("Any", value)
-
-
-def _odd_names(value: Any) -> bool:
-    if isinstance(value, dict):
-        items = cast("dict[str, Any]", value).items()
-        return any(not _WRITABLE.fullmatch(name) or _odd_names(item) for name, item in items)
-    return isinstance(value, list) and any(map(_odd_names, cast("list[Any]", value)))
