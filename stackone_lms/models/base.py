@@ -53,7 +53,7 @@ def keep(found: Any, sent: Any) -> None:
         for record, value in zip(cast("list[Any]", found), sent or (), strict=False):
             keep(record, value)
     elif isinstance(found, Model) and isinstance(sent, dict):
-        found.__dict__["_sent"] = sent
+        cast("Any", found).__dict__["_sent"] = sent
 
 
 def settle(record: Any) -> None:

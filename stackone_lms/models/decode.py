@@ -136,9 +136,9 @@ def coerce(value: Any, kind: Any) -> Any:
 @lru_cache(maxsize=1024)
 def _coercer(hint: Any) -> Callable[[Any], Any]:
     kinds = value_kinds(hint)
-    if len(kinds) > 1:
+    if len(kinds) != 1:
         return _coerce_union([_coercer(kind) for kind in kinds], kinds, literals(hint))
-    (kind,) = kinds
+    kind = kinds[0]
     if is_record(kind):
         return _coerce_record(kind)
     if typing.get_origin(kind) is list:

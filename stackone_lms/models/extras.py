@@ -29,22 +29,37 @@ def with_room(kind: Any) -> Any:
     made = _derived(kind, with_room, namespace, dict=True, gc=True)
     for f in msgspec.structs.fields(kind) if is_record(kind) else ():
         if record_kind(f.type) or record_kind(item_hint(f.type)):
-            setattr(made, f.name, _settled(getattr(kind, f.name).__get__))
+            setattr(made, f.name, property(_settled(getattr(made, f.name).__get__)))
     return made
 
 
-def _settled(read: Callable[[Any], Any]) -> property:
+def _settled(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def get(self: Any) -> Any:
         settle(self)
         return read(self)
 
-    return property(get)
+    return get
 
 
 @cache
 def closed(kind: Any) -> Any:
-    """Return a type like `kind` that refuses undeclared fields, at every level; a field not sent is UNSET in it."""
-    return _derived(kind, closed, {"_model": kind}, forbid_unknown_fields=True)
+    """Return a type like `kind` that refuses undeclared fields, at every level.
+
+    A field that was not sent is UNSET to encoders and to `msgspec.structs`; its attribute reads as None.
+    """
+    made = _derived(kind, closed, {"_model": kind}, forbid_unknown_fields=True)
+    for f in msgspec.structs.fields(kind) if is_record(kind) else ():
+        if f.default is None:
+            setattr(made, f.name, property(_none_if_unset(getattr(made, f.name).__get__)))
+    return made
+
+
+def _none_if_unset(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def get(self: Any) -> Any:
+        value = read(self)
+        return None if value is UNSET else value
+
+    return get
 
 
 def _derived(hint: Any, derive: Callable[[Any], Any], namespace: dict[str, Any], **config: Any) -> Any:

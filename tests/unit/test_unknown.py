@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from stackone_lms.errors import DecodeError
 from stackone_lms.models import Completion, CompletionResult, Content, Page, encode
 from stackone_lms.models.decode import Decoder
-from stackone_lms.models.extras import KeepUnknown
+from stackone_lms.models.extras import KeepUnknown, closed
 
 one = Decoder(CompletionResult)
 many = Decoder(Page[Completion])
@@ -97,10 +98,11 @@ def test_any_name_and_value_goes_there_and_back(inner: dict[str, Any], outer: di
     assert json.loads(encode(answer)) == {"data": {"id": "x", **inner}, **outer}
 
 
+OF_JSON = ["", "é", "🦊", " ", "a.b", "0", 'a"b', "a\\b", "a\nb", "\x00", '"', "\x1f"]
 OF_PYTHON = ["class", "extra", "_left", "_sent", "_model", "raw_json", "__init__", "__dict__", "mro", "type"]
 
 
-@pytest.mark.parametrize("odd", ["", "é", "🦊", " ", "a.b", "0", 'a"b', "a\\b", "a\nb", "\x00", '"', "\x1f", *OF_PYTHON])
+@pytest.mark.parametrize("odd", [*OF_JSON, *OF_PYTHON])
 def test_names_that_mean_something_to_python_are_only_names(odd: str) -> None:
     answer = keep({"data": {"id": "x", odd: 1}, odd: 2})
     assert (answer.data.extra, answer.extra) == ({odd: 1}, {odd: 2})
@@ -200,6 +202,18 @@ def test_without_it_a_record_has_no_room_and_costs_nothing_more() -> None:
     assert not hasattr(record, "__dict__")
     assert not gc.is_tracked(record)
     assert sys.getsizeof(record) == sys.getsizeof(object()) + len(Completion.__struct_fields__) * struct.calcsize("P")
+
+
+def test_a_closed_record_refuses_what_is_not_declared_and_tells_null_from_missing() -> None:
+    decode = msgspec.json.Decoder(closed(Completion)).decode
+    record: Any = decode(b'{"id":"x","user_id":null,"result":{"value":null}}')
+    assert isinstance(record, Completion)
+    assert record.result is not None
+    assert (record.user_id, record.remote_id, record.result.source_value) == (None, None, None)
+    assert msgspec.json.encode(record) == b'{"id":"x","result":{"value":null},"user_id":null}'
+    for body in (b'{"id":"x","new":1}', b'{"result":{"new":1}}'):
+        with pytest.raises(msgspec.ValidationError):
+            decode(body)
 
 
 @pytest.fixture
