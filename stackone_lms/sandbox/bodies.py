@@ -62,14 +62,15 @@ def _many(check: Check) -> Check:
     return check_all
 
 
-def _fields(checks: Mapping[str, Check], required: str | None = None) -> Check:
+def _fields(checks: Mapping[str, Check], *required: str) -> Check:
     def check(value: object, at: str) -> Iterator[str]:
         if not isinstance(value, dict):
             yield f"{at or 'body'} must be an object"
             return
         given = cast("dict[str, object]", value)
-        if required is not None and given.get(required) in (None, ""):
-            yield f"Missing field: {required}"
+        for name in required:
+            if given.get(name) in (None, ""):
+                yield f"Missing field: {name}"
         for name, part in checks.items():
             if given.get(name) is not None:
                 yield from part(given[name], f"{at}.{name}" if at else name)
@@ -158,7 +159,7 @@ _PART_OF_COURSE: Mapping[str, Check] = {
     "order": _number,
 }
 
-content: Check = _fields(_CONTENT, required="external_reference")
+content: Check = _fields(_CONTENT, "external_reference")
 course: Check = _fields(
     {
         **_COMMON,
@@ -178,7 +179,7 @@ collection: Check = _fields(
         "remote_learning_object_ids": _many(_text),
     }
 )
-batch: Check = _fields({"items": _many(_anything)}, required="items")
+batch: Check = _fields({"items": _many(_anything)}, "items")
 assignment: Check = _fields(
     {
         "passthrough": _object,
@@ -191,7 +192,7 @@ assignment: Check = _fields(
         "created_at": _moment,
         "status": _status,
     },
-    required="learning_object_external_reference",
+    "learning_object_external_reference",
 )
 completion: Check = _fields(
     {
@@ -205,8 +206,29 @@ completion: Check = _fields(
         "content_id": _text,
         "score": _score,
     },
-    required="learning_object_external_reference",
+    "learning_object_external_reference",
 )
+_category_key = _one_of(
+    "ats", "hris", "hris-legacy", "crm", "iam", "marketing", "lms", "stackone", "documents", "ticketing", "screening",
+    "messaging", "accounting", "scheduling",
+)  # fmt: skip
+_CONNECT_SESSION: Mapping[str, Check] = {
+    "origin_owner_id": _text,
+    "origin_owner_name": _text,
+    "categories": _many(_category_key),
+    "provider": _text,
+    "provider_version": _text,
+    "origin_username": _text,
+    "account_id": _text,
+    "expires_in": _number,
+    "metadata": _object,
+    "multiple": _boolean,
+    "label": _text,
+    "type": _one_of("production", "test"),
+    "integration_id": _text,
+}
+connect_session: Check = _fields(_CONNECT_SESSION, "origin_owner_id", "origin_owner_name")
+connect_token: Check = _fields({"token": _text}, "token")
 
 
 _sendable = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode

@@ -1,16 +1,17 @@
 """A call: everything that carrying out an operation needs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .problems import Problem, provider_error
 from .query import Query
-from .recording import Answer
-from .store import Account, Row, dumps
+from .recording import ServerResponse
+from .store import AccountData, Record, Row, dumps
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class Route:
     """One operation of the API document.
 
     Attributes:
@@ -25,9 +26,23 @@ class Operation:
     name: str
     method: str
     path: str
-    run: Callable[["Call"], Answer]
+    run: Callable[["Call"], ServerResponse]
     table: str
     filters: frozenset[str] = frozenset()
+
+
+class Refusal(NamedTuple):
+    """How a provider turns an item of a batch down."""
+
+    status: int
+    message: str
+
+
+class BatchEntry(NamedTuple):
+    """An item of a batch that is handed to the provider, and its refusal if there will be one."""
+
+    item: Record
+    refusal: Refusal | None
 
 
 @dataclass(slots=True)
@@ -44,10 +59,13 @@ class Call:
         now: The moment that writes stamp.
         empty_pages: Whether some pages end early.
         delete_status: How a delete is answered, 200 or 204.
+        upsert_status: How an upsert that replaces is answered, 201 or 200.
+        refusals: What the provider will refuse of a batch, by external reference.
+        batch: The items of a batch that go to the provider.
     """
 
-    operation: Operation
-    account: Account
+    operation: Route
+    account: AccountData
     ids: list[str]
     query: Query
     headers: Mapping[str, str]
@@ -55,6 +73,9 @@ class Call:
     now: str
     empty_pages: bool
     delete_status: int
+    upsert_status: int
+    refusals: Mapping[str, Refusal]
+    batch: list[BatchEntry] = field(default_factory=list[BatchEntry])
 
     def user(self) -> Row:
         """Return the user whom the path names first, or raise the 404."""
@@ -77,7 +98,7 @@ class Call:
         told = provider_error(404, self.account.url(table, id), "no such record")
         return Problem(404, f"Not Found: no record of {table} has this id", provider_errors=[told])
 
-    def written(self, status: int, message: str, *, http_status: int | None = None, **extra: object) -> Answer:
+    def written(self, status: int, message: str, *, http_status: int | None = None, **extra: object) -> ServerResponse:
         """Make the answer to a write."""
         body = {"statusCode": status, "message": message, "timestamp": self.now, **extra}
-        return Answer(http_status or status, dumps(body))
+        return ServerResponse(http_status or status, dumps(body))

@@ -14,20 +14,20 @@ _VERSION = 2
 _MADE_AT = 1_782_864_000_000  # a fixed moment, so that equal seeds give equal bytes
 
 
-class Place(NamedTuple):
+class PagePosition(NamedTuple):
     """Where a page starts: its number in the sequence (from 1) and the records before it."""
 
     number: int
     position: int
 
 
-def encode(step: str, place: Place) -> str:
+def encode(step: str, place: PagePosition) -> str:
     """Make the cursor for a page of the list `step`."""
     steps = {step: {"n": place.number, "c": None, "p": place.position}}
     return base64url(json.dumps({"r": steps, "v": _VERSION, "t": _MADE_AT}, separators=(",", ":")).encode())
 
 
-def decode(step: str, cursor: str) -> Place:
+def decode(step: str, cursor: str) -> PagePosition:
     """Read a cursor of the list `step`.
 
     Raises:
@@ -41,4 +41,4 @@ def decode(step: str, cursor: str) -> Place:
         raise Problem.invalid("next is not a cursor of this list") from None
     if type(number) is not int or type(position) is not int or number < 1 or position < 0:
         raise Problem.invalid("next is not a cursor of this list")
-    return Place(number, position)
+    return PagePosition(number, position)

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 from . import words
 from .identifiers import STYLES
-from .store import Account, Record, Row, about
+from .store import AccountData, Record, Row, about
 from .times import stamp
 
 T = TypeVar("T")
 
-_NEWEST = datetime(2026, 7, 1, tzinfo=UTC)
+NEWEST = datetime(2026, 7, 1, tzinfo=UTC)
+"""Nothing that is made up is younger."""
 _SPAN = timedelta(days=3 * 365)
 
 
@@ -37,10 +38,11 @@ class Sizes:
             raise ValueError("assignments and completions need users, and courses or contents")
 
 
-def build(seed: int, index: int, sizes: Sizes, *, odd_values: bool) -> Account:
+def build(seed: int, index: int, sizes: Sizes, *, odd_values: bool) -> AccountData:
     """Make the data of the account number `index`."""
     rng = Random(f"{seed}/{index}")
-    account = Account(words.PROVIDERS[index % len(words.PROVIDERS)], STYLES[index % len(STYLES)], rng)
+    provider = words.PROVIDERS[index % len(words.PROVIDERS)]
+    account = AccountData(provider, STYLES[index % len(STYLES)], rng, native_batches=provider == words.NATIVE_BATCHES)
     maker = _Maker(account, rng, odd_values=odd_values)
     maker.catalogue(sizes)
     for number in range(sizes.users):
@@ -53,7 +55,7 @@ def build(seed: int, index: int, sizes: Sizes, *, odd_values: bool) -> Account:
 
 
 class _Maker:
-    def __init__(self, account: Account, rng: Random, *, odd_values: bool) -> None:
+    def __init__(self, account: AccountData, rng: Random, *, odd_values: bool) -> None:
         self._account = account
         self._tables = account.tables
         self._random = rng.random
@@ -69,10 +71,10 @@ class _Maker:
         return [options[(start + n) % len(options)] for n in range(min(count, len(options)))]
 
     def _moment(self) -> datetime:
-        return _NEWEST - self._random() * _SPAN
+        return NEWEST - self._random() * _SPAN
 
     def _later(self, moment: datetime, days: float) -> datetime:
-        return min(_NEWEST, moment + timedelta(days=self._random() * days))
+        return min(NEWEST, moment + timedelta(days=self._random() * days))
 
     def _sometimes(self, value: T, share: float = 0.8) -> T | None:
         return value if self._random() < share else None

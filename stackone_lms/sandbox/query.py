@@ -14,6 +14,8 @@ Query = dict[str, Value]
 _BRACKETED = re.compile(r"[^\[\]]+(\[[^\]]*.*\])?", re.DOTALL)
 _MAX_PARAMETERS = 1000
 _MAX_DEPTH = 20
+_DEFAULT_PAGE = 25
+_LARGEST_PAGE = 100
 
 
 def decode(raw: str) -> Query:
@@ -82,3 +84,29 @@ def _flat(query: Query, prefix: str) -> Iterator[tuple[str, str]]:
         else:
             for text in [value] if isinstance(value, str) else value:
                 yield key, text
+
+
+def single(name: str, value: Value) -> str:
+    """Return a parameter that has one value, or raise the 400."""
+    if not isinstance(value, str):
+        raise Problem.invalid(f"{name} must be a single value")
+    return value
+
+
+def read_text(query: Query, name: str) -> str | None:
+    """Return the text of a parameter, None if it is missing or empty."""
+    value = query.get(name)
+    return None if value is None or value == "" else single(name, value)
+
+
+def read_whole(name: str, text: str) -> int:
+    """Read a whole number above 0, or raise the 400."""
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise Problem.invalid(f"{name} must be a whole number above 0")
+    return int(text)
+
+
+def read_page_size(query: Query) -> int:
+    """Return the records of a page: 25 unless said otherwise, 100 at most."""
+    text = read_text(query, "page_size")
+    return _DEFAULT_PAGE if text is None else min(read_whole("page_size", text), _LARGEST_PAGE)

@@ -1,51 +1,61 @@
 """The gets and the lists."""
 
-import re
 from collections.abc import Callable, Mapping
 from itertools import islice
 
 from . import cursors
-from .calls import Call
-from .cursors import Place
+from .calls import Call, Route
+from .cursors import PagePosition
 from .problems import Problem
-from .query import Query, Value, encode
-from .recording import Answer
+from .query import Query, encode, read_page_size, read_text, read_whole, single
+from .recording import ServerResponse
 from .store import Record, Row, dumps
 from .times import normalise
 
-_DEFAULT_PAGE = 25
-_LARGEST_PAGE = 100
 _STATUSES = ("pending", "in_progress", "completed", "unmapped_value")
 
 Matches = Callable[[Row], bool]
 
+_GET_PARAMETERS = frozenset({"raw", "proxy", "fields"})
+_LIST_PARAMETERS = _GET_PARAMETERS | {"filter", "page", "page_size", "next", "updated_after"}
+_OWNER_PARAMETERS = frozenset({"user_id", "remote_user_id"})
 
-def get(call: Call) -> Answer:
+
+def parameters(route: Route) -> frozenset[str]:
+    """Return the query parameters that an operation has; it ignores all others."""
+    if route.run is get:
+        return _GET_PARAMETERS
+    if route.run is not list_records:
+        return frozenset()
+    return _LIST_PARAMETERS | _OWNER_PARAMETERS if route.table == "assignments" else _LIST_PARAMETERS
+
+
+def get(call: Call) -> ServerResponse:
     """Carry out a get."""
     row = call.row()
     if not call.query:
-        return Answer(200, row.answer)
+        return ServerResponse(200, row.answer)
     fields, proxy = _fields(call.query), _proxy(call.query)
     data = row.json if fields is None else dumps(_narrow(row.record, fields))
     if not _raw(call.query):
-        return Answer(200, b'{"data":' + data + b"}")
+        return ServerResponse(200, b'{"data":' + data + b"}")
     table, remote_id = call.operation.table, row.record["remote_id"]
     raw = _provider_call(call.account.url(table, remote_id), proxy, row.native)
-    return Answer(200, b'{"data":' + data + b',"raw":' + raw + b"}")
+    return ServerResponse(200, b'{"data":' + data + b',"raw":' + raw + b"}")
 
 
-def list_records(call: Call) -> Answer:
+def list_records(call: Call) -> ServerResponse:
     """Carry out a list."""
     query, step = call.query, call.operation.name
     fields, proxy, raw = _fields(query), _proxy(query), _raw(query)
-    size = _page_size(query)
+    size = read_page_size(query)
     rows = call.account.tables[call.operation.table].rows
     matches = _conditions(call)
     matching = [row for row in rows.values() if all(match(row) for match in matches)] if matches else rows.values()
     place, take = _place(call, step, size)
     page = list(islice(matching, place.position, place.position + take))
     after = place.position + len(page)
-    following = cursors.encode(step, Place(place.number + 1, after)) if after < len(matching) else None
+    following = cursors.encode(step, PagePosition(place.number + 1, after)) if after < len(matching) else None
     items = [row.json if fields is None else dumps(_narrow(row.record, fields)) for row in page]
     parts = [b'{"next":', dumps(following)]
     if call.operation.table in ("courses", "content"):
@@ -57,16 +67,16 @@ def list_records(call: Call) -> Answer:
         url = call.account.url(call.operation.table)
         parts += [b',"raw":', _provider_call(url, {**paging, **proxy}, native)]
     parts.append(b"}")
-    return Answer(200, b"".join(parts))
+    return ServerResponse(200, b"".join(parts))
 
 
-def _place(call: Call, step: str, size: int) -> tuple[Place, int]:
+def _place(call: Call, step: str, size: int) -> tuple[PagePosition, int]:
     """Return where the page starts and how many records it takes; early-returned ones take few or none."""
-    cursor, page = _text(call.query, "next"), _text(call.query, "page")
+    cursor, page = read_text(call.query, "next"), read_text(call.query, "page")
     if cursor is None and page is not None:
-        number = _whole("page", page)
-        return Place(number, (number - 1) * size), size
-    place = Place(1, 0) if cursor is None else cursors.decode(step, cursor)
+        number = read_whole("page", page)
+        return PagePosition(number, (number - 1) * size), size
+    place = PagePosition(1, 0) if cursor is None else cursors.decode(step, cursor)
     if call.empty_pages and place.number % 4 == 2:
         return place, 0
     if call.empty_pages and place.number % 4 == 0:
@@ -80,8 +90,8 @@ def _conditions(call: Call) -> list[Matches]:
     if call.ids:
         conditions.append(_owned_by(call.user().id))
     if call.operation.table == "assignments":
-        for name in ("user_id", "remote_user_id"):
-            wanted = _text(call.query, name)
+        for name in sorted(_OWNER_PARAMETERS):
+            wanted = read_text(call.query, name)
             if wanted is not None:
                 user = call.account.tables["users"].find(wanted)
                 conditions.append(_owned_by(user.id if user else ""))
@@ -92,10 +102,10 @@ def _conditions(call: Call) -> list[Matches]:
     unknown = sorted(filters.keys() - call.operation.filters)
     if unknown:
         raise Problem.invalid(*(f"filter.{name} is not a filter of this list" for name in unknown))
-    flat = _text(call.query, "updated_after")
+    flat = read_text(call.query, "updated_after")
     if flat is not None:
         filters.setdefault("updated_after", flat)
-    return conditions + [_FILTERS[name](_one(f"filter.{name}", value)) for name, value in filters.items()]
+    return conditions + [_FILTERS[name](single(f"filter.{name}", value)) for name, value in filters.items()]
 
 
 def _owned_by(user_id: str) -> Matches:
@@ -139,30 +149,8 @@ _FILTERS: Mapping[str, Callable[[str], Matches]] = {
 }
 
 
-def _one(name: str, value: Value) -> str:
-    if not isinstance(value, str):
-        raise Problem.invalid(f"{name} must be a single value")
-    return value
-
-
-def _text(query: Query, name: str) -> str | None:
-    value = query.get(name)
-    return None if value is None or value == "" else _one(name, value)
-
-
-def _whole(name: str, text: str) -> int:
-    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
-        raise Problem.invalid(f"{name} must be a whole number above 0")
-    return int(text)
-
-
-def _page_size(query: Query) -> int:
-    text = _text(query, "page_size")
-    return _DEFAULT_PAGE if text is None else min(_whole("page_size", text), _LARGEST_PAGE)
-
-
 def _raw(query: Query) -> bool:
-    value = _text(query, "raw")
+    value = read_text(query, "raw")
     if value not in (None, "true", "false"):
         raise Problem.invalid("raw must be a boolean value")
     return value == "true"
@@ -170,7 +158,7 @@ def _raw(query: Query) -> bool:
 
 def _fields(query: Query) -> frozenset[str] | None:
     """Return the fields asked for, with the id; None for all of them."""
-    asked = _text(query, "fields")
+    asked = read_text(query, "fields")
     names = frozenset(name.strip() for name in asked.split(",")) - {""} if asked else None
     return names | {"id"} if names else None
 

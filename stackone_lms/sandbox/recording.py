@@ -16,6 +16,7 @@ class Received:
         headers: Header names in lower case; of a repeated one the last. Not shown in the repr.
         body: The body, decompressed; empty if there was none.
         status: HTTP status of the answer; 0 until it is known.
+        ignored: Query parameters that the operation does not have, such as a flat `status`.
     """
 
     method: str
@@ -24,9 +25,10 @@ class Received:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     status: int = 0
+    ignored: tuple[str, ...] = ()
 
 
-class Answer(NamedTuple):
+class ServerResponse(NamedTuple):
     """An answer before it is sent."""
 
     status: int

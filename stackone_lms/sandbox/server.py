@@ -3,22 +3,29 @@
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from math import inf
 from random import Random
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
-from .accounts import Accounts
+from .accounts import LinkedAccounts
 from .app import App, Rules
+from .calls import Refusal
 from .dataset import Sizes
 from .faults import FaultPlan, Faults, Planned, problem
 from .limits import Limit
 from .recording import Received
-from .store import TABLES, Table
-from .threaded import InThread
+from .store import TABLES, RecordTable
 
 if TYPE_CHECKING:
-    from .wire import Listener
+    import asyncio
+
+    from .listener import Listener
+
+_LONGEST_STOP = 10.0
 
 
 class SandboxOptions(TypedDict, total=False):
@@ -42,6 +49,9 @@ class SandboxOptions(TypedDict, total=False):
     empty_pages: bool
     odd_values: bool
     delete_status: int
+    upsert_status: int
+    batch_delay: float
+    wrapped_accounts: bool
     clock: Callable[[], datetime] | None
     history: int
     host: str
@@ -77,8 +87,14 @@ class Sandbox:
         odd_values: Whether to send what the API is known to send against its own document: `progress` as a
             string, `localizations` in another form, errors without a timestamp.
         delete_status: 200 with a body, or 204 without.
+        upsert_status: How an upsert that replaces is answered: 201 as the API's document has it, or 200 as its
+            testing guide says.
+        batch_delay: Seconds, by the clock, until the request log has the outcomes of all items of a batch. They come
+            one after the other.
+        wrapped_accounts: Whether `GET /accounts` answers `{"data": [...]}` instead of a plain list; the API is known
+            to do either.
         clock: Gives the aware moment with which writes and errors are stamped; by default the present.
-        history: How many requests `requests` keeps.
+        history: How many requests `requests` and the request log keep.
         host: Address to listen on.
         port: Port to listen on; 0 lets the system choose.
 
@@ -86,6 +102,7 @@ class Sandbox:
         api_key: The key that is accepted.
         account_ids: The ids for `x-account-id`.
         inactive_account_id: One more id, of an account that is switched off: 412.
+        expired_account_id: One more id, of an account whose credentials have expired: 412.
         requests: The newest requests that were received, oldest first.
         request_count: How many requests were received.
         status_counts: How many answers were made, by status.
@@ -115,6 +132,9 @@ class Sandbox:
         empty_pages: bool = True,
         odd_values: bool = False,
         delete_status: int = 200,
+        upsert_status: int = 201,
+        batch_delay: float = 2.0,
+        wrapped_accounts: bool = False,
         clock: Callable[[], datetime] | None = None,
         history: int = 10_000,
         host: str = "127.0.0.1",
@@ -122,6 +142,8 @@ class Sandbox:
     ) -> None:
         if not api_key or delete_status not in (200, 204) or heartbeat_interval <= 0:
             raise ValueError("api_key cannot be empty, delete_status is 200 or 204, heartbeat_interval is above 0")
+        if upsert_status not in (200, 201) or not 0 <= batch_delay < inf:
+            raise ValueError("upsert_status is 200 or 201, batch_delay is a number of seconds")
         low, high = latency if isinstance(latency, tuple) else (latency, latency)
         if not 0 <= low <= high:
             raise ValueError(f"latency is a number of seconds, or (lowest, highest), not {latency!r}")
@@ -140,6 +162,10 @@ class Sandbox:
             empty_pages=empty_pages,
             odd_values=odd_values,
             delete_status=delete_status,
+            upsert_status=upsert_status,
+            batch_delay=timedelta(seconds=batch_delay),
+            wrapped_accounts=wrapped_accounts,
+            history=history,
         )
         self._faults = faults
         self._latency = (low, high)
@@ -152,6 +178,7 @@ class Sandbox:
         self._app = self._new_app()
         self.account_ids = list(self._app.accounts.ids)
         self.inactive_account_id = self._app.accounts.inactive_id
+        self.expired_account_id = self._app.accounts.expired_id
         unknown = self._rules.account_limits.keys() - set(self.account_ids)
         if unknown:
             raise ValueError("account_limits names accounts that the sandbox does not have")
@@ -163,7 +190,7 @@ class Sandbox:
         Args:
             **options: The options of `Sandbox`.
         """
-        return InThread(cls(**options))
+        return _InThread(cls(**options))
 
     @property
     def url(self) -> str:
@@ -225,6 +252,21 @@ class Sandbox:
             raise ValueError("times is at least 1")
         self._app.faults.plan(Planned(problem(status, retry_after, error_code), times, path_contains, after))
 
+    def refuse(self, external_reference: str, message: str = "the provider refuses it", status: int = 422) -> None:
+        """Let the provider refuse an item of the batches to come: the batch is accepted, the item fails later.
+
+        Args:
+            external_reference: Of the content or course.
+            message: What the provider says.
+            status: The status that it answers.
+
+        Raises:
+            ValueError: The status is none of a failure.
+        """
+        if not 400 <= status <= 599:
+            raise ValueError(f"a failure has a status from 400 to 599, not {status}")
+        self._app.refusals[external_reference] = Refusal(status, message)
+
     def reset(self) -> None:
         """Go back to the state at the start: data, limits, faults, and what was received."""
         self._app = self._new_app()
@@ -233,12 +275,12 @@ class Sandbox:
         self.status_counts.clear()
 
     async def __aenter__(self) -> Self:
-        from .wire import Listener, Pace  # noqa: PLC0415 (aiohttp is imported when a sandbox starts)
+        from .listener import Listener, ResponseTiming  # noqa: PLC0415 (aiohttp is imported when a sandbox starts)
 
         if self._listener is not None:
             raise RuntimeError("the sandbox runs already")
-        pace = Pace(self._latency, self._heartbeat_interval, self._heartbeat_status)
-        self._listener = Listener(lambda: self._app, pace, Random(self._seed), self._receive, self._count)
+        timing = ResponseTiming(self._latency, self._heartbeat_interval, self._heartbeat_status)
+        self._listener = Listener(lambda: self._app, timing, Random(self._seed), self._receive, self._count)
         try:
             port = await self._listener.start(self._host, self._port)
         except BaseException:
@@ -257,7 +299,7 @@ class Sandbox:
         return f"<Sandbox {self._url or 'not running'}>"
 
     def _new_app(self) -> App:
-        accounts = Accounts(self._seed, self._account_count, self._sizes, odd_values=self._rules.odd_values)
+        accounts = LinkedAccounts(self._seed, self._account_count, self._sizes, odd_values=self._rules.odd_values)
         return App(self.api_key, self._seed, accounts, self._rules, FaultPlan(self._faults, self._seed))
 
     def _receive(self, received: Received) -> None:
@@ -267,7 +309,7 @@ class Sandbox:
     def _count(self, status: int) -> None:
         self.status_counts[status] += 1
 
-    def _table(self, resource: str, account_id: str | None) -> Table:
+    def _table(self, resource: str, account_id: str | None) -> RecordTable:
         account = self._app.accounts.find(self.account_ids[0] if account_id is None else account_id)
         if account is None or resource not in TABLES:
             raise ValueError(f"the sandbox has no such account, or no {resource}")
@@ -276,3 +318,50 @@ class Sandbox:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+class _InThread(AbstractContextManager[Sandbox]):
+    """Runs a sandbox in a daemon thread with a loop of its own, from enter to exit."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._thread: Thread | None = None
+        self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    def __enter__(self) -> Sandbox:
+        if self._thread is not None:
+            raise RuntimeError("enter a sandbox in a thread once; make another")
+        self._thread = Thread(target=self._run, name="stackone-lms-sandbox", daemon=True)
+        self._thread.start()
+        try:
+            self._started.result()
+        except Exception:
+            self._thread.join(_LONGEST_STOP)
+            raise
+        return self._sandbox
+
+    def __exit__(self, *_: object) -> None:
+        loop, stop = self._started.result()
+        loop.call_soon_threadsafe(stop.set)
+        if self._thread is not None:
+            self._thread.join(_LONGEST_STOP)
+
+    def _run(self) -> None:
+        import asyncio  # noqa: PLC0415 (only a sandbox that starts needs a loop)
+
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        import asyncio  # noqa: PLC0415
+
+        stop = asyncio.Event()
+        try:
+            await self._sandbox.__aenter__()
+        except BaseException as error:  # noqa: BLE001 (the thread that waits raises it)
+            self._started.set_exception(error)
+            return
+        self._started.set_result((asyncio.get_running_loop(), stop))
+        try:
+            await stop.wait()
+        finally:
+            await self._sandbox.__aexit__()

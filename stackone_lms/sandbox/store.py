@@ -101,7 +101,7 @@ def _own(value: object) -> object:
     return record["source_value"] if "source_value" in record else _native(record)
 
 
-class Table:
+class RecordTable:
     """Rows in the order in which they were added, found by StackOne id, provider id or reference."""
 
     def __init__(self) -> None:
@@ -142,12 +142,19 @@ class Table:
         self._references.pop(row.record.get("external_reference") or "", None)
 
 
-class Account:
-    """A linked account: a provider's data, and the numbering of what is added to it."""
+class AccountData:
+    """A linked account: a provider's data, and the numbering of what is added to it.
 
-    def __init__(self, provider: str, style: ProviderIds, rng: Random) -> None:
+    Attributes:
+        provider: Key of the provider.
+        native_batches: Whether the provider takes several items in one call.
+        tables: What it holds, by resource.
+    """
+
+    def __init__(self, provider: str, style: ProviderIds, rng: Random, *, native_batches: bool = False) -> None:
         self.provider = provider
-        self.tables: dict[str, Table] = {name: Table() for name in TABLES}
+        self.native_batches = native_batches
+        self.tables: dict[str, RecordTable] = {name: RecordTable() for name in TABLES}
         self._style = style
         self._rng = rng
         self._numbers: dict[str, int] = dict.fromkeys(TABLES, 0)
@@ -177,7 +184,7 @@ def about(table: str, learned: Record, courses: Iterable[Row] = ()) -> Record:
     """Return what an assignment or completion says about the learning object that it is for.
 
     Args:
-        table: Table of the learning object.
+        table: RecordTable of the learning object.
         learned: Its record.
         courses: The courses that a content may belong to, to name the first.
     """

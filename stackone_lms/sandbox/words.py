@@ -1,6 +1,13 @@
 """The vocabulary of the made-up data."""
 
 PROVIDERS = ("kestrel", "northlight", "quillwork")
+NATIVE_BATCHES = "northlight"
+"""The provider that takes several items in one call."""
+
+CUSTOMERS = (
+    "Aldermoor Rail", "Bexhill Foods", "Castlegate Bank", "Dunmore Energy", "Eastfold Clinics", "Fernway Retail",
+    "Glenrock Steel",
+)  # fmt: skip
 
 FIRST_NAMES = (
     "Amara", "Bruno", "Chiara", "Daniel", "Elif", "Farah", "Grace", "Hugo", "Ines", "Jakub", "Keiko", "Liam",

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from . import bodies
-from .calls import Call
+from .calls import BatchEntry, Call
 from .problems import Problem
-from .recording import Answer
+from .recording import ServerResponse
 from .store import Record, Row, about, as_record
 from .times import normalise
 
@@ -32,34 +32,34 @@ _ENUMS = frozenset({"language", "languages", "level", "hierarchy", "content_type
 Upsert = Callable[[Call, Record], tuple[bool, Row]]
 
 
-def upsert_content(call: Call) -> Answer:
+def upsert_content(call: Call) -> ServerResponse:
     """Create or replace the content with the body's external reference."""
     return _upserted(call, *_put_content(call, _body(call, bodies.content)))
 
 
-def upsert_course(call: Call) -> Answer:
+def upsert_course(call: Call) -> ServerResponse:
     """Create or replace the course with the body's external reference; without one, create."""
     return _upserted(call, *_put_course(call, _body(call, bodies.course)))
 
 
-def batch_upsert_content(call: Call) -> Answer:
+def batch_upsert_content(call: Call) -> ServerResponse:
     """Upsert each content of the batch that validates."""
     return _batch(call, bodies.content, _put_content)
 
 
-def batch_upsert_course(call: Call) -> Answer:
+def batch_upsert_course(call: Call) -> ServerResponse:
     """Upsert each course of the batch that validates."""
     return _batch(call, bodies.course, _put_course)
 
 
-def update_content(call: Call) -> Answer:
+def update_content(call: Call) -> ServerResponse:
     """Change the fields of a content that the body has."""
     row, body = call.row(), _body(call, bodies.content)
     _change(call, row, body, _CONTENT_FIELDS)
     return call.written(200, _UPDATED, http_status=201)
 
 
-def create_collection(call: Call) -> Answer:
+def create_collection(call: Call) -> ServerResponse:
     """Create a collection."""
     body = _body(call, bodies.collection)
     _check_members(call, body)
@@ -69,7 +69,7 @@ def create_collection(call: Call) -> Answer:
     return call.written(201, _CREATED, data=_ids(row.record))
 
 
-def update_collection(call: Call) -> Answer:
+def update_collection(call: Call) -> ServerResponse:
     """Change the fields of a collection that the body has."""
     row, body = call.row(), _body(call, bodies.collection)
     _check_members(call, body)
@@ -77,7 +77,7 @@ def update_collection(call: Call) -> Answer:
     return call.written(200, _UPDATED, http_status=201)
 
 
-def create_assignment(call: Call) -> Answer:
+def create_assignment(call: Call) -> ServerResponse:
     """Assign a learning object to a user."""
     user, body = call.user(), _body(call, bodies.assignment)
     if call.account.tables["assignments"].referenced(body.get("external_reference")) is not None:
@@ -99,7 +99,7 @@ def create_assignment(call: Call) -> Answer:
     return call.written(201, _CREATED, data=_ids(row.record))
 
 
-def create_completion(call: Call) -> Answer:
+def create_completion(call: Call) -> ServerResponse:
     """Record that a user completed a learning object, assigned or not."""
     user, body = call.user(), _body(call, bodies.completion)
     content = _content_of(call, body)
@@ -120,11 +120,11 @@ def create_completion(call: Call) -> Answer:
     return call.written(201, _CREATED, data=_ids(row.record))
 
 
-def delete_completion(call: Call) -> Answer:
+def delete_completion(call: Call) -> ServerResponse:
     """Delete a user's completion."""
     call.account.tables["completions"].remove(call.row())
     if call.delete_status == 204:
-        return Answer(204, b"")
+        return ServerResponse(204, b"")
     return call.written(204, "Record deleted successfully.", http_status=200)
 
 
@@ -136,17 +136,20 @@ def _ids(record: Record, *more: str) -> Record:
     return {name: record[name] for name in ("id", "remote_id", *more)}
 
 
-def _upserted(call: Call, created: bool, row: Row) -> Answer:
+def _upserted(call: Call, created: bool, row: Row) -> ServerResponse:
     data = _ids(row.record, "external_reference")
-    return call.written(201 if created else 200, _CREATED if created else _UPDATED, data=data)
+    return call.written(201 if created else call.upsert_status, _CREATED if created else _UPDATED, data=data)
 
 
-def _batch(call: Call, check: bodies.Check, put: Upsert) -> Answer:
+def _batch(call: Call, check: bodies.Check, put: Upsert) -> ServerResponse:
     errors: list[list[str]] = []
     for item in _body(call, bodies.batch)["items"]:
         wrong = bodies.faults_in(check, item)
         if not wrong:
-            put(call, item)
+            refusal = call.refusals.get(item.get("external_reference") or "")
+            if refusal is None:
+                put(call, item)
+            call.batch.append(BatchEntry(item, refusal))
         errors.append(wrong)
     return call.written(202, "Batch operation accepted", errors=errors)
 

@@ -118,10 +118,13 @@ async def test_url_of_an_ipv6_host_is_bracketed() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"api_key": ""}, {"delete_status": 201}, {"heartbeat_interval": 0.0}, {"latency": -1.0}, {"latency": (2.0, 1.0)}],
+    [
+        *({"api_key": ""}, {"delete_status": 201}, {"heartbeat_interval": 0.0}, {"latency": -1.0}),
+        *({"latency": (2.0, 1.0)}, {"upsert_status": 202}, {"batch_delay": -1.0}, {"batch_delay": float("inf")}),
+    ],
 )
 def test_options_that_make_no_sense_are_refused(options: SandboxOptions) -> None:
-    with pytest.raises(ValueError, match=r"api_key|latency"):
+    with pytest.raises(ValueError, match=r"api_key|latency|batch_delay"):
         Sandbox(**options)
 
 

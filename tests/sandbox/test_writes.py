@@ -16,7 +16,7 @@ async def api(start: Start, fixed_clock: object) -> Client:
     return await start(clock=fixed_clock)
 
 
-async def test_content_upsert_creates_with_201_then_replaces_with_200(api: Client) -> None:
+async def test_content_upsert_creates_then_replaces(api: Client) -> None:
     before = (await api.get("content")).json["total"]
     body: dict[str, Any] = {
         "external_reference": "NEW-1",
@@ -45,17 +45,26 @@ async def test_content_upsert_creates_with_201_then_replaces_with_200(api: Clien
     assert record["remote_id"] == made.data["remote_id"]
 
     again = await api("PUT", "content", json={"external_reference": "NEW-1", "title": "Second"})
-    assert again.status == again.json["statusCode"] == 200
+    assert again.status == again.json["statusCode"] == 201
     assert again.data["id"] == id
     record = (await api.get(f"content/{id}")).data
     assert (record["title"], record["order"], record["tags"]) == ("Second", None, None)
     assert (await api.get("content")).json["total"] == before + 1
 
 
+@pytest.mark.parametrize(("path", "status"), [("content", 200), ("content", 201), ("courses", 200), ("courses", 201)])
+async def test_a_replacing_upsert_is_answered_as_the_option_says(start: Start, path: str, status: int) -> None:
+    api = await start(upsert_status=status)
+    body = {"external_reference": api.sandbox.record(path, api.sandbox.ids(path)[0])["external_reference"]}
+    reply = await api("PUT", path, json=body)
+    assert reply.status == reply.json["statusCode"] == status
+    assert (await api("PUT", path, json={"external_reference": "NEW"})).status == 201
+
+
 async def test_upsert_of_a_known_reference_keeps_ids_courses_and_creation(api: Client) -> None:
     before = next(item for item in await api.all("content") if item["course_ids"])
     reply = await api("PUT", "content", json={"external_reference": before["external_reference"], "active": False})
-    assert (reply.status, reply.data["id"]) == (200, before["id"])
+    assert (reply.status, reply.data["id"]) == (201, before["id"])
     after = (await api.get(f"content/{before['id']}")).data
     assert (after["active"], after["title"], after["updated_at"]) == (False, None, NOW)
     for name in ("remote_id", "course_ids", "created_at", "provider"):
@@ -131,7 +140,7 @@ async def test_course_upsert_creates_its_content_and_links_both_ways(api: Client
     assert course["remote_content_ids"] == [part["remote_id"], old["remote_id"]]
 
     again = await api("PUT", "courses", json={**body, "title": "Renamed"})
-    assert (again.status, again.data["id"]) == (200, course["id"])
+    assert (again.status, again.data["id"]) == (201, course["id"])
     renamed = (await api.get(f"courses/{course['id']}")).data
     assert (renamed["title"], renamed["content_ids"]) == ("Renamed", course["content_ids"])
 

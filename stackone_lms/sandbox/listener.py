@@ -11,7 +11,7 @@ from aiohttp import web
 
 from .app import App, wants_heartbeat
 from .problems import Problem
-from .recording import Answer, Received
+from .recording import Received, ServerResponse
 
 _LARGEST_BODY = 32 * 1024 * 1024
 _LONGEST_LINE = 64 * 1024
@@ -19,7 +19,7 @@ _GRACE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ResponseTiming:
     """How fast answers are.
 
     Attributes:
@@ -39,13 +39,13 @@ class Listener:
     def __init__(
         self,
         app: Callable[[], App],
-        pace: Pace,
+        timing: ResponseTiming,
         rng: Random,
         record: Callable[[Received], None],
         count: Callable[[int], None],
     ) -> None:
         self._app = app
-        self._pace = pace
+        self._timing = timing
         self._rng = rng
         self._record = record
         self._count = count
@@ -84,7 +84,7 @@ class Listener:
         self._in_flight += 1
         try:
             received, answer = await self._answer(request, self._app())
-            low, high = self._pace.latency
+            low, high = self._timing.latency
             if high:
                 wait = low + (high - low) * self._rng.random()
                 if answer.body and wants_heartbeat(received):
@@ -94,7 +94,7 @@ class Listener:
         finally:
             self._in_flight -= 1
 
-    async def _answer(self, request: web.BaseRequest, app: App) -> tuple[Received, Answer]:
+    async def _answer(self, request: web.BaseRequest, app: App) -> tuple[Received, ServerResponse]:
         path, _, query = request.raw_path.partition("?")
         headers = {name.lower(): value for name, value in request.headers.items()}
         received = Received(request.method, path, query, headers, b"")
@@ -109,12 +109,14 @@ class Listener:
         self._count(answer.status)
         return received, answer
 
-    async def _send_with_heartbeats(self, request: web.BaseRequest, answer: Answer, wait: float) -> web.StreamResponse:
-        interval = self._pace.heartbeat_interval
+    async def _send_with_heartbeats(
+        self, request: web.BaseRequest, answer: ServerResponse, wait: float
+    ) -> web.StreamResponse:
+        interval = self._timing.heartbeat_interval
         if wait < interval:
             await asyncio.sleep(wait)
             return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
-        response = web.StreamResponse(status=self._pace.heartbeat_status or answer.status, headers=answer.headers)
+        response = web.StreamResponse(status=self._timing.heartbeat_status or answer.status, headers=answer.headers)
         await asyncio.sleep(interval)
         await response.prepare(request)
         while wait >= interval:
