@@ -23,11 +23,6 @@ roomy = threading.local()
 """Has `known` set where the stack of the present thread is known: True if it is large enough for any nesting."""
 
 
-def mark_stack(size: int) -> None:
-    """Tell that the present thread has `size` bytes of stack."""
-    roomy.known = size >= _ENOUGH_STACK
-
-
 def stack_is_roomy() -> bool:
     """Tell whether the present thread surely has the stack on which deep nesting is a RecursionError.
 
@@ -35,8 +30,8 @@ def stack_is_roomy() -> bool:
     """
     known: bool | None = getattr(roomy, "known", None)
     if known is None:
-        known = threading.current_thread() is threading.main_thread() and _main_stack() >= _ENOUGH_STACK
-        roomy.known = known
+        is_main = threading.current_thread() is threading.main_thread()
+        known = roomy.known = (_main_stack() if is_main else _thread_stack()) >= _ENOUGH_STACK
     return known
 
 
@@ -49,10 +44,31 @@ def _main_stack() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
+def _thread_stack() -> int:
+    """Return how many bytes of stack the present thread has; 0 where the system cannot be asked.
+
+    Its default depends on the limits with which the process began, and other code may have set it meanwhile.
+    """
+    if sys.platform != "linux":
+        return 0
+    try:
+        import ctypes  # noqa: PLC0415 (needed once, by the first large answer outside of the main thread)
+
+        libc = ctypes.CDLL(None)
+        libc.pthread_self.restype = ctypes.c_void_p
+        attributes = ctypes.create_string_buffer(256)  # a pthread_attr_t, which has 36 to 64 bytes
+        if libc.pthread_getattr_np(ctypes.c_void_p(libc.pthread_self()), attributes):
+            return 0
+        size = ctypes.c_size_t()
+        libc.pthread_attr_getstacksize(attributes, ctypes.byref(size))
+        libc.pthread_attr_destroy(attributes)
+    except (ImportError, AttributeError, OSError):  # Python without ctypes, or a C library without these functions
+        return 0
+    return size.value
+
+
 def too_deep(body: bytes) -> bool:
     """Tell whether `body` nests deeper than `MAX_DEPTH`; about 5 ms per MB."""
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return False
     # After a closing bracket too many the decoder stops, so what is below zero from there does not matter.
     steps = memoryview(brackets(body).translate(_UP_AND_DOWN)).cast("b")
     return max(accumulate(steps), default=0) > MAX_DEPTH
@@ -76,6 +92,8 @@ def brackets(body: bytes) -> bytes:
 
 def check_depth(body: bytes) -> None:
     """Raise DecodeError if `body` could overrun this thread's stack."""
+    if getattr(roomy, "known", False) or body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
     if not stack_is_roomy() and too_deep(body):
         raise DecodeError(f"the body nests deeper than {MAX_DEPTH} levels", body=body)
 

@@ -21,18 +21,17 @@ from .calls.operation import SyncExecutor, SyncFanOutExecutor
 from .client import BaseClient
 from .engine.call import BoundExecutor, Engine
 from .errors import ClientClosedError, ForkedError
-from .safe_json import mark_stack
+from .threads import start_thread
 
 T = TypeVar("T")
 
 _PACKAGE = __name__.partition(".")[0]
-_STACK = 16 * 1024 * 1024
-_start_lock = threading.Lock()  # threading.stack_size is a setting of the whole process
+_adoption_lock = threading.Lock()
 
 
 def _renew_lock() -> None:
-    global _start_lock  # noqa: PLW0603 (another thread may have held it when the process forked)
-    _start_lock = threading.Lock()
+    global _adoption_lock  # noqa: PLW0603 (another thread may have held it when the process forked)
+    _adoption_lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -49,13 +48,7 @@ class PortalThread:
     def __init__(self) -> None:
         self._pid = os.getpid()
         ready: Future[BlockingPortal] = Future()
-        with _start_lock:
-            before = threading.stack_size(_STACK)
-            try:
-                self._thread = threading.Thread(target=_run_portal, args=(ready,), name="stackone_lms", daemon=True)
-                self._thread.start()
-            finally:
-                threading.stack_size(before)
+        self._thread = start_thread(lambda: _run_portal(ready), "stackone_lms")
         self.portal = ready.result()
 
     @property
@@ -81,8 +74,6 @@ class PortalThread:
 
 
 def _run_portal(ready: Future[BlockingPortal]) -> None:
-    mark_stack(_STACK)
-
     async def main() -> None:
         async with BlockingPortal() as portal:
             ready.set_result(portal)
@@ -105,7 +96,7 @@ class _Shared:
         self.closed = False
         self.warned = False
 
-    def move_in(self) -> None:
+    def adopt(self) -> None:
         """Belong to this process, a fork of the one where the client was made: if unused, it holds nothing.
 
         Raises:
@@ -113,7 +104,7 @@ class _Shared:
         """
         if self.thread is not None:
             raise ForkedError("this client was used before a fork; make a new one in the child process")
-        with _start_lock:
+        with _adoption_lock:
             if self.pid != os.getpid():
                 self.lock, self.pid = threading.Lock(), os.getpid()
 
@@ -145,7 +136,7 @@ class PortalExecutor(SyncExecutor):
     def _thread(self) -> PortalThread:
         shared = self._shared
         if shared.pid != os.getpid():
-            shared.move_in()
+            shared.adopt()
         if shared.closed:
             raise ClientClosedError("the client is closed")
         thread = shared.thread

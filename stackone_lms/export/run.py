@@ -19,6 +19,7 @@ from .. import __version__
 from ..client import BaseClient
 from ..errors import ExportError, StackOneError, printable
 from ..models.base import to_wire
+from ..threads import run_in_thread
 from .fetching import Fetcher
 from .outcome import ExportProgress, ExportResult, ListOutcome, ProgressCallback, State
 from .plan import Plan, differences
@@ -37,7 +38,6 @@ from .state.storage import (
     write_whole,
 )
 from .targets.base import ListJob, WriteOptions, WriteResult
-from .threads import in_thread
 
 R = TypeVar("R")
 
@@ -258,7 +258,7 @@ class Run:
             raise ExportError("the export was interrupted")
 
     async def _in_thread(self, function: Callable[[], R]) -> R:
-        work = in_thread(function)
+        work = run_in_thread(function, "stackone_lms-export")
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing, suppress
 from typing import Any
 
 import msgspec
 import pytest
 
-from stackone_lms import RateLimit, Timeout
+from stackone_lms import AsyncClient, RateLimit, Timeout
+from stackone_lms.bulk.list_strategy import Strategy
 from stackone_lms.engine.stats import Stats
-from stackone_lms.errors import APITimeoutError, NotFoundError
+from stackone_lms.errors import APITimeoutError, AuthenticationError, NotFoundError
 from stackone_lms.transport.base import Response
 from tests.fake.fakes import now, virtual
 
@@ -136,10 +139,82 @@ def test_it_is_a_frozen_value_that_encodes() -> None:
     assert msgspec.json.decode(msgspec.json.encode(stats), type=Stats) == stats
 
 
-async def test_idle_accounts_are_forgotten_after_thousands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that serves ever new accounts does not grow with them."""
+@pytest.fixture
+def few_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idle accounts are forgotten from the fiftieth on, not from the 4,096th."""
     monkeypatch.setattr("stackone_lms.engine.admission._KEPT_LIMITS", 50)
+
+
+@pytest.mark.usefixtures("few_kept")
+async def test_idle_accounts_are_forgotten_after_thousands() -> None:
+    """A client that serves ever new accounts does not grow with them."""
     async with client(Server()) as of:
         for n in range(300):
             await of.with_options(account_id=f"account-{n}").completions.get("a")
             assert len(of.stats().accounts) <= 50
+
+
+@pytest.mark.usefixtures("few_kept")
+@pytest.mark.parametrize("how", ["end", "list", "break", "cancel", "refused", "broken ids", "not begun", "accounts"])
+async def test_an_account_is_idle_after_a_bulk_fetch(how: str) -> None:
+    """In whatever way the fetch ended; else a client could not forget the accounts that it served."""
+    server = Server(lambda one, _: refuse(401) if one == "id-7" and how == "refused" else None, records=ids(20))
+
+    def source() -> Iterator[str]:
+        yield from ids(20)
+        if how == "broken ids":
+            raise ZeroDivisionError
+
+    async def fetch(of: AsyncClient) -> None:
+        strategy: Strategy = "list" if how == "list" else "get"
+        async with aclosing(of.completions.get_many(source(), strategy=strategy)) as outcomes:
+            async for _ in outcomes:
+                if how == "break":
+                    return
+
+    async with client(server) as of:
+        for n in range(120):
+            name = f"account-{n}"
+            view = of.with_options(account_id=name)
+            if how == "cancel":
+                task = asyncio.create_task(fetch(view))
+                for _ in range(n % 20):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+            elif how == "not begun":
+                await view.completions.get_many(ids(20)).aclose()
+            elif how == "accounts":
+                fan = of.for_accounts([name])
+                [o async for o in fan.completions.get_many({name: ids(20)})]
+            else:
+                with suppress(AuthenticationError, ZeroDivisionError):
+                    await fetch(view)
+            assert len(of.stats().accounts) <= 51
+
+
+@pytest.mark.usefixtures("few_kept")
+@pytest.mark.parametrize("how", ["end", "break", "collected on the loop's thread", "accounts"])
+def test_an_account_is_idle_after_a_bulk_fetch_of_the_blocking_client(how: str) -> None:
+    """The same there; an iterator may be collected on the thread of the loop, where nobody can wait for its end."""
+    with blocking(Server()) as of:
+        for n in range(120):
+            name = f"account-{n}"
+            if how == "accounts":
+                outcomes: Any = of.for_accounts([name]).completions.get_many({name: ids(20)})
+            else:
+                outcomes = of.with_options(account_id=name).completions.get_many(ids(20 if how == "end" else 1000))
+            next(outcomes)
+            if how in {"end", "accounts"}:
+                assert len(list(outcomes)) == 19
+            elif how == "break":
+                outcomes.close()
+            else:
+                held: list[Any] = [outcomes]
+                del outcomes
+
+                async def drop(held: list[Any] = held) -> None:
+                    held.clear()
+
+                of.completions._carrier.run(drop)  # pyright: ignore[reportPrivateUsage]
+            assert len(of.stats().accounts) <= 100  # those whose tasks have not ended yet are in use

@@ -97,7 +97,7 @@ class FaultServer:
         """How many connections are open, those included that this side is about to close."""
         return len(self._tasks)
 
-    async def idle(self, within: float = 1.0) -> None:
+    async def idle(self, within: float = 10.0) -> None:
         """Wait until no answer is due any more. Raises TimeoutError."""
         async with asyncio.timeout(within):
             while self.total.in_flight:

@@ -94,6 +94,32 @@ thread.join()
 """
 
 
+_BLOCKING = """
+import sys, threading
+from tests.faults import FaultServer, Fault
+from tests.faults.scripts import added
+from tests.faults.sdk import blocking_client_for
+from tests.faults.threads import serving
+from stackone_lms.errors import DecodeError
+
+fault = Fault("deep-raw", "-", "", "ok", None, added("other", b"[" * 100_000 + b"]" * 100_000))
+with serving(FaultServer(more=[fault])) as server:
+    threading.stack_size(256 * 1024)
+    with blocking_client_for(sys.argv[1], server.base_url("deep-raw")) as client:
+        try:
+            client.completions.get("x")
+        except DecodeError as error:
+            print(error.message.partition(";")[0])
+    print(threading.stack_size())
+"""
+
+
+async def test_the_blocking_client_lives_with_the_stack_that_threads_have(carrier: Carrier) -> None:
+    """Its thread has no stack of its own, since that is a setting of the whole process."""
+    finished = await run(_BLOCKING, carrier)
+    assert (finished.out, finished.err) == ("the body nests deeper than 128 levels\n262144\n", "")
+
+
 async def test_an_answer_is_decoded_again_with_the_same_care(carrier: Carrier) -> None:
     """What the blocking client's roomy thread could decode, a small thread refuses to."""
     finished = await run(_AFTERWARDS, carrier)

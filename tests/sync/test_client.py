@@ -316,6 +316,13 @@ def test_in_a_notebook_it_does_not_warn(shell: object, expected: int, monkeypatc
     assert len([warning for warning in caught if warning.category is RuntimeWarning]) == expected
 
 
+def test_the_stack_size_of_the_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a setting of all threads, also those that other libraries start meanwhile."""
+    monkeypatch.setattr(threading, "stack_size", None)
+    with make(FakeTransport(record())) as client:
+        client.completions.get("c1")
+
+
 def test_outside_of_a_loop_it_does_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

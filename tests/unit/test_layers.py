@@ -16,7 +16,7 @@ ROOT = Path(stackone_lms.__file__).parent
 FLOORS = """
     _version _lazy
     calls engine bulk api
-    errors safe_json options calls.outcomes bulk.ids
+    errors safe_json options threads calls.outcomes bulk.ids
     models engine.concurrency engine.retry engine.rate_limit shared_limit transport.base
     calls.query models.extras models.decode engine.deadlines
     transport transport.connections transport.errors transport.aiohttp_internals transport.session
