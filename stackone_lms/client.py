@@ -11,7 +11,7 @@ from random import random as random_number
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
 
 from . import configuration as conf
-from .api.accounts import Accounts, AioAccounts
+from .api.accounts import Accounts, AsyncAccountsExecutor
 from .api.resources import Api
 from .calls.operation import (
     AsyncExecutor,
@@ -309,7 +309,7 @@ class AsyncClient(BaseClient[AsyncExecutor]):
             InvalidArgumentError: There are none, or one of them cannot be an account id.
         """
         scopes = self._scopes(account_ids)
-        return Accounts(AioAccounts(scopes), len(scopes))
+        return Accounts(AsyncAccountsExecutor(scopes), len(scopes))
 
     async def aclose(self) -> None:
         """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
-from .api.accounts import Accounts, BlockingAccounts
+from .api.accounts import Accounts, SyncAccountsExecutor
 from .calls.operation import SyncExecutor, SyncFanOutExecutor
 from .client import BaseClient
 from .engine.call import BoundExecutor, Engine
@@ -254,7 +254,7 @@ class SyncClient(BaseClient[SyncExecutor]):
             InvalidArgumentError: There are none, or one of them cannot be an account id.
         """
         scopes = self._scopes(account_ids)
-        return Accounts(BlockingAccounts(scopes, self._bridge), len(scopes))
+        return Accounts(SyncAccountsExecutor(scopes, self._bridge), len(scopes))
 
     def close(self) -> None:
         """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""

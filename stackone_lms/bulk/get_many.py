@@ -20,26 +20,26 @@ from ..calls.operation import (
 from ..calls.outcomes import AccountOutcome, Outcome
 from ..calls.query import GetQuery, encode_id, encode_query
 from ..errors import InvalidArgumentError
-from .ids import Feed, Ids, Inbox, Inline, Source, check_ids, iterate, size_of
+from .ids import AsyncSource, Ids, IdSource, IteratorSource, QueueSource, check_ids, iterate_ids, known_size
 from .list_strategy import (
-    PAGE,
+    PAGE_SIZE,
     Strategy,
-    declining,
-    picking,
+    list_first,
+    only_gets,
 )
 from .progress import Report
 from .stream import iterate_from_thread
-from .workers import Fetch, Plan, Prelude
+from .workers import Fetch, FetchPlan, ListStep
 
 I_contra = TypeVar("I_contra", contravariant=True)
 S_co = TypeVar("S_co", covariant=True)
 R = TypeVar("R")
 
-AioIds: TypeAlias = Ids | AsyncIterable[str]
+AsyncIds: TypeAlias = Ids | AsyncIterable[str]
 """What `AsyncClient` takes: `Ids`, or an asynchronous iterable."""
-EachIds: TypeAlias = Mapping[str, Ids] | Collection[str] | Path
+AccountIds: TypeAlias = Mapping[str, Ids] | Collection[str] | Path
 """Ids by account, or ids to be fetched from every account."""
-EachAioIds: TypeAlias = Mapping[str, AioIds] | Collection[str] | Path
+AsyncAccountIds: TypeAlias = Mapping[str, AsyncIds] | Collection[str] | Path
 """The same, where the ids of an account may come from an asynchronous iterable."""
 
 
@@ -80,46 +80,46 @@ class GetManyOf(Protocol[I_contra, S_co]):
         ...
 
 
-class Bulk(NamedTuple):
+class BulkRequest(NamedTuple):
     """One call of `get_many`, its arguments checked; it makes the fetches."""
 
-    plan: Plan
+    plan: FetchPlan
     """What every fetch does."""
-    prelude: Callable[[AsyncExecutor], Prelude] | None
-    """Makes what every fetch does first."""
+    list_step: Callable[[AsyncExecutor], ListStep] | None
+    """Makes the step that every fetch runs first."""
     report: Report | None
-    """Who wants to know the progress."""
+    """Called with the progress."""
 
     def fetch(
         self,
-        carrier: AsyncExecutor,
-        source: Source,
+        executor: AsyncExecutor,
+        source: IdSource,
         *,
         total: int | None = None,
-        feed: AsyncIterable[Any] | None = None,
+        async_ids: AsyncIterable[Any] | None = None,
     ) -> Fetch[Any]:
         """Return a fetch of the ids of `source`."""
         return Fetch(
-            carrier,
+            executor,
             self.plan,
             source,
             total=total,
-            metered=self.report is not None,
-            prelude=None if self.prelude is None else self.prelude(carrier),
-            feed=feed,
+            with_progress=self.report is not None,
+            list_step=None if self.list_step is None else self.list_step(executor),
+            async_ids=async_ids,
         )
 
-    def fetch_here(self, carrier: AsyncExecutor, ids: Any) -> Fetch[Any]:
+    def fetch_on_loop(self, executor: AsyncExecutor, ids: Any) -> Fetch[Any]:
         """Return a fetch of ids that are iterated on the loop."""
-        total = size_of(ids)
+        total = known_size(ids)
         if isinstance(ids, AsyncIterable):
-            feed = cast("AsyncIterable[Any]", ids)
-            return self.fetch(carrier, Feed(), total=total, feed=feed)
-        return self.fetch(carrier, Inline(iterate(ids)), total=total)
+            async_ids = cast("AsyncIterable[Any]", ids)
+            return self.fetch(executor, AsyncSource(), total=total, async_ids=async_ids)
+        return self.fetch(executor, IteratorSource(iterate_ids(ids)), total=total)
 
 
-class _Many(Generic[R]):
-    """What both descriptors share.
+class _BulkMethod(Generic[R]):
+    """A bulk fetch of records by their ids, declared on a resource.
 
     Args:
         get: Gets one record.
@@ -134,21 +134,21 @@ class _Many(Generic[R]):
         self.__doc__ = inspect.getdoc(many)
 
     def _call(self, obj: Resource[Any], owner: type, shape: Callable[..., Any]) -> Callable[..., Any]:
-        carrier: Any = obj._carrier  # pyright: ignore[reportPrivateUsage]
+        executor: Any = obj._carrier  # pyright: ignore[reportPrivateUsage]
 
         def call(*args: Any, **options: Any) -> Any:
             *prefix, ids = self._arguments(args)
             bulk = self._check(tuple(prefix), **options)
-            if isinstance(carrier, FanOutExecutor):
-                return carrier.carry_many(bulk, ids)
-            check_ids(ids, blocking=isinstance(carrier, SyncExecutor))
-            if isinstance(carrier, SyncExecutor):
-                fetch = bulk.fetch(carrier.aio, Inbox(), total=size_of(ids))
-                return iterate_from_thread(carrier, fetch, {None: iterate(ids)}, bulk.report)
-            return bulk.fetch_here(carrier, ids).items(bulk.report)
+            if isinstance(executor, FanOutExecutor):
+                return executor.carry_many(bulk, ids)
+            check_ids(ids, blocking=isinstance(executor, SyncExecutor))
+            if isinstance(executor, SyncExecutor):
+                fetch = bulk.fetch(executor.aio, QueueSource(), total=known_size(ids))
+                return iterate_from_thread(executor, fetch, {None: iterate_ids(ids)}, bulk.report)
+            return bulk.fetch_on_loop(executor, ids).items(bulk.report)
 
-        kind: Any = AccountOutcome if isinstance(carrier, FanOutExecutor) else Outcome
-        stream: Any = Generator if isinstance(carrier, SyncExecutor | SyncFanOutExecutor) else AsyncGenerator
+        kind: Any = AccountOutcome if isinstance(executor, FanOutExecutor) else Outcome
+        stream: Any = Generator if isinstance(executor, SyncExecutor | SyncFanOutExecutor) else AsyncGenerator
         returns = stream[(kind[self._get.operation.answer], *[None] * (2 if stream is Generator else 1))]
         self._get.operation.present(call, owner, self._name, shape, returns)
         obj.__dict__[self._name] = call  # bound once: later reads do not come here
@@ -173,7 +173,7 @@ class _Many(Generic[R]):
         strategy: Any = "get",
         progress: Any = None,
         **query: Any,
-    ) -> Bulk:
+    ) -> BulkRequest:
         get = self._get.operation
         if not query.keys() <= get.keywords:
             unknown = min(query.keys() - get.keywords)
@@ -193,18 +193,18 @@ class _Many(Generic[R]):
         for id in prefix:
             encode_id(id)
         # Encoded once: all records are asked for alike, whatever the caller does to his mappings meanwhile.
-        plan = Plan(get, prefix, encode_query(query, get.filters), concurrency, ordered)
-        pages: dict[str, Any] = {**query, "page_size": PAGE}
+        plan = FetchPlan(get, prefix, encode_query(query, get.filters), concurrency, ordered)
+        pages: dict[str, Any] = {**query, "page_size": PAGE_SIZE}
 
-        def prelude(carrier: AsyncExecutor) -> Prelude:
+        def list_step(executor: AsyncExecutor) -> ListStep:
             if single:
-                return declining(self._title, "only single gets keep the order and bring raw answers")
-            return picking(self._title, get, lambda: self._list.pager(carrier, prefix, pages), strategy)
+                return only_gets(self._title, "only single gets keep the order and bring raw answers")
+            return list_first(self._title, get, lambda: self._list.pager(executor, prefix, pages), strategy)
 
-        return Bulk(plan, None if strategy == "get" else prelude, progress)
+        return BulkRequest(plan, None if strategy == "get" else list_step, progress)
 
 
-class Many(_Many[R]):
+class Many(_BulkMethod[R]):
     """A bulk fetch of records by their ids, read off a resource as a method typed for its client."""
 
     @overload
@@ -212,7 +212,7 @@ class Many(_Many[R]):
     @overload
     def __get__(
         self, obj: Resource[AsyncExecutor], owner: type, /
-    ) -> GetMany[AioIds, AsyncGenerator[Outcome[R], None]]: ...
+    ) -> GetMany[AsyncIds, AsyncGenerator[Outcome[R], None]]: ...
     @overload
     def __get__(
         self, obj: Resource[SyncExecutor], owner: type, /
@@ -220,16 +220,16 @@ class Many(_Many[R]):
     @overload
     def __get__(
         self, obj: Resource[AsyncFanOutExecutor], owner: type, /
-    ) -> GetMany[EachAioIds, AsyncGenerator[AccountOutcome[R], None]]: ...
+    ) -> GetMany[AsyncAccountIds, AsyncGenerator[AccountOutcome[R], None]]: ...
     @overload
     def __get__(
         self, obj: Resource[SyncFanOutExecutor], owner: type, /
-    ) -> GetMany[EachIds, Generator[AccountOutcome[R], None, None]]: ...
+    ) -> GetMany[AccountIds, Generator[AccountOutcome[R], None, None]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._call(obj, owner, many)
 
 
-class ManyOf(_Many[R]):
+class ManyOf(_BulkMethod[R]):
     """The same for records of a user."""
 
     @overload
@@ -237,7 +237,7 @@ class ManyOf(_Many[R]):
     @overload
     def __get__(
         self, obj: Resource[AsyncExecutor], owner: type, /
-    ) -> GetManyOf[AioIds, AsyncGenerator[Outcome[R], None]]: ...
+    ) -> GetManyOf[AsyncIds, AsyncGenerator[Outcome[R], None]]: ...
     @overload
     def __get__(
         self, obj: Resource[SyncExecutor], owner: type, /
@@ -245,11 +245,11 @@ class ManyOf(_Many[R]):
     @overload
     def __get__(
         self, obj: Resource[AsyncFanOutExecutor], owner: type, /
-    ) -> GetManyOf[EachAioIds, AsyncGenerator[AccountOutcome[R], None]]: ...
+    ) -> GetManyOf[AsyncAccountIds, AsyncGenerator[AccountOutcome[R], None]]: ...
     @overload
     def __get__(
         self, obj: Resource[SyncFanOutExecutor], owner: type, /
-    ) -> GetManyOf[EachIds, Generator[AccountOutcome[R], None, None]]: ...
+    ) -> GetManyOf[AccountIds, Generator[AccountOutcome[R], None, None]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._call(obj, owner, many_of_user)
 
@@ -258,7 +258,7 @@ class ManyOf(_Many[R]):
 
 
 def many(
-    ids: AioIds,
+    ids: AsyncIds,
     /,
     *,
     concurrency: int | None = None,
@@ -304,7 +304,7 @@ def many(
 
 def many_of_user(
     user_id: str,
-    ids: AioIds,
+    ids: AsyncIds,
     /,
     *,
     concurrency: int | None = None,

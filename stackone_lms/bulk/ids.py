@@ -14,8 +14,8 @@ from ..errors import InvalidArgumentError
 Ids: TypeAlias = Iterable[str] | Path
 """Several ids: a list, a generator, an open text file, or the path of one (UTF-8, one id a line)."""
 
-NOTHING: Final = object()
-"""What a source gives when it has no id at present."""
+NO_ID: Final = object()
+"""What `IdSource.take` returns when there is no id at present."""
 
 
 def check_ids(ids: Any, *, blocking: bool) -> None:
@@ -29,23 +29,27 @@ def check_ids(ids: Any, *, blocking: bool) -> None:
         raise InvalidArgumentError(f"ids must be iterable, not {type(ids).__name__}")
 
 
-def size_of(ids: Any) -> int | None:
-    """Return how many ids there are, if that can be told without reading them."""
-    return len(ids) if isinstance(ids, Sized) else None
+def known_size(ids: Any) -> int | None:
+    """Return how many ids there are; None if that is not known before they are read."""
+    try:
+        return len(ids) if isinstance(ids, Sized) else None
+    except Exception:  # noqa: BLE001 (the caller's own `__len__`: reading the ids will tell what is wrong with them)
+        return None
 
 
-def iterate(ids: Any) -> Iterator[Any]:
-    """Return an iterator over ids; lines of files come without white space around them, and blank ones not at all."""
+def iterate_ids(ids: Any) -> Iterator[Any]:
+    """Yield ids; of a file its lines, without white space around them and without the blank ones.
+
+    Whatever can fail, the opening of a file or `iter(ids)` too, fails when the first id is asked for.
+    """
     if isinstance(ids, Path):
-        return _lines_of(ids)
-    if isinstance(ids, io.IOBase) or (hasattr(ids, "readline") and hasattr(ids, "read")):
-        return _lines(cast("Iterable[str]", ids))
-    return iter(ids)
-
-
-def _lines_of(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig") as file:
-        yield from _lines(file)
+        with ids.open(encoding="utf-8-sig") as file:
+            yield from _lines(file)
+    elif isinstance(ids, io.IOBase) or (hasattr(ids, "readline") and hasattr(ids, "read")):
+        yield from _lines(cast("Iterable[str]", ids))
+    else:
+        for id in ids:  # noqa: UP028 (`yield from` would close the caller's generator, whose rest is still his)
+            yield id
 
 
 def _lines(file: Iterable[str]) -> Iterator[str]:
@@ -54,8 +58,8 @@ def _lines(file: Iterable[str]) -> Iterator[str]:
             yield text
 
 
-class Source:
-    """Ids, taken one after the other.
+class IdSource:
+    """The ids of one fetch, taken one after the other.
 
     Attributes:
         ended: Whether all have been taken.
@@ -64,54 +68,54 @@ class Source:
 
     def __init__(self) -> None:
         self.ended = False
-        self.error: Exception | None = None
-        self._back: deque[Any] = deque()
+        self.error: BaseException | None = None
+        self._queue: deque[Any] = deque()
 
     def take(self) -> Any:
-        """Return the next id, or NOTHING if there is none, or none yet."""
+        """Return the next id; NO_ID if there is none, or none yet."""
         raise NotImplementedError
 
-    def put_back(self, ids: Iterable[Any]) -> None:
-        """Let `ids` be taken again, before all others."""
-        self._back.extendleft(reversed(list(ids)))
-        self.ended = self.ended and not self._back
+    def give_back(self, ids: Iterable[Any]) -> None:
+        """Put `ids` at the front, to be taken again."""
+        self._queue.extendleft(reversed(list(ids)))
+        self.ended = self.ended and not self._queue
 
-    def leftover(self) -> list[Any]:
-        """Return what was read from the caller's iterable and not taken."""
-        return list(self._back)
+    def untaken(self) -> list[Any]:
+        """Return the ids that were read from the caller's iterable and not taken."""
+        return list(self._queue)
 
 
-class Inline(Source):
-    """Ids of an iterator, which moves on when an id is needed and not before."""
+class IteratorSource(IdSource):
+    """Ids of an iterator, which is advanced on the loop, when an id is needed and not before."""
 
     def __init__(self, ids: Iterator[Any]) -> None:
         super().__init__()
         self._ids = ids
-        self._drained = False
+        self._exhausted = False
 
     def take(self) -> Any:
-        """Return the next id, or NOTHING at the end."""
-        if self._back:
-            id = self._back.popleft()
-            self.ended = self._drained and not self._back
+        """Return the next id; NO_ID at the end."""
+        if self._queue:
+            id = self._queue.popleft()
+            self.ended = self._exhausted and not self._queue
             return id
-        if not self._drained:
+        if not self._exhausted:
             try:
                 return next(self._ids)
             except StopIteration:
                 pass
-            except Exception as error:  # noqa: BLE001 (the caller's own; it goes back to him)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the caller's, raised where he iterates)
                 self.error = error
-            self._drained = True
+            self._exhausted = True
         self.ended = True
-        return NOTHING
+        return NO_ID
 
 
-class Inbox(Source):
-    """Ids that are brought: from another thread, or from an asynchronous iterable.
+class QueueSource(IdSource):
+    """Ids that others put into it: another thread, or a task that reads an asynchronous iterable.
 
     Attributes:
-        complete: Whether no more will be brought.
+        complete: Whether no more will be put.
     """
 
     def __init__(self) -> None:
@@ -119,51 +123,56 @@ class Inbox(Source):
         self.complete = False
 
     def __len__(self) -> int:
-        return len(self._back)
+        return len(self._queue)
 
-    def put(self, ids: Iterable[Any], *, last: bool = False, error: Exception | None = None) -> None:
-        """Add ids; `last` tells that no more will come, `error` why."""
-        self._back.extend(ids)
+    def put(self, ids: Iterable[Any], *, last: bool = False, error: BaseException | None = None) -> None:
+        """Add ids; `last`: no more will come; `error`: what the caller's iterable raised."""
+        self._queue.extend(ids)
         self.complete = self.complete or last
-        self.error = self.error or error
-        self.ended = self.complete and not self._back
+        self.error = error if self.error is None else self.error
+        self.ended = self.complete and not self._queue
 
     def take(self) -> Any:
-        """Return the next id, or NOTHING."""
-        if not self._back:
-            return NOTHING
-        id = self._back.popleft()
-        self.ended = self.complete and not self._back
+        """Return the next id; NO_ID if there is none, or none yet."""
+        if not self._queue:
+            return NO_ID
+        id = self._queue.popleft()
+        self.ended = self.complete and not self._queue
         return id
 
 
-class Feed(Inbox):
-    """Ids of an asynchronous iterable, read a few ahead of those who take them."""
+class AsyncSource(QueueSource):
+    """Ids of an asynchronous iterable, which a task reads a few ids ahead."""
 
-    _AHEAD = 16
+    _READ_AHEAD = 16
 
     def __init__(self) -> None:
         super().__init__()
-        self._room: asyncio.Future[None] | None = None
+        self._space: asyncio.Future[None] | None = None
 
     def take(self) -> Any:
-        """Return the next id, or NOTHING."""
+        """Return the next id; NO_ID if there is none, or none yet."""
         id = super().take()
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        if self._space is not None and not self._space.done():
+            self._space.set_result(None)
         return id
 
-    async def read(self, ids: AsyncIterable[Any], tell: Callable[[], None]) -> None:
-        """Read all ids, and tell whenever there is one more."""
-        error: Exception | None = None
+    async def read(self, ids: AsyncIterable[Any], notify: Callable[[], None]) -> None:
+        """Read all ids, and call `notify` after each of them and at the end."""
+        error: BaseException | None = None
         try:
             async for id in ids:
                 self.put((id,))
-                tell()
-                while len(self) >= self._AHEAD:
-                    self._room = asyncio.get_running_loop().create_future()
-                    await self._room
-        except Exception as problem:  # noqa: BLE001 (the caller's own; it goes back to him)
-            error = problem
+                notify()
+                while len(self) >= self._READ_AHEAD:
+                    self._space = asyncio.get_running_loop().create_future()
+                    await self._space
+        except asyncio.CancelledError as cancelled:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            error = cancelled  # something that the iterable awaited was cancelled, not this task
+        except Exception as raised:  # noqa: BLE001 (the caller's own, raised where he iterates)
+            error = raised
         self.put((), last=True, error=error)
-        tell()
+        notify()

@@ -10,7 +10,7 @@ import msgspec
 from ..engine.concurrency import ConcurrencyLimit
 from ..engine.rate_limit import Clock, Limiter
 
-_EVERY = 0.1
+_INTERVAL = 0.1  # seconds between reports
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,8 +36,8 @@ Report = Callable[[Progress], object]
 """What `progress=` takes: called in the task, or the thread, that iterates; what it raises ends the fetch."""
 
 
-class Meter:
-    """Counts outcomes, and tells when it is time for a report.
+class ProgressMeter:
+    """Counts outcomes, and makes a report when it is time for one.
 
     Args:
         clock: Monotonic seconds.
@@ -54,10 +54,10 @@ class Meter:
         self._last = clock()
         self._rate = 0.0
 
-    def watch(self, concurrency: ConcurrencyLimit) -> None:
-        """Count from now on what happens to an account."""
-        self._throttled += concurrency.throttled
-        self._limits.append(concurrency)
+    def watch(self, limit: ConcurrencyLimit) -> None:
+        """Count from now on how often the server asks less of an account."""
+        self._throttled += limit.throttled
+        self._limits.append(limit)
 
     def add(self, result: Any, error: Any) -> None:
         """Count an outcome."""
@@ -66,11 +66,11 @@ class Meter:
             self._failed += 1
         self._retries += max(0, getattr(result if error is None else error, "attempts", 1) - 1)
 
-    def look(self, *, final: bool = False) -> Progress | None:
-        """Return a report if it is time for one."""
+    def due(self, *, final: bool = False) -> Progress | None:
+        """Return a report if it is time for one, else None."""
         now = self._clock()
         passed = now - self._last
-        if passed < _EVERY and not final:
+        if passed < _INTERVAL and not final:
             return None
         if passed > 0:
             rate = (self._done - self._reported) / passed
@@ -81,7 +81,7 @@ class Meter:
             failed=self._failed,
             total=self.total,
             retries=self._retries,
-            throttled=sum(concurrency.throttled for concurrency in self._limits) - self._throttled,
+            throttled=sum(limit.throttled for limit in self._limits) - self._throttled,
             rate=self._rate,
             eta=self._eta(),
         )

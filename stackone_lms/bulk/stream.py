@@ -1,4 +1,4 @@
-"""A stream of items made by tasks on the client's loop, read one by one there or in batches from another thread."""
+"""A stream of items that tasks on the client's loop produce, iterated there or, in batches, from another thread."""
 
 from __future__ import annotations
 
@@ -9,54 +9,63 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..calls.operation import SyncExecutor
 from ..errors import ClientClosedError, ForkedError
-from .ids import Inbox
-from .progress import Meter, Progress, Report
+from .ids import QueueSource
+from .progress import Progress, ProgressMeter, Report
 
 T = TypeVar("T")
 
-BATCH = 256
-"""Items that cross from thread to thread at once, and ids that may wait on the other side."""
-_LINGER = 0.01
-_LOOK = 0.5
-_SLOW = 0.02
+BATCH_SIZE = 256
+"""Items that cross from thread to thread at once, and ids that may wait on the loop's side."""
+_BATCH_WAIT = 0.01  # seconds that a batch may wait to become full
+_REPORT_WAIT = 0.5  # seconds without an item after which progress is reported
+_READ_TIME = 0.02  # seconds that a slow iterator of ids may hold up the next batch
 
 
 class IdBatch(NamedTuple):
-    """Ids brought from another thread: for which inbox, whether they are the last, and the error that ended them."""
+    """Ids from another thread."""
 
     key: Any
+    """The queue that they are for."""
     ids: list[Any]
+    """The ids."""
     last: bool = False
+    """Whether no more will come."""
     error: Exception | None = None
+    """What the caller's iterable raised after them."""
 
 
 class ItemBatch(NamedTuple, Generic[T]):
-    """What a step brings back: items, how many ids each inbox can take, whether that was all, perhaps a report."""
+    """Items for another thread."""
 
     items: list[T]
-    wants: dict[Any, int]
+    """The items; empty at the end, or if only ids can bring more."""
+    ids_wanted: dict[Any, int]
+    """How many more ids each queue can take."""
     over: bool
+    """Whether that was all."""
     report: Progress | None
+    """The progress, if it is time for a report."""
 
 
 class Stream(Generic[T]):
-    """Items that tasks make, with room for a bounded number of them; subclasses say how.
+    """Items that tasks produce, a bounded number of them ahead of the one who iterates.
 
     Attributes:
-        meter: Counts the items delivered, if somebody wants to know.
-        inboxes: Where ids from another thread go.
+        meter: Counts the items delivered, if there is a `progress=` callback.
+        queues: Where ids from another thread go.
         stopped: The error that ended it early.
+        tasks: What produces the items.
     """
 
     def __init__(self) -> None:
-        self.meter: Meter | None = None
-        self.inboxes: dict[Any, Inbox] = {}
+        self.meter: ProgressMeter | None = None
+        self.queues: dict[Any, QueueSource] = {}
         self.stopped: BaseException | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self._waiter: asyncio.Future[None] | None = None
         self._wanted = 1
 
-    # What subclasses say
+    # For subclasses to define
 
     @property
     def available(self) -> int:
@@ -70,15 +79,15 @@ class Stream(Generic[T]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing more comes unless more ids are brought."""
+        """Whether no more items come until more ids do."""
         raise NotImplementedError
 
     def start(self) -> None:
         """Begin, on the client's loop; the second time nothing happens."""
         raise NotImplementedError
 
-    def fill(self) -> None:
-        """Start whatever can be started."""
+    def start_work(self) -> None:
+        """Start tasks, as long as there is something to do and space for its items."""
         raise NotImplementedError
 
     def pop(self) -> T | None:
@@ -89,10 +98,10 @@ class Stream(Generic[T]):
         """Return what to raise once everything is delivered."""
         raise NotImplementedError
 
-    # For them
+    # For subclasses to use
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a task that ends with the stream."""
+        """Start a task; it is cancelled when the stream is closed."""
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self._done)
@@ -114,12 +123,12 @@ class Stream(Generic[T]):
         self.wake()
 
     def wake(self) -> None:
-        """Let the one who waits have a look."""
+        """Wake up the one who waits for items, whether there are any or not."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def tell(self) -> None:
-        """Say that an item is available."""
+    def notify(self) -> None:
+        """Wake up the one who waits for items, if there are as many as he waits for."""
         if self._waiter is not None and self.available >= self._wanted:
             self.wake()
 
@@ -136,8 +145,8 @@ class Stream(Generic[T]):
                     yield item
                 if self.over:
                     break
-                self.fill()
-                await self.wait(within=None if report is None else _LOOK, patient=True)
+                self.start_work()
+                await self.wait(within=None if report is None else _REPORT_WAIT, for_ids=True)
                 if report is not None:
                     self._report(report)
             await self.close()
@@ -149,41 +158,45 @@ class Stream(Generic[T]):
             await self.close()
 
     def _report(self, report: Report, *, final: bool = False) -> None:
-        if self.meter is not None and (progress := self.meter.look(final=final)) is not None:
+        if self.meter is not None and (progress := self.meter.due(final=final)) is not None:
             report(progress)
 
-    async def step(self, supplies: Sequence[IdBatch]) -> ItemBatch[T]:
-        """Take ids from another thread, and return a batch of items, or what has come in ten milliseconds."""
-        for supply in supplies:
-            self.inboxes[supply.key].put(supply.ids, last=supply.last, error=supply.error)
+    async def exchange(self, id_batches: Sequence[IdBatch]) -> ItemBatch[T]:
+        """Take batches of ids, and return a batch of items: those that come within ten milliseconds of the first."""
+        for id_batch in id_batches:
+            self.put_ids(id_batch)
         self.start()
-        self.fill()
-        await self.wait(within=None if self.meter is None else _LOOK)
+        self.start_work()
+        await self.wait(within=None if self.meter is None else _REPORT_WAIT)
         if self.available:
-            await self.wait(BATCH, within=_LINGER)
+            await self.wait(BATCH_SIZE, within=_BATCH_WAIT)
         items: list[T] = []
-        while len(items) < BATCH and (item := self.pop()) is not None:
+        while len(items) < BATCH_SIZE and (item := self.pop()) is not None:
             items.append(item)
         over = not items and self.over
         if over:
             await self.close()
             if (error := self.end()) is not None:
                 raise error
-        return ItemBatch(items, self.wants(), over, None if self.meter is None else self.meter.look(final=over))
+        return ItemBatch(items, self.ids_wanted(), over, None if self.meter is None else self.meter.due(final=over))
 
-    def wants(self) -> dict[Any, int]:
-        """Return how many more ids each inbox can take."""
-        return {key: BATCH - len(inbox) for key, inbox in self.inboxes.items() if not inbox.complete}
+    def put_ids(self, batch: IdBatch) -> None:
+        """Put ids from another thread into their queue."""
+        self.queues[batch.key].put(batch.ids, last=batch.last, error=batch.error)
 
-    async def wait(self, wanted: int = 1, within: float | None = None, *, patient: bool = False) -> None:
+    def ids_wanted(self) -> dict[Any, int]:
+        """Return how many more ids each queue can take."""
+        return {key: BATCH_SIZE - len(queue) for key, queue in self.queues.items() if not queue.complete}
+
+    async def wait(self, wanted: int = 1, within: float | None = None, *, for_ids: bool = False) -> None:
         """Wait until so many items are available, or no more come, or so many seconds have passed.
 
         Args:
             wanted: How many items.
-            within: How many seconds.
-            patient: Whether to wait, too, for ids that somebody else has to bring.
+            within: How many seconds; None for no limit.
+            for_ids: Wait also while no more items come until more ids do.
         """
-        if self.available >= wanted or self.over or (self.idle and not patient):
+        if self.available >= wanted or self.over or (self.idle and not for_ids):
             return
         loop = asyncio.get_running_loop()
         self._waiter, self._wanted = loop.create_future(), wanted
@@ -196,7 +209,7 @@ class Stream(Generic[T]):
                 timer.cancel()
 
     def abandon(self) -> None:
-        """Cancel what is under way."""
+        """Cancel what is under way, and do not wait for its end."""
         for task in self.tasks:
             task.cancel()
 
@@ -209,44 +222,48 @@ class Stream(Generic[T]):
 
 
 def iterate_from_thread(
-    carrier: SyncExecutor, stream: Stream[T], ids: Mapping[Any, Iterator[Any]], report: Report | None
+    executor: SyncExecutor, stream: Stream[T], ids: Mapping[Any, Iterator[Any]], report: Report | None
 ) -> Generator[T, None, None]:
     """Yield the items of a stream that lives on the loop of another thread, a batch a time.
 
-    Iterators of ids are moved on here, in the thread that iterates.
+    Args:
+        executor: Runs coroutine functions on that loop.
+        stream: The stream.
+        ids: The ids for each of its queues; they are read here, in the thread that iterates.
+        report: Called with the progress, in the thread that iterates.
     """
-    wants, over = stream.wants(), False
+    ids_wanted, over = stream.ids_wanted(), False
     try:
         while not over:
-            supplies = [_pull(key, ids[key], want) for key, want in wants.items() if want > 0]
-            hop = carrier.run(stream.step, supplies)
-            if report is not None and hop.report is not None:
-                report(hop.report)
-            yield from hop.items
-            wants, over = hop.wants, hop.over
+            id_batches = [_read_ids(key, ids[key], want) for key, want in ids_wanted.items() if want > 0]
+            batch = executor.run(stream.exchange, id_batches)
+            if report is not None and batch.report is not None:
+                report(batch.report)
+            yield from batch.items
+            ids_wanted, over = batch.ids_wanted, batch.over
     finally:
         if not over:
-            _close(carrier, stream)
+            _close(executor, stream)
 
 
-def _close(carrier: SyncExecutor, stream: Stream[Any]) -> None:
+def _close(executor: SyncExecutor, stream: Stream[Any]) -> None:
     try:
-        carrier.run(stream.close)
+        executor.run(stream.close)
     except (ClientClosedError, ForkedError):
         pass  # without its loop there is nothing left to close
     except RuntimeError:
         stream.abandon()  # collected as garbage, on the very thread of the loop
 
 
-def _pull(key: Any, iterator: Iterator[Any], most: int) -> IdBatch:
+def _read_ids(key: Any, iterator: Iterator[Any], most: int) -> IdBatch:
     """Take up to `most` ids, fewer from an iterator that is slow."""
     chunk: list[Any] = []
-    until = perf_counter() + _SLOW
+    until = perf_counter() + _READ_TIME
     try:
         for id in iterator:
             chunk.append(id)
             if len(chunk) >= most or perf_counter() > until:
                 return IdBatch(key, chunk)
-    except Exception as error:  # noqa: BLE001 (the caller's own; it goes back to him after what is under way)
+    except Exception as error:  # noqa: BLE001 (the caller's own, raised where he iterates, after what is under way)
         return IdBatch(key, chunk, last=True, error=error)
     return IdBatch(key, chunk, last=True)

@@ -1,4 +1,4 @@
-"""The engine of a bulk fetch: workers that take the next id, and bounded room for outcomes."""
+"""A bulk fetch: workers that take one id after the other, and a bounded number of outcomes that wait to be taken."""
 
 from __future__ import annotations
 
@@ -21,27 +21,29 @@ from ..errors import (
     TLSError,
     WrongLoopError,
 )
-from .ids import NOTHING, Feed, Inbox, Source
-from .jobs import Job, Recent
-from .progress import Meter
+from ..models.base import Answer
+from .ids import NO_ID, AsyncSource, IdSource, QueueSource
+from .progress import ProgressMeter
 from .stream import Stream
 
 R = TypeVar("R")
 
-WINDOW = 512
-"""Outcomes fetched and not delivered at most (or twice the concurrency, if that is more)."""
-MOST_AGAIN = 10_000
+MAX_UNDELIVERED = 512
+"""Outcomes that may be fetched and not delivered (or twice the concurrency, if that is more)."""
+MAX_SECOND_TRIES = 10_000
 """Ids that may wait for their second try."""
-REST = 1.0
+SECOND_TRY_DELAY = 1.0
 """Seconds from the failure of an id to its second try, at least."""
-SLEEPERS = 64
-"""Workers that may sleep before a retry beside those that send, at least."""
-IN_A_ROW = 200
+MIN_EXTRA_WORKERS = 64
+"""As many workers as sleep before a retry are added to those that send; at least up to so many."""
+MAX_CONSECUTIVE_FAILURES = 200
 """Transient failures in a row after which a fetch stops."""
-SILENT_IN_A_ROW, SILENCE = 20, 300.0
-"""The same when nothing has succeeded for so many seconds."""
+MAX_FAILURES_IN_OUTAGE, OUTAGE_SECONDS = 20, 300.0
+"""The same once nothing has succeeded for so many seconds."""
+MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 1024, 8 * 1024 * 1024
+"""Finished ids, and bytes of their answers, that are remembered for duplicates that follow."""
 
-HOPELESS = (
+FATAL_ERRORS = (
     AuthenticationError,
     ClientClosedError,
     ConfigurationError,
@@ -51,10 +53,11 @@ HOPELESS = (
     TLSError,
     WrongLoopError,
 )
+"""Errors that every other id would meet, too: they stop the fetch."""
 
 
-class Plan(NamedTuple):
-    """What a bulk fetch is to do."""
+class FetchPlan(NamedTuple):
+    """What a bulk fetch does."""
 
     get: Operation[Any]
     """Fetches one record."""
@@ -63,113 +66,171 @@ class Plan(NamedTuple):
     query: str = ""
     """The encoded query."""
     concurrency: int | None = None
-    """Requests under way; None to find out."""
+    """Requests under way; None to use the limit that the account finds for itself."""
     ordered: bool = False
     """Whether outcomes come in the order of the ids."""
 
 
-Prelude = Callable[["Fetch[Any]"], Coroutine[Any, Any, None]]
+class Job:
+    """One id to fetch.
+
+    Attributes:
+        number: Its place among the ids.
+        copies: How often the caller asked for it.
+        outcome: What became of it.
+        failed_at: When its first try failed, None if it did not.
+        awaits_second_try: Whether it waits for its second try.
+        size: Bytes that its outcome keeps.
+    """
+
+    __slots__ = ("awaits_second_try", "copies", "failed_at", "id", "number", "outcome", "size")
+
+    def __init__(self, id: str, number: int) -> None:
+        self.id, self.number = id, number
+        self.copies = 1
+        self.outcome: Outcome[Any] | None = None
+        self.failed_at: float | None = None
+        self.awaits_second_try = False
+        self.size = 0
+
+
+class RecentJobs:
+    """The jobs under way and the last of those finished, so that an id that comes again is not fetched again."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._finished: deque[Job] = deque()
+        self._bytes = 0
+
+    def find(self, id: Any) -> Job | None:
+        """Return the job of an id, if it is remembered."""
+        # Nothing but a string can be fetched, and other things may not even hash.
+        return self._jobs.get(id) if isinstance(id, str) else None
+
+    def add(self, job: Job) -> None:
+        """Remember a job at least until it is finished."""
+        if isinstance(job.id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            self._jobs[job.id] = job
+
+    def finish(self, job: Job) -> None:
+        """Remember a finished job until newer ones take its place."""
+        if not isinstance(job.id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            return
+        result: Any = job.outcome and job.outcome.result
+        job.size = len(result.body) if isinstance(result, Answer) else 0
+        self._bytes += job.size
+        finished = self._finished
+        finished.append(job)
+        while len(finished) > MAX_REMEMBERED or self._bytes > MAX_REMEMBERED_BYTES:
+            old = finished.popleft()
+            self._bytes -= old.size
+            if self._jobs.get(old.id) is old:
+                del self._jobs[old.id]
+
+
+ListStep = Callable[["Fetch[Any]"], Coroutine[Any, Any, None]]
+"""Runs before the first record is fetched singly: reads ids, delivers results, and gives the other ids back."""
 
 
 class Fetch(Stream[Outcome[R]]):
     """One bulk fetch, on the loop of its client.
 
     Args:
-        carrier: Carries the calls.
+        executor: Carries the calls.
         plan: What to do.
         source: The ids.
         total: How many they are, if known.
-        metered: Whether somebody wants to know the progress.
-        prelude: Run first: takes ids, offers results, and puts the other ids back to be fetched one by one.
-        feed: Where the ids of a `Feed` come from.
+        with_progress: Whether there is a `progress=` callback.
+        list_step: Runs first.
+        async_ids: Where the ids of an `AsyncSource` come from.
 
     Attributes:
-        most: Requests under way at most while finding out how many are good; None for as many as the client allows.
+        max_workers: Requests under way at most, if `concurrency` is not given; None for the account's limit alone.
     """
 
     def __init__(
         self,
-        carrier: AsyncExecutor,
-        plan: Plan,
-        source: Source,
+        executor: AsyncExecutor,
+        plan: FetchPlan,
+        source: IdSource,
         *,
         total: int | None = None,
-        metered: bool = False,
-        prelude: Prelude | None = None,
-        feed: AsyncIterable[Any] | None = None,
+        with_progress: bool = False,
+        list_step: ListStep | None = None,
+        async_ids: AsyncIterable[Any] | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(source, Inbox):
-            self.inboxes[None] = source
+        if isinstance(source, QueueSource):
+            self.queues[None] = source
         self.source, self.plan, self.total = source, plan, total
-        self.most: int | None = None
-        self.carrier = carrier
-        self._carry = carrier.for_bulk(paced=plan.concurrency is None).execute
-        self._metered, self._prelude, self._feed = metered, prelude, feed
+        self.max_workers: int | None = None
+        self.executor = executor
+        self._execute = executor.for_bulk(paced=plan.concurrency is None).execute
+        self._with_progress, self._list_step, self._async_ids = with_progress, list_step, async_ids
         self._ready: deque[Outcome[R]] = deque()
         self._order: deque[Job] = deque()
-        self._front = 0  # jobs at the head of the order that are finished
-        self._again: deque[Job] = deque()
-        self._handed: deque[Job] = deque()  # to workers that have not begun
-        self._recent = Recent()
-        self._open = 0  # outcomes asked for and not delivered, those of resting jobs apart
-        self._workers = self._taken = 0
-        self._begun = self._held = self._hungry = self._full = self._closed = False
-        self._in_a_row, self._failing_since = 0, 0.0
+        self._ready_in_order = 0  # jobs at the head of the order that are finished
+        self._second_tries: deque[Job] = deque()
+        self._assigned: deque[Job] = deque()  # to workers that have not begun
+        self._recent = RecentJobs()
+        self._undelivered = 0  # outcomes to be delivered of the ids taken, those that wait for a second try apart
+        self._worker_count = self._ids_taken = 0
+        self._begun = self._listing = self._awaits_ids = self._window_full = self._closed = False
+        self._consecutive_failures, self._failing_since = 0, 0.0
         self._pending: list[Job] = []
-        self._supplied: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
+        self._ids_came: asyncio.Future[None] | None = None
+        self._space: asyncio.Future[None] | None = None
 
     @property
     def available(self) -> int:
         """How many outcomes could be popped now."""
         if self.stopped is not None:
             return len(self._order) + len(self._ready)
-        return self._front if self.plan.ordered else len(self._ready)
+        return self._ready_in_order if self.plan.ordered else len(self._ready)
 
     @property
     def over(self) -> bool:
         """Whether no more outcomes will come."""
         if self.stopped is not None:
             return True
-        return self._begun and self.source.ended and not (self.tasks or self._again or self._held)
+        return self._begun and self.source.ended and not (self.tasks or self._second_tries or self._listing)
 
     @property
     def idle(self) -> bool:
-        """Whether it waits for ids."""
-        return self._hungry or (self._begun and not self.tasks)
+        """Whether no more outcomes come until more ids do."""
+        return self._awaits_ids or (self._begun and not self.tasks)
 
     def start(self) -> None:
         """Begin."""
         if self._begun:
             return
         self._begun = True
-        context = self.carrier.bulk_context()
+        context = self.executor.bulk_context()
         self.clock, self.sleep = context.clock, context.sleep
-        self._concurrency = context.concurrency
-        self._concurrency.users += 1
-        self._window = max(WINDOW, 2 * (self.plan.concurrency or context.max_concurrency))
-        if self._metered:
-            self.meter = Meter(context.clock, context.limiter, self.total)
+        self._limit = context.concurrency
+        self._limit.users += 1
+        self._window = max(MAX_UNDELIVERED, 2 * (self.plan.concurrency or context.max_concurrency))
+        if self._with_progress:
+            self.meter = ProgressMeter(context.clock, context.limiter, self.total)
             self.meter.watch(context.concurrency)
-        if isinstance(self.source, Feed) and self._feed is not None:
-            self.spawn(self.source.read(self._feed, self.fill))
-        if self._prelude is not None:
-            self._held = True
-            self.spawn(self._begin(self._prelude))
+        if isinstance(self.source, AsyncSource) and self._async_ids is not None:
+            self.spawn(self.source.read(self._async_ids, self.start_work))
+        if self._list_step is not None:
+            self._listing = True
+            self.spawn(self._run_list_step(self._list_step))
 
-    def fill(self) -> None:
-        """Start workers, as long as there is work and room for what comes of it."""
+    def start_work(self) -> None:
+        """Start workers, as long as there are ids for them and space for their outcomes."""
         if not self._begun:
             return
         if self.over:
             self.wake()
-        if self._supplied is not None and not self._supplied.done():
-            self._hungry = False
-            self._supplied.set_result(None)
-        while self._workers < self._target() and (job := self._next()) is not None:
-            self._workers += 1
-            self._handed.append(job)
+        if self._ids_came is not None and not self._ids_came.done():
+            self._awaits_ids = False
+            self._ids_came.set_result(None)
+        while self._worker_count < self._target() and (job := self._next()) is not None:
+            self._worker_count += 1
+            self._assigned.append(job)
             self.spawn(self._work())
 
     def pop(self) -> Outcome[R] | None:
@@ -178,8 +239,8 @@ class Fetch(Stream[Outcome[R]]):
         if not self.plan.ordered:
             if self._ready:
                 outcome = self._ready.popleft()
-        elif self._front:
-            self._front -= 1
+        elif self._ready_in_order:
+            self._ready_in_order -= 1
             outcome = self._order.popleft().outcome
         elif self.stopped is not None:
             while self._order and outcome is None:
@@ -189,16 +250,16 @@ class Fetch(Stream[Outcome[R]]):
                     self._pending.append(job)
         if outcome is None:
             return None
-        self._open -= 1
-        if self._full and self._open <= self._window // 2:
-            self._full = False
-            if self._room is not None and not self._room.done():
-                self._room.set_result(None)
-            self.fill()
+        self._undelivered -= 1
+        if self._window_full and self._undelivered <= self._window // 2:
+            self._window_full = False
+            if self._space is not None and not self._space.done():
+                self._space.set_result(None)
+            self.start_work()
         if self.meter is not None:
             self.meter.add(outcome.result, outcome.error)
-            if self.source.ended and not self._held:
-                self.meter.total = self._taken
+            if self.source.ended and not self._listing:
+                self.meter.total = self._ids_taken
         return outcome
 
     def end(self) -> BaseException | None:
@@ -206,100 +267,101 @@ class Fetch(Stream[Outcome[R]]):
         error = self.stopped
         if isinstance(error, StackOneError):
             if not self.plan.ordered:  # there, they were found missing when their turn came
-                self._pending += [*self._again, *self._handed]
+                self._pending += [*self._second_tries, *self._assigned]
             pending = sorted(self._pending, key=attrgetter("number"))
-            error.pending = [*(job.id for job in pending for _ in range(job.copies)), *self.source.leftover()]
+            error.pending = [*(job.id for job in pending for _ in range(job.copies)), *self.source.untaken()]
             error.add_note(f"get_many stopped; {len(error.pending)} ids that were read have no outcome: see .pending")
         return error or self.source.error
 
-    async def close(self) -> None:
-        """Cancel what is under way and wait for its end."""
-        await super().close()
+    def abandon(self) -> None:
+        """Cancel what is under way, and do not wait for its end."""
+        super().abandon()
         if self._begun and not self._closed:
             self._closed = True
-            self._concurrency.users -= 1
+            self._limit.users -= 1
 
-    # For the prelude
+    # For the list step
 
-    async def gather(self, most: int) -> list[Any]:
-        """Take up to `most` ids."""
+    async def read_ids(self, most: int) -> list[Any]:
+        """Take up to `most` ids; wait for them until there are no more."""
         ids: list[Any] = []
         while len(ids) < most:
             id = self.source.take()
-            if id is not NOTHING:
+            if id is not NO_ID:
                 ids.append(id)
                 if len(ids) % 4096 == 0:
                     await asyncio.sleep(0)
             elif self.source.ended:
                 break
             else:
-                self._supplied, self._hungry = asyncio.get_running_loop().create_future(), True
+                self._ids_came, self._awaits_ids = asyncio.get_running_loop().create_future(), True
                 self.wake()
-                await self._supplied
+                await self._ids_came
         return ids
 
-    async def offer(self, id: str, result: R, copies: int) -> None:
-        """Deliver a result, once there is room."""
-        while self._open >= self._window:
-            self._full = True
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
-        self._taken += copies
-        self._open += copies
+    async def deliver(self, id: str, result: R, copies: int) -> None:
+        """Deliver a result, once there is space for it, as often as the caller asked for it."""
+        while self._undelivered >= self._window:
+            self._window_full = True
+            self._space = asyncio.get_running_loop().create_future()
+            await self._space
+        self._ids_taken += copies
+        self._undelivered += copies
         self._ready.extend([Outcome(id, result)] * copies)
-        self.tell()
+        self.notify()
 
-    async def _begin(self, prelude: Prelude) -> None:
-        await prelude(self)
-        self._held = False
-        self.fill()
+    async def _run_list_step(self, list_step: ListStep) -> None:
+        await list_step(self)
+        self._listing = False
+        self.start_work()
 
     # For the workers
 
     def _target(self) -> int:
         if self.plan.concurrency is not None:
             return self.plan.concurrency
-        concurrency = self._concurrency
-        limit = concurrency.limit if self.most is None else min(concurrency.limit, self.most)
-        # Who sleeps before a retry has no request under way; others may work meanwhile.
-        return limit + min(concurrency.backing_off, max(limit, SLEEPERS))
+        limit = self._limit.limit
+        if self.max_workers is not None:
+            limit = min(limit, self.max_workers)
+        # A worker that sleeps before a retry has no request under way: others may work meanwhile.
+        return limit + min(self._limit.backing_off, max(limit, MIN_EXTRA_WORKERS))
 
     def _next(self) -> Job | None:
-        """Take the next job, None if there is none or no room for its outcome."""
-        if self.stopped is not None or self._held:
+        """Take the next job; None if there is none, or no space for its outcome."""
+        if self.stopped is not None or self._listing:
             return None
         ordered, source = self.plan.ordered, self.source
-        if self._again:
+        if self._second_tries:
             if ordered:
-                if self._open >= self._window or source.ended:
-                    return self._second()
-            elif (source.ended or len(self._again) >= MOST_AGAIN) and self._open < self._window:
-                return self._second()
-        while self._open < self._window:
+                if self._undelivered >= self._window or source.ended:
+                    return self._next_second_try()
+            elif (source.ended or len(self._second_tries) >= MAX_SECOND_TRIES) and self._undelivered < self._window:
+                return self._next_second_try()
+        while self._undelivered < self._window:
             id = source.take()
-            if id is NOTHING:
-                if self._again and (ordered or source.ended):
-                    return self._second()
+            if id is NO_ID:
+                if self._second_tries and (ordered or source.ended):
+                    return self._next_second_try()
                 return None
-            self._taken += 1
-            self._open += 1
+            self._ids_taken += 1
+            self._undelivered += 1
             known = self._recent.find(id)
             if known is not None:
                 self._repeat(known)
                 continue
-            job = Job(id, self._taken)
+            job = Job(id, self._ids_taken)
             self._recent.add(job)
             if ordered:
                 self._order.append(job)
             return job
-        self._full = True
+        self._window_full = True
         return None
 
-    def _second(self) -> Job:
-        job = self._again.popleft()
-        job.resting = False
+    def _next_second_try(self) -> Job:
+        job = self._second_tries.popleft()
+        job.awaits_second_try = False
         if not self.plan.ordered:
-            self._open += job.copies
+            self._undelivered += job.copies
         return job
 
     def _repeat(self, job: Job) -> None:
@@ -308,66 +370,67 @@ class Fetch(Stream[Outcome[R]]):
             self._advance()
         elif job.outcome is not None:
             self._ready.append(job.outcome)
-            self.tell()
+            self.notify()
         else:
             job.copies += 1
-            if job.resting:
-                self._open -= 1
+            if job.awaits_second_try:
+                self._undelivered -= 1
 
     async def _work(self) -> None:
-        job: Job | None = self._handed.popleft()
-        plan, execute = self.plan, self._carry
+        job: Job | None = self._assigned.popleft()
+        plan, execute = self.plan, self._execute
         try:
             while job is not None:
                 if job.failed_at is not None:
-                    await self.sleep(max(0.0, job.failed_at + REST - self.clock()))
+                    await self.sleep(max(0.0, job.failed_at + SECOND_TRY_DELAY - self.clock()))
                 try:
                     result = await execute(plan.get, CallArguments((*plan.ids, job.id), plan.query))
                 except StackOneError as error:
                     self._fail(job, error)
                 else:
-                    self._in_a_row = 0
+                    self._consecutive_failures = 0
                     self._finish(job, Outcome(job.id, result))
                 job = None
                 target = self._target()
-                if self._workers < target:
-                    self.fill()
-                if self._workers <= target:
+                if self._worker_count < target:
+                    self.start_work()
+                if self._worker_count <= target:
                     job = self._next()
         finally:
-            self._workers -= 1
+            self._worker_count -= 1
             if job is not None:
-                self._leave(job)
+                self._keep_pending(job)
 
-    def _leave(self, job: Job) -> None:
+    def _keep_pending(self, job: Job) -> None:
         if not self.plan.ordered:
             self._pending.append(job)
 
     def _fail(self, job: Job, error: StackOneError) -> None:
-        if isinstance(error, HOPELESS):
-            self._leave(job)
+        if isinstance(error, FATAL_ERRORS):
+            self._keep_pending(job)
             self.stop(error)
         elif not error.retryable:
             if error.status is not None:
-                self._in_a_row = 0
+                self._consecutive_failures = 0
             self._finish(job, Outcome(job.id, error=error))
         elif self._is_outage():
-            self._leave(job)
+            self._keep_pending(job)
             self.stop(error)
         elif job.failed_at is not None:
             self._finish(job, Outcome(job.id, error=error))
         else:
-            job.failed_at, job.resting = self.clock(), True
-            self._again.append(job)
+            job.failed_at, job.awaits_second_try = self.clock(), True
+            self._second_tries.append(job)
             if not self.plan.ordered:
-                self._open -= job.copies
+                self._undelivered -= job.copies
 
     def _is_outage(self) -> bool:
-        self._in_a_row += 1
-        if self._in_a_row == 1:
+        self._consecutive_failures += 1
+        if self._consecutive_failures == 1:
             self._failing_since = self.clock()
-        return self._in_a_row >= IN_A_ROW or (
-            self._in_a_row >= SILENT_IN_A_ROW and self.clock() - self._failing_since >= SILENCE
+        failures, seconds = self._consecutive_failures, self.clock() - self._failing_since
+        return failures >= MAX_CONSECUTIVE_FAILURES or (
+            failures >= MAX_FAILURES_IN_OUTAGE and seconds >= OUTAGE_SECONDS
         )
 
     def _finish(self, job: Job, outcome: Outcome[R]) -> None:
@@ -376,15 +439,15 @@ class Fetch(Stream[Outcome[R]]):
             self._advance()
         elif job.copies == 1:
             self._ready.append(outcome)
-            self.tell()
+            self.notify()
         else:
             self._ready.extend([outcome] * job.copies)
-            self.tell()
+            self.notify()
         self._recent.finish(job)
 
     def _advance(self) -> None:
-        order, before = self._order, self._front
-        while self._front < len(order) and order[self._front].outcome is not None:
-            self._front += 1
-        if self._front != before:
-            self.tell()
+        order, before = self._order, self._ready_in_order
+        while self._ready_in_order < len(order) and order[self._ready_in_order].outcome is not None:
+            self._ready_in_order += 1
+        if self._ready_in_order != before:
+            self.notify()

@@ -20,7 +20,7 @@ from ..models.decode import Decoder
 from .query import filters, keywords
 
 if TYPE_CHECKING:
-    from ..bulk.get_many import Bulk
+    from ..bulk.get_many import BulkRequest
     from ..engine.call import BulkContext
     from .lists import AsyncPager
     from .outcomes import AccountOutcome
@@ -98,7 +98,7 @@ class FanOutExecutor(Executor):
         """Walk a list of every account, and return an iterator of the items."""
         raise NotImplementedError
 
-    def carry_many(self, bulk: Bulk, ids: Any, /) -> Any:
+    def carry_many(self, bulk: BulkRequest, ids: Any, /) -> Any:
         """Fetch many records of every account, and return an iterator of the outcomes."""
         raise NotImplementedError
 

@@ -235,9 +235,9 @@ def _look_at(fields: Sequence[str], resources: Sequence[str]) -> None:
 
 
 def _accounts(given: Sequence[str] | None, file: Path | None) -> list[str]:
-    from ..bulk.ids import iterate  # noqa: PLC0415 (not needed for --help)
+    from ..bulk.ids import iterate_ids  # noqa: PLC0415 (not needed for --help)
 
-    found = [*(given or ()), *(iterate(file) if file is not None else ())]
+    found = [*(given or ()), *(iterate_ids(file) if file is not None else ())]
     if not all(id.strip() for id in found):
         raise typer.BadParameter("an account id is empty", param_hint="--account")
     default = os.environ.get("STACKONE_ACCOUNT_ID")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from stackone_lms.api import accounts as module
+from stackone_lms.bulk import merge
 from stackone_lms.bulk.progress import Progress
 from stackone_lms.calls.outcomes import AccountOutcome
 from stackone_lms.errors import ClientClosedError, DecodeError, InvalidArgumentError, StackOneError
@@ -254,7 +256,7 @@ async def test_the_shared_limits_hold_over_all_accounts() -> None:
 
 async def test_accounts_beyond_the_most_at_once_follow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only so many accounts are read from at once; the others begin as those end."""
-    monkeypatch.setattr(module, "MOST_ACCOUNTS", 4)
+    monkeypatch.setattr(merge, "MAX_CONCURRENT_ACCOUNTS", 4)
     names = [f"acc-{n}" for n in range(30)]
     server = Server(records=ids(5), latency=0.001)
     async with client(server) as of:
@@ -363,17 +365,157 @@ def test_breaking_off_in_the_blocking_client() -> None:
         assert server.in_flight == 0
 
 
-def test_what_an_iterable_raises_concerns_everybody() -> None:
-    """An error of the caller's own ids is his, not an account's."""
+class _BrokenError(Exception):
+    pass
 
-    def broken() -> Iterator[str]:
-        yield "a"
-        raise ZeroDivisionError
 
+class _Broken:
+    """Ids that raise: as soon as they are iterated, at the first id, or after some."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __len__(self) -> int:
+        if self._where == "size":
+            raise _BrokenError("broken")
+        return 40
+
+    def __iter__(self) -> Iterator[str]:
+        if self._where == "iter":
+            raise _BrokenError("broken")
+        return self._ids()
+
+    def _ids(self) -> Iterator[str]:
+        if self._where != "first":
+            yield from ids(20)
+        raise _BrokenError("broken")
+
+
+class _AsyncBroken:
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        if self._where == "iter":
+            raise _BrokenError("broken")
+        return self._ids()
+
+    async def _ids(self) -> AsyncIterator[str]:
+        if self._where != "first":
+            for id in ids(20):
+                yield id
+        if self._where == "cancelled":
+            raise asyncio.CancelledError("broken")
+        raise _BrokenError("broken")
+
+
+def _missing_file(_: str) -> Path:
+    return Path(__file__).with_suffix(".missing")
+
+
+SOURCES: list[tuple[Callable[[str], Any], str]] = [
+    *((_Broken, where) for where in ("size", "iter", "first", "middle")),
+    *((_AsyncBroken, where) for where in ("iter", "first", "middle", "cancelled")),
+    (_missing_file, "first"),
+]
+
+
+def _check(outcomes: list[AccountOutcome[Any]], where: str) -> None:
+    """All ids of three accounts came, of the fourth those before the error, and the error."""
+    (error,) = (o for o in outcomes if not o.ok)
+    assert (error.account_id, error.id) == ("acc-b", None)
+    assert isinstance(error.error, InvalidArgumentError)
+    cause = error.error.__cause__
+    assert isinstance(cause, _BrokenError | asyncio.CancelledError | FileNotFoundError)
+    assert f"the ids cannot be read: {type(cause).__name__}" in error.error.message
+    expected = Counter((name, id) for name in ("acc-a", "acc-c", "acc-d") for id in ids(100))
+    expected.update(("acc-b", id) for id in ids(0 if where in {"first", "iter"} else 20))
+    assert pairs([o for o in outcomes if o.ok]) == expected
+
+
+@pytest.mark.parametrize("at_once", [2, 256])
+@pytest.mark.parametrize(("broken", "where"), SOURCES)
+async def test_ids_that_raise_are_an_error_of_their_account(
+    broken: Callable[[str], Any], where: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are complete, and so is what came before it; also of an account that begins late."""
+    monkeypatch.setattr(merge, "MAX_CONCURRENT_ACCOUNTS", at_once)
+    async with client(Server()) as of:
+        fan = of.for_accounts([*NAMES, "acc-d"])
+        some = {"acc-a": ids(100), "acc-c": ids(100), "acc-b": broken(where), "acc-d": ids(100)}
+        outcomes = await asyncio.wait_for(gather(fan.completions.get_many(some)), 20)
+    _check(outcomes, where)
+
+
+@pytest.mark.parametrize("at_once", [2, 256])
+@pytest.mark.parametrize(("broken", "where"), [one for one in SOURCES if one[0] is not _AsyncBroken])
+def test_ids_that_raise_are_an_error_of_their_account_in_the_blocking_client(
+    broken: Callable[[str], Any], where: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same there."""
+    monkeypatch.setattr(merge, "MAX_CONCURRENT_ACCOUNTS", at_once)
     with blocking(Server()) as of:
-        fan = of.for_accounts(NAMES)
-        with pytest.raises(ZeroDivisionError):
-            list(fan.completions.get_many({"acc-a": broken(), "acc-b": ids(5)}))
+        fan = of.for_accounts([*NAMES, "acc-d"])
+        some = {"acc-a": ids(100), "acc-c": ids(100), "acc-b": broken(where), "acc-d": ids(100)}
+        outcomes = list(fan.completions.get_many(some))
+    _check(outcomes, where)
+
+
+async def test_an_error_of_another_client_that_ids_raise_is_one_of_their_account() -> None:
+    """What is the matter with a client that the ids come from does not end the whole."""
+
+    def from_elsewhere() -> Iterator[str]:
+        yield "a"
+        raise ClientClosedError("another client is closed")
+
+    async with client(Server()) as of:
+        some = {"acc-a": ids(100), "acc-b": from_elsewhere()}
+        outcomes = await gather(of.for_accounts(NAMES).completions.get_many(some))
+    assert pairs([o for o in outcomes if o.ok]) == Counter([*(("acc-a", id) for id in ids(100)), ("acc-b", "a")])
+    (error,) = (o.error for o in outcomes if o.error)
+    assert type(error) is InvalidArgumentError
+
+
+def test_ids_for_every_account_that_raise_concern_everybody() -> None:
+    """A missing file that all accounts were to share is raised once."""
+    with blocking(Server()) as of, pytest.raises(FileNotFoundError):
+        list(of.for_accounts(NAMES).completions.get_many(_missing_file("")))
+
+
+def test_ids_read_while_their_account_is_refused_are_pending() -> None:
+    """What was read from the caller's iterator and came too late for its account is in the error, too."""
+    go = threading.Event()
+
+    class Late(Server):
+        async def _answer(self, account: str, id: str, query: str) -> Response:
+            if account == "acc-b" and id == "id-200":
+                while not go.is_set():
+                    await asyncio.sleep(0.001)
+                return refuse(412)
+            return await super()._answer(account, id, query)
+
+    read: list[str] = []
+    with blocking(Late()) as of:
+        view = of.with_options(account_id="acc-c")
+
+        def source() -> Iterator[str]:
+            for id in ids(400):
+                if len(read) == 300:  # the first 256 are on the other side
+                    go.set()
+                    deadline = time.monotonic() + 20
+                    while not of.stats().failures and time.monotonic() < deadline:
+                        view.completions.get("x")
+                    for _ in range(5):  # turns of the loop in which the fetch of the account ends, too
+                        view.completions.get("x")
+                read.append(id)
+                yield id
+
+        outcomes = list(of.for_accounts(NAMES).completions.get_many({"acc-a": ids(2000), "acc-b": source()}))
+    (error,) = (o.error for o in outcomes if o.error)
+    done = [str(o.id) for o in outcomes if o.ok and o.account_id == "acc-b"]
+    assert len([o for o in outcomes if o.account_id == "acc-a"]) == 2000
+    assert len(read) > 300
+    assert sorted([*done, *error.pending]) == sorted(read)
 
 
 async def test_an_outage_of_one_account_is_its_own() -> None:

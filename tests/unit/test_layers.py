@@ -23,7 +23,7 @@ FLOORS = """
     transport.aiohttp transport.lean transport.auto
     calls.operation engine.admission engine.stats bulk.progress engine.responses engine.call
     calls.lists calls.writes
-    bulk.stream bulk.jobs bulk.workers bulk.list_strategy bulk.get_many
+    bulk.stream bulk.workers bulk.merge bulk.list_strategy bulk.get_many
     api.resources api.operations api.accounts
     configuration client sync webhooks
     export.records.columns export.records.arrow export arrow testing cli
