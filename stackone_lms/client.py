@@ -8,16 +8,13 @@ import time
 from collections.abc import Callable, Iterable
 from os import PathLike
 from random import random as random_number
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack
 
 from . import configuration as conf
 from .api.accounts import Accounts, AsyncAccountsExecutor
 from .api.resources import Api
-from .calls.operation import (
-    AsyncExecutor,
-    AsyncFanOutExecutor,
-    C_co,
-)
+from .calls.operation import AsyncExecutor, AsyncFanOutExecutor, C_co, Resource
+from .checks import known_keywords, whole_number
 from .engine.call import BoundExecutor, Engine, Settings
 from .engine.rate_limit import Clock, RateLimitBackend, Sleep
 from .engine.stats import Stats
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
     import aiohttp
 
     from .transport.lean import LeanTransport
-
-R = TypeVar("R")
 
 MAX_BODY = 32 * 1024 * 1024
 MAX_CONCURRENCY = 100
@@ -124,8 +119,7 @@ class BaseClient(Api[C_co]):
             _ssl_maker(ca_bundle, client_cert, ssl_context),
         )
         for name, value in {"max_concurrency": max_concurrency, "max_body": max_body}.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise ConfigurationError(f"{name} must be a whole number, 1 or more")
+            whole_number(name, value, at_least=1, error=ConfigurationError)
         if rate_limit is not None and not isinstance(rate_limit, RateLimit | RateLimitBackend):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("rate_limit must be a RateLimit or None")
         if not (isinstance(transport, Transport) or transport in {"auto", "aiohttp", "lean", None}):
@@ -173,13 +167,14 @@ class BaseClient(Api[C_co]):
             sleep=sleep,
             random=random,
         )
-        self._become(BoundExecutor(engine, settings))
+        self._bind(BoundExecutor(engine, settings))
 
-    def _become(self, scope: BoundExecutor) -> None:
-        self._scope = scope
-        super().__init__(self._carrier(scope))
+    def _bind(self, bound: BoundExecutor) -> None:
+        self._bound = bound
+        super().__init__(self._executor_for(bound))
 
-    def _carrier(self, scope: BoundExecutor) -> C_co:
+    def _executor_for(self, bound: BoundExecutor) -> C_co:
+        """Return what the resources are bound to."""
         raise NotImplementedError
 
     def _make_settings(self, options: ViewOptions, kind: type[ConfigurationError | InvalidArgumentError]) -> Settings:
@@ -217,15 +212,10 @@ class BaseClient(Api[C_co]):
             InvalidArgumentError: A value cannot be used.
             TypeError: An option is unknown.
         """
-        allowed = ViewOptions.__annotations__.keys()
-        if not options.keys() <= allowed:
-            unknown = min(options.keys() - allowed)
-            raise TypeError(
-                f"with_options() got an unexpected keyword argument {unknown!r}; allowed: {', '.join(allowed)}"
-            )
+        known_keywords("with_options", options, ViewOptions.__annotations__)
         if "account_id" in options:
             options["account_id"] = conf.veil(options["account_id"])
-        now = self._scope.settings
+        now = self._bound.settings
         merged: ViewOptions = {
             "account_id": now.account_id,
             "timeout": now.timeout,
@@ -235,35 +225,41 @@ class BaseClient(Api[C_co]):
             **options,
         }
         view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__)
-        view._become(BoundExecutor(self._scope.engine, self._make_settings(merged, InvalidArgumentError)))
+        # The resources of this client stay its own.
+        view.__dict__.update((name, held) for name, held in self.__dict__.items() if not isinstance(held, Resource))
+        view._bind(BoundExecutor(self._bound.engine, self._make_settings(merged, InvalidArgumentError)))
         return view
 
-    def _scopes(self, account_ids: Iterable[str]) -> dict[str, BoundExecutor]:
+    def _by_account(self, account_ids: Iterable[str]) -> dict[str, BoundExecutor]:
         if isinstance(account_ids, str):
             raise InvalidArgumentError("account_ids must be several account ids, such as a list")
-        scopes = {id: self.with_options(account_id=id)._scope for id in account_ids}
-        if not scopes:
+        executors = {id: self.with_options(account_id=id)._bound for id in account_ids}
+        if not executors:
             raise InvalidArgumentError("there are no account ids")
-        return scopes
+        return executors
 
     def stats(self) -> Stats:
         """Return a snapshot of what this client and all its views are doing: limits, queues, counters, accounts."""
-        return self._scope.engine.stats()
+        return self._bound.engine.stats()
 
     @property
     def closed(self) -> bool:
         """Whether the client was closed."""
-        return self._scope.engine.closed
+        return self._bound.engine.closed
 
     def __repr__(self) -> str:
-        if "_scope" not in self.__dict__:  # seen by a debugger while it is made
+        if "_bound" not in self.__dict__:  # seen by a debugger while it is made
             return f"<{type(self).__name__}, not made yet>"
-        account = "***" if self._scope.settings.account_id is not None else None
+        account = "***" if self._bound.settings.account_id is not None else None
         return f"{type(self).__name__}(base_url={self.base_url!r}, api_key=***, account_id={account})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{type(self).__name__} cannot be copied or pickled; make one in each process")
+
+
+def bound_executor_of(client: BaseClient[Any]) -> BoundExecutor:
+    """Return the engine of a client with the settings of the view; for the package itself."""
+    return client._bound  # pyright: ignore[reportPrivateUsage]
 
 
 def _ssl_maker(ca_bundle: Any, client_cert: Any, ssl_context: Any) -> Callable[[], ssl.SSLContext] | None:
@@ -296,8 +292,8 @@ class AsyncClient(BaseClient[AsyncExecutor]):
     stays on that call's loop. Use `async with`, or call `aclose()`.
     """
 
-    def _carrier(self, scope: BoundExecutor) -> AsyncExecutor:
-        return scope
+    def _executor_for(self, bound: BoundExecutor) -> AsyncExecutor:
+        return bound
 
     def for_accounts(self, account_ids: Iterable[str]) -> Accounts[AsyncFanOutExecutor]:
         """Return the resources of several accounts at once: every read is performed in each of them.
@@ -308,12 +304,12 @@ class AsyncClient(BaseClient[AsyncExecutor]):
         Raises:
             InvalidArgumentError: There are none, or one of them cannot be an account id.
         """
-        scopes = self._scopes(account_ids)
-        return Accounts(AsyncAccountsExecutor(scopes), len(scopes))
+        executors = self._by_account(account_ids)
+        return Accounts(AsyncAccountsExecutor(executors), len(executors))
 
     async def aclose(self) -> None:
         """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""
-        await self._scope.engine.aclose()
+        await self._bound.engine.aclose()
 
     async def __aenter__(self) -> Self:
         return self

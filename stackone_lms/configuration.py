@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import ipaddress
 import os
 import platform
@@ -169,6 +170,7 @@ def check_user_agent(user_agent: str | None) -> str:
     return f"{user_agent.strip()} {own}"
 
 
+@functools.cache
 def _aiohttp() -> str:
     from importlib.metadata import version  # noqa: PLC0415 (slow to import, needed once)
 

@@ -112,9 +112,8 @@ class _Shared:
 class PortalExecutor(SyncExecutor):
     """Carries calls over to the loop in the other thread, and waits for them."""
 
-    def __init__(self, scope: BoundExecutor, shared: _Shared) -> None:
-        self.aio = self._scope = scope
-        self._shared = shared
+    def __init__(self, aio: BoundExecutor, shared: _Shared) -> None:
+        self.aio, self._engine, self._shared = aio, aio.engine, shared
 
     def run(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any) -> T:
         """Run a coroutine function on the other loop and wait; Ctrl-C cancels it there."""
@@ -147,7 +146,7 @@ class PortalExecutor(SyncExecutor):
                 thread = shared.thread
                 if thread is None:
                     thread = shared.thread = PortalThread()
-                    weakref.finalize(shared, _finish, thread, self._scope.engine)
+                    weakref.finalize(shared, _finish, thread, self._engine)
         if thread.is_current:
             raise RuntimeError("a SyncClient cannot be called from its own event loop")
         if asyncio._get_running_loop() is not None and not shared.warned:  # pyright: ignore[reportPrivateUsage]
@@ -167,9 +166,9 @@ class PortalExecutor(SyncExecutor):
         with shared.lock:
             shared.closed = True
         if shared.thread is None:
-            self._scope.engine.close_unused()
+            self._engine.close_unused()
         else:
-            _finish(shared.thread, self._scope.engine)
+            _finish(shared.thread, self._engine)
 
 
 _ending: set[asyncio.Task[None]] = set()
@@ -239,10 +238,11 @@ class SyncClient(BaseClient[SyncExecutor]):
     may share it. Use `with`, or call `close()`; left open, it ends with the interpreter.
     """
 
-    def _carrier(self, scope: BoundExecutor) -> SyncExecutor:
-        shared = self.__dict__.setdefault("_shared", _Shared())
-        self._bridge = PortalExecutor(scope, shared)
-        return self._bridge
+    def _executor_for(self, bound: BoundExecutor) -> SyncExecutor:
+        if "_shared" not in self.__dict__:
+            self._shared = _Shared()
+        self._portal_executor = PortalExecutor(bound, self._shared)
+        return self._portal_executor
 
     def for_accounts(self, account_ids: Iterable[str]) -> Accounts[SyncFanOutExecutor]:
         """Return the resources of several accounts at once: every read is performed in each of them.
@@ -253,12 +253,12 @@ class SyncClient(BaseClient[SyncExecutor]):
         Raises:
             InvalidArgumentError: There are none, or one of them cannot be an account id.
         """
-        scopes = self._scopes(account_ids)
-        return Accounts(SyncAccountsExecutor(scopes, self._bridge), len(scopes))
+        executors = self._by_account(account_ids)
+        return Accounts(SyncAccountsExecutor(executors, self._portal_executor), len(executors))
 
     def close(self) -> None:
         """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""
-        self._bridge.close()
+        self._portal_executor.close()
 
     def __enter__(self) -> Self:
         return self

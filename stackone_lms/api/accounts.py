@@ -13,17 +13,18 @@ from ..bulk.merge import AccountStream, Items, Merge, fetched_records, list_item
 from ..bulk.progress import Report
 from ..bulk.stream import iterate_from_thread
 from ..bulk.workers import Fetch
-from ..calls.lists import AsyncPager
 from ..calls.operation import (
     AsyncExecutor,
     AsyncFanOutExecutor,
     C_co,
     CallArguments,
     Operation,
+    PagedList,
     SyncExecutor,
     SyncFanOutExecutor,
 )
 from ..calls.outcomes import AccountOutcome
+from ..engine.call import BoundExecutor
 from ..errors import InvalidArgumentError, printable
 from .resources import Api
 
@@ -35,29 +36,29 @@ class _FanOut:
         executors: The executor of each account.
     """
 
-    def __init__(self, executors: Mapping[str, AsyncExecutor]) -> None:
+    def __init__(self, executors: Mapping[str, BoundExecutor]) -> None:
         self._executors = executors
 
     def _deliver(self, merge: Merge, ids: Mapping[str, Any], report: Report | None) -> Any:
         raise NotImplementedError
 
-    def _fetch(self, bulk: BulkRequest, executor: AsyncExecutor, ids: Any) -> Fetch[Any]:
+    def _fetch(self, bulk: BulkRequest, executor: BoundExecutor, ids: Any) -> Fetch[Any]:
         raise NotImplementedError
 
-    def carry_one(self, operation: Operation[Any], args: CallArguments, /) -> Any:
+    def execute_one(self, operation: Operation[Any], args: CallArguments, /) -> Any:
         """Perform one call in every account."""
         streams = {
             name: partial(one_call, name, executor, operation, args) for name, executor in self._executors.items()
         }
         return self._deliver(Merge(streams), {}, None)
 
-    def execute_list(self, pager: Callable[[AsyncExecutor], AsyncPager[Any]], /) -> Any:
+    def execute_list(self, pager: Callable[[AsyncExecutor], PagedList], /) -> Any:
         """List the items of every account."""
         pagers = {name: pager(executor) for name, executor in self._executors.items()}
         streams = {name: partial(list_items, name, self._executors[name], one) for name, one in pagers.items()}
         return self._deliver(Merge(streams), {}, None)
 
-    def carry_many(self, bulk: BulkRequest, ids: Any, /) -> Any:
+    def execute_many(self, bulk: BulkRequest, ids: Any, /) -> Any:
         """Fetch many records of every account."""
         by_account = self._by_account(ids)
         sizes = [known_size(some) for some in by_account.values()]
@@ -97,14 +98,14 @@ class AsyncAccountsExecutor(_FanOut, AsyncFanOutExecutor):
     def _deliver(self, merge: Merge, ids: Mapping[str, Any], report: Report | None) -> Items:
         return merge.items(report)
 
-    def _fetch(self, bulk: BulkRequest, executor: AsyncExecutor, ids: Any) -> Fetch[Any]:
+    def _fetch(self, bulk: BulkRequest, executor: BoundExecutor, ids: Any) -> Fetch[Any]:
         return bulk.fetch_on_loop(executor, ids)
 
 
 class SyncAccountsExecutor(_FanOut, SyncFanOutExecutor):
     """Performs reads in several accounts, whose outcomes come from the loop of another thread."""
 
-    def __init__(self, executors: Mapping[str, AsyncExecutor], portal: SyncExecutor) -> None:
+    def __init__(self, executors: Mapping[str, BoundExecutor], portal: SyncExecutor) -> None:
         super().__init__(executors)
         self._portal = portal
 
@@ -113,7 +114,7 @@ class SyncAccountsExecutor(_FanOut, SyncFanOutExecutor):
     ) -> Generator[AccountOutcome[Any], None, None]:
         return iterate_from_thread(self._portal, merge, {name: iterate_ids(some) for name, some in ids.items()}, report)
 
-    def _fetch(self, bulk: BulkRequest, executor: AsyncExecutor, ids: Any) -> Fetch[Any]:
+    def _fetch(self, bulk: BulkRequest, executor: BoundExecutor, ids: Any) -> Fetch[Any]:
         return bulk.fetch(executor, QueueSource())
 
 

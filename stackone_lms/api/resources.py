@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import Generic, Unpack
+from functools import cached_property
+from typing import Unpack
 
 from ..bulk.get_many import Many, ManyOf
 from ..calls.lists import Listing
-from ..calls.operation import C_co, Endpoint, Resource
+from ..calls.operation import Bound, C_co, Endpoint, Resource
 from ..calls.query import (
     AssignmentQuery,
     ContentQuery,
@@ -44,7 +45,7 @@ from ..models import (
     UserResult,
 )
 
-# The shapes below give methods their signatures and docstrings; they are never called.
+# The functions below are signature sources: they give methods their signatures and docstrings, and are never called.
 
 
 def one(id: str, /, **query: Unpack[GetQuery]) -> None:
@@ -100,9 +101,11 @@ def many(**query: Unpack[ListQuery]) -> None:
     Args:
         filter: Filters by name; the same names are accepted as keywords.
         updated_after: Only records changed after this moment: an aware datetime, or ISO 8601 text.
-        page_size: Records a page; the API's default is 25. Stays the same for the whole walk.
-        next: Cursor to start from.
+        page_size: Records a page; the same for the whole walk. Default: 100 for a walk over the pages, for a first page
+            alone and for at most 25 items the API's own, 25.
+        next: Cursor to start from; with the page_size, if any, of the list that it came from.
         max_items: Stop after so many items.
+        max_empty_pages: Give up after so many empty pages in a row. Default 10,000.
         prefetch: 1: fetch the next page while the present one is worked on. Default 0.
         raw: Add the provider calls behind each page (`.raw`). Default false.
         fields: Names of the fields to return, as a list or comma-separated. Default: all.
@@ -110,7 +113,7 @@ def many(**query: Unpack[ListQuery]) -> None:
 
     Raises:
         InvalidArgumentError: At once, before any I/O: a value cannot be sent.
-        PaginationError: While iterating: the server repeated a cursor.
+        PaginationError: While iterating: the server repeated a cursor, or sent nothing but empty pages.
         StackOneError: While iterating: everything else; see `stackone_lms.errors`.
     """
 
@@ -140,8 +143,8 @@ def many_of_user(id: str, /, **query: Unpack[ListQuery]) -> None:  # noqa: D103 
 
 
 _LIST = inspect.cleandoc(many.__doc__ or "")
-for _shape in (many_courses, many_contents, many_users, many_assignments):
-    _shape.__doc__ = _LIST
+for _many in (many_courses, many_contents, many_users, many_assignments):
+    _many.__doc__ = _LIST
 for _one_user in (assignments_of_user, many_of_user):
     _one_user.__doc__ = _LIST.replace("Args:\n", "Args:\n    id: StackOne's id of the user, or the provider's.\n")
 
@@ -340,21 +343,56 @@ class Users(Resource[C_co]):
     get_many = Many(get, list)
     """Fetch many users by their ids."""
 
-    def __init__(self, carrier: C_co) -> None:
-        super().__init__(carrier)
-        self.assignments = UserAssignments(carrier)
-        self.completions = UserCompletions(carrier)
+    @cached_property
+    def assignments(self) -> UserAssignments[C_co]:
+        """What one user was told to learn."""
+        return UserAssignments(self._executor)
+
+    @cached_property
+    def completions(self) -> UserCompletions[C_co]:
+        """What one user has finished."""
+        return UserCompletions(self._executor)
 
 
-class Api(Generic[C_co]):
-    """All resources of the API, bound to a carrier."""
+class Api(Bound[C_co]):
+    """All resources of the API, bound to an executor; each is made when it is first used."""
 
-    def __init__(self, carrier: C_co) -> None:
-        self.assignments = Assignments(carrier)
-        self.categories = Categories(carrier)
-        self.collections = Collections(carrier)
-        self.completions = Completions(carrier)
-        self.content = Contents(carrier)
-        self.courses = Courses(carrier)
-        self.skills = Skills(carrier)
-        self.users = Users(carrier)
+    @cached_property
+    def assignments(self) -> Assignments[C_co]:
+        """What users were told to learn."""
+        return Assignments(self._executor)
+
+    @cached_property
+    def categories(self) -> Categories[C_co]:
+        """What learning objects are filed under."""
+        return Categories(self._executor)
+
+    @cached_property
+    def collections(self) -> Collections[C_co]:
+        """Learning pathways. The newest API version has no operation on them."""
+        return Collections(self._executor)
+
+    @cached_property
+    def completions(self) -> Completions[C_co]:
+        """Records of users finishing learning objects."""
+        return Completions(self._executor)
+
+    @cached_property
+    def content(self) -> Contents[C_co]:
+        """Single things to learn from."""
+        return Contents(self._executor)
+
+    @cached_property
+    def courses(self) -> Courses[C_co]:
+        """Learning objects made of content."""
+        return Courses(self._executor)
+
+    @cached_property
+    def skills(self) -> Skills[C_co]:
+        """What learning objects teach."""
+        return Skills(self._executor)
+
+    @cached_property
+    def users(self) -> Users[C_co]:
+        """The people who learn."""
+        return Users(self._executor)

@@ -12,13 +12,20 @@ from ..calls.operation import (
     AsyncExecutor,
     AsyncFanOutExecutor,
     Endpoint,
+    Executor,
     FanOutExecutor,
+    Method,
+    Operation,
     Resource,
     SyncExecutor,
     SyncFanOutExecutor,
+    stream_of,
 )
 from ..calls.outcomes import AccountOutcome, Outcome
 from ..calls.query import GetQuery, encode_id, encode_query
+from ..calls.signatures import parameters_of
+from ..checks import known_keywords, whole_number
+from ..engine.call import BoundExecutor
 from ..errors import InvalidArgumentError
 from .ids import AsyncSource, Ids, IdSource, IteratorSource, QueueSource, check_ids, iterate_ids, known_size
 from .list_strategy import (
@@ -85,14 +92,14 @@ class BulkRequest(NamedTuple):
 
     plan: FetchPlan
     """What every fetch does."""
-    list_step: Callable[[AsyncExecutor], ListStep] | None
+    list_step: Callable[[BoundExecutor], ListStep] | None
     """Makes the step that every fetch runs first."""
     report: Report | None
     """Called with the progress."""
 
     def fetch(
         self,
-        executor: AsyncExecutor,
+        executor: BoundExecutor,
         source: IdSource,
         *,
         total: int | None = None,
@@ -109,7 +116,7 @@ class BulkRequest(NamedTuple):
             async_ids=async_ids,
         )
 
-    def fetch_on_loop(self, executor: AsyncExecutor, ids: Any) -> Fetch[Any]:
+    def fetch_on_loop(self, executor: BoundExecutor, ids: Any) -> Fetch[Any]:
         """Return a fetch of ids that are iterated on the loop."""
         total = known_size(ids)
         if isinstance(ids, AsyncIterable):
@@ -118,143 +125,7 @@ class BulkRequest(NamedTuple):
         return self.fetch(executor, IteratorSource(iterate_ids(ids)), total=total)
 
 
-class _BulkMethod(Generic[R]):
-    """A bulk fetch of records by their ids, declared on a resource.
-
-    Args:
-        get: Gets one record.
-        list: Lists the same records.
-    """
-
-    def __init__(self, get: Endpoint[..., R], list: Listing[..., Any]) -> None:
-        self._get, self._list = get, list
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-        self.__doc__ = inspect.getdoc(many)
-
-    def _call(self, obj: Resource[Any], owner: type, shape: Callable[..., Any]) -> Callable[..., Any]:
-        executor: Any = obj._carrier  # pyright: ignore[reportPrivateUsage]
-
-        def call(*args: Any, **options: Any) -> Any:
-            *prefix, ids = self._arguments(args)
-            bulk = self._check(tuple(prefix), **options)
-            if isinstance(executor, FanOutExecutor):
-                return executor.carry_many(bulk, ids)
-            check_ids(ids, blocking=isinstance(executor, SyncExecutor))
-            if isinstance(executor, SyncExecutor):
-                fetch = bulk.fetch(executor.aio, QueueSource(), total=known_size(ids))
-                return iterate_from_thread(executor, fetch, {None: iterate_ids(ids)}, bulk.report)
-            return bulk.fetch_on_loop(executor, ids).items(bulk.report)
-
-        kind: Any = AccountOutcome if isinstance(executor, FanOutExecutor) else Outcome
-        stream: Any = Generator if isinstance(executor, SyncExecutor | SyncFanOutExecutor) else AsyncGenerator
-        returns = stream[(kind[self._get.operation.answer], *[None] * (2 if stream is Generator else 1))]
-        self._get.operation.present(call, owner, self._name, shape, returns)
-        obj.__dict__[self._name] = call  # bound once: later reads do not come here
-        return call
-
-    def _arguments(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        takes = self._get.operation.arity
-        if len(args) != takes:
-            raise TypeError(f"{self._title}() takes {takes} argument(s) by position, {len(args)} given")
-        return args
-
-    @property
-    def _title(self) -> str:
-        return f"{self._get.operation.name.rpartition('.')[0]}.{self._name}"
-
-    def _check(
-        self,
-        prefix: tuple[str, ...],
-        *,
-        concurrency: Any = None,
-        ordered: Any = False,
-        strategy: Any = "get",
-        progress: Any = None,
-        **query: Any,
-    ) -> BulkRequest:
-        get = self._get.operation
-        if not query.keys() <= get.keywords:
-            unknown = min(query.keys() - get.keywords)
-            allowed = ", ".join(sorted({"concurrency", "ordered", "progress", "strategy", *get.keywords}))
-            raise TypeError(f"{self._title}() got an unexpected keyword argument {unknown!r}; allowed: {allowed}")
-        if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1 or concurrency is True):
-            raise InvalidArgumentError(f"concurrency must be a whole number, 1 or more, not {concurrency!r:.60}")
-        if not isinstance(ordered, bool):
-            raise InvalidArgumentError(f"ordered must be True or False, not {ordered!r:.60}")
-        if strategy not in {"get", "list", "auto"}:
-            raise InvalidArgumentError(f"strategy must be 'get', 'list' or 'auto', not {strategy!r:.60}")
-        if progress is not None and (not callable(progress) or inspect.iscoroutinefunction(progress)):
-            raise InvalidArgumentError("progress must be a plain function that takes a Progress")
-        single = ordered or bool(query.get("raw"))
-        if strategy == "list" and single:
-            raise InvalidArgumentError("strategy='list' goes neither with ordered=True nor with raw=True")
-        for id in prefix:
-            encode_id(id)
-        # Encoded once: all records are asked for alike, whatever the caller does to his mappings meanwhile.
-        plan = FetchPlan(get, prefix, encode_query(query, get.filters), concurrency, ordered)
-        pages: dict[str, Any] = {**query, "page_size": PAGE_SIZE}
-
-        def list_step(executor: AsyncExecutor) -> ListStep:
-            if single:
-                return only_gets(self._title, "only single gets keep the order and bring raw answers")
-            return list_first(self._title, get, lambda: self._list.pager(executor, prefix, pages), strategy)
-
-        return BulkRequest(plan, None if strategy == "get" else list_step, progress)
-
-
-class Many(_BulkMethod[R]):
-    """A bulk fetch of records by their ids, read off a resource as a method typed for its client."""
-
-    @overload
-    def __get__(self, obj: None, owner: type, /) -> Self: ...
-    @overload
-    def __get__(
-        self, obj: Resource[AsyncExecutor], owner: type, /
-    ) -> GetMany[AsyncIds, AsyncGenerator[Outcome[R], None]]: ...
-    @overload
-    def __get__(
-        self, obj: Resource[SyncExecutor], owner: type, /
-    ) -> GetMany[Ids, Generator[Outcome[R], None, None]]: ...
-    @overload
-    def __get__(
-        self, obj: Resource[AsyncFanOutExecutor], owner: type, /
-    ) -> GetMany[AsyncAccountIds, AsyncGenerator[AccountOutcome[R], None]]: ...
-    @overload
-    def __get__(
-        self, obj: Resource[SyncFanOutExecutor], owner: type, /
-    ) -> GetMany[AccountIds, Generator[AccountOutcome[R], None, None]]: ...
-    def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
-        return self if obj is None else self._call(obj, owner, many)
-
-
-class ManyOf(_BulkMethod[R]):
-    """The same for records of a user."""
-
-    @overload
-    def __get__(self, obj: None, owner: type, /) -> Self: ...
-    @overload
-    def __get__(
-        self, obj: Resource[AsyncExecutor], owner: type, /
-    ) -> GetManyOf[AsyncIds, AsyncGenerator[Outcome[R], None]]: ...
-    @overload
-    def __get__(
-        self, obj: Resource[SyncExecutor], owner: type, /
-    ) -> GetManyOf[Ids, Generator[Outcome[R], None, None]]: ...
-    @overload
-    def __get__(
-        self, obj: Resource[AsyncFanOutExecutor], owner: type, /
-    ) -> GetManyOf[AsyncAccountIds, AsyncGenerator[AccountOutcome[R], None]]: ...
-    @overload
-    def __get__(
-        self, obj: Resource[SyncFanOutExecutor], owner: type, /
-    ) -> GetManyOf[AccountIds, Generator[AccountOutcome[R], None, None]]: ...
-    def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
-        return self if obj is None else self._call(obj, owner, many_of_user)
-
-
-# The two below give the methods their signatures and docstrings; they are never called.
+# Signature sources: the two below give the methods their signatures and docstrings, and are never called.
 
 
 def many(
@@ -321,3 +192,157 @@ many_of_user.__doc__ = (
     .replace("Args:\n", "Args:\n    user_id: StackOne's id of the user, or the provider's.\n")
     .replace("many records by", "many records of a user by")
 )
+
+
+class FetchesMany(Protocol):
+    """A fan-out executor that fetches many records of every account."""
+
+    def execute_many(self, bulk: BulkRequest, ids: Any, /) -> Any:
+        """Fetch many records of every account, and return an iterator of the outcomes."""
+        ...
+
+
+class _BulkMethod(Method[...], Generic[R]):
+    """What both kinds of `get_many` share.
+
+    Args:
+        get: Gets one record.
+        list: Lists the same records.
+    """
+
+    _source: Callable[..., None]
+
+    def __init__(self, get: Endpoint[..., R], list: Listing[..., Any]) -> None:
+        self.operation: Operation[R] = get.operation
+        self._list = list
+
+    def _summary(self) -> str:
+        return inspect.getdoc(self._source) or ""
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        return parameters_of(self._source)
+
+    def _returns(self, kind: type[Executor]) -> Any:
+        outcome: Any = AccountOutcome if issubclass(kind, FanOutExecutor) else Outcome
+        return stream_of(kind, outcome[self.operation.answer])
+
+    def _function(self, kind: type[Executor]) -> Callable[..., Any]:
+        def call(executor: BoundExecutor, /, *args: Any, **options: Any) -> AsyncGenerator[Outcome[R], None]:
+            *prefix, ids = self._arguments(args)
+            bulk = self._check(tuple(prefix), **options)
+            check_ids(ids, blocking=False)
+            return bulk.fetch_on_loop(executor, ids).items(bulk.report)
+
+        def call_blocking(executor: SyncExecutor, /, *args: Any, **options: Any) -> Generator[Outcome[R], None, None]:
+            *prefix, ids = self._arguments(args)
+            bulk = self._check(tuple(prefix), **options)
+            check_ids(ids, blocking=True)
+            fetch = bulk.fetch(cast("BoundExecutor", executor.aio), QueueSource(), total=known_size(ids))
+            return iterate_from_thread(executor, fetch, {None: iterate_ids(ids)}, bulk.report)
+
+        def call_each(executor: FetchesMany, /, *args: Any, **options: Any) -> Any:
+            *prefix, ids = self._arguments(args)
+            return executor.execute_many(self._check(tuple(prefix), **options), ids)
+
+        if issubclass(kind, FanOutExecutor):
+            return call_each
+        if issubclass(kind, SyncExecutor):
+            return call_blocking
+        return call
+
+    def _arguments(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        takes = self.operation.arity
+        if len(args) != takes:
+            raise TypeError(f"{self.title}() takes {takes} argument(s) by position, {len(args)} given")
+        return args
+
+    def _check(
+        self,
+        prefix: tuple[str, ...],
+        *,
+        concurrency: Any = None,
+        ordered: Any = False,
+        strategy: Any = "get",
+        progress: Any = None,
+        **query: Any,
+    ) -> BulkRequest:
+        get = self.operation
+        if not get.keywords.issuperset(query):
+            known_keywords(self.title, query, {"concurrency", "ordered", "progress", "strategy", *get.keywords})
+        if concurrency is not None:
+            whole_number("concurrency", concurrency, at_least=1)
+        if not isinstance(ordered, bool):
+            raise InvalidArgumentError(f"ordered must be True or False, not {ordered!r:.60}")
+        if strategy not in {"get", "list", "auto"}:
+            raise InvalidArgumentError(f"strategy must be 'get', 'list' or 'auto', not {strategy!r:.60}")
+        if progress is not None and (not callable(progress) or inspect.iscoroutinefunction(progress)):
+            raise InvalidArgumentError("progress must be a plain function that takes a Progress")
+        single = ordered or bool(query.get("raw"))
+        if strategy == "list" and single:
+            raise InvalidArgumentError("strategy='list' goes neither with ordered=True nor with raw=True")
+        for id in prefix:
+            encode_id(id)
+        # Encoded once: all records are asked for alike, whatever the caller does to his mappings meanwhile.
+        plan = FetchPlan(get, prefix, encode_query(query, get.filters), concurrency, ordered)
+        pages: dict[str, Any] = {**query, "page_size": PAGE_SIZE}
+
+        def list_step(executor: BoundExecutor) -> ListStep:
+            if single:
+                return only_gets(self.title, "only single gets keep the order and bring raw answers")
+            return list_first(self.title, get, lambda: self._list.pager(executor, prefix, pages), strategy)
+
+        return BulkRequest(plan, None if strategy == "get" else list_step, progress)
+
+
+class Many(_BulkMethod[R]):
+    """A bulk fetch of records by their ids, read off a resource as a method typed for its client."""
+
+    _source = staticmethod(many)
+
+    @overload
+    def __get__(self, obj: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self, obj: Resource[AsyncExecutor], owner: type, /
+    ) -> GetMany[AsyncIds, AsyncGenerator[Outcome[R], None]]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[SyncExecutor], owner: type, /
+    ) -> GetMany[Ids, Generator[Outcome[R], None, None]]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[AsyncFanOutExecutor], owner: type, /
+    ) -> GetMany[AsyncAccountIds, AsyncGenerator[AccountOutcome[R], None]]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[SyncFanOutExecutor], owner: type, /
+    ) -> GetMany[AccountIds, Generator[AccountOutcome[R], None, None]]: ...
+    def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
+        return self if obj is None else self._bind(obj)
+
+
+class ManyOf(_BulkMethod[R]):
+    """The same for records of a user."""
+
+    _source = staticmethod(many_of_user)
+
+    @overload
+    def __get__(self, obj: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self, obj: Resource[AsyncExecutor], owner: type, /
+    ) -> GetManyOf[AsyncIds, AsyncGenerator[Outcome[R], None]]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[SyncExecutor], owner: type, /
+    ) -> GetManyOf[Ids, Generator[Outcome[R], None, None]]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[AsyncFanOutExecutor], owner: type, /
+    ) -> GetManyOf[AsyncAccountIds, AsyncGenerator[AccountOutcome[R], None]]: ...
+    @overload
+    def __get__(
+        self, obj: Resource[SyncFanOutExecutor], owner: type, /
+    ) -> GetManyOf[AccountIds, Generator[AccountOutcome[R], None, None]]: ...
+    def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
+        return self if obj is None else self._bind(obj)

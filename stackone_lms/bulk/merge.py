@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
-from ..calls.lists import AsyncPager
-from ..calls.operation import AsyncExecutor, CallArguments, Operation
+from ..calls.operation import CallArguments, Operation, PagedList
 from ..calls.outcomes import AccountOutcome
+from ..engine.call import BoundExecutor
 from ..errors import (
     ClientClosedError,
     ForkedError,
@@ -46,7 +46,7 @@ class AccountStream:
         space: Done when there is space for more of them, if the account waits for that.
     """
 
-    def __init__(self, executor: AsyncExecutor, items: Items, fetch: Fetch[Any] | None = None) -> None:
+    def __init__(self, executor: BoundExecutor, items: Items, fetch: Fetch[Any] | None = None) -> None:
         self.executor, self.items, self.fetch = executor, items, fetch
         self.queue: deque[AccountOutcome[Any]] = deque()
         self.space: asyncio.Future[None] | None = None
@@ -191,7 +191,7 @@ class Merge(Stream[AccountOutcome[Any]]):
         self.notify()
 
 
-def one_call(account: str, executor: AsyncExecutor, operation: Operation[Any], args: CallArguments) -> AccountStream:
+def one_call(account: str, executor: BoundExecutor, operation: Operation[Any], args: CallArguments) -> AccountStream:
     """Return the answer of one call as a stream."""
 
     async def items() -> Items:
@@ -201,7 +201,7 @@ def one_call(account: str, executor: AsyncExecutor, operation: Operation[Any], a
     return AccountStream(executor, items())
 
 
-def list_items(account: str, executor: AsyncExecutor, pager: AsyncPager[Any]) -> AccountStream:
+def list_items(account: str, executor: BoundExecutor, pager: PagedList) -> AccountStream:
     """Return the items of a list as a stream."""
 
     async def items() -> Items:
@@ -220,7 +220,7 @@ def list_items(account: str, executor: AsyncExecutor, pager: AsyncPager[Any]) ->
     return AccountStream(executor, items())
 
 
-def fetched_records(account: str, executor: AsyncExecutor, fetch: Fetch[Any], *, own_ids: bool) -> AccountStream:
+def fetched_records(account: str, executor: BoundExecutor, fetch: Fetch[Any], *, own_ids: bool) -> AccountStream:
     """Return the outcomes of a bulk fetch as a stream.
 
     Args:

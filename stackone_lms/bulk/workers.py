@@ -8,8 +8,9 @@ from collections.abc import AsyncIterable, Callable, Coroutine
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
-from ..calls.operation import AsyncExecutor, CallArguments, Operation
+from ..calls.operation import CallArguments, Operation
 from ..calls.outcomes import Outcome
+from ..engine.call import BoundExecutor
 from ..errors import (
     AuthenticationError,
     ClientClosedError,
@@ -150,7 +151,7 @@ class Fetch(Stream[Outcome[R]]):
 
     def __init__(
         self,
-        executor: AsyncExecutor,
+        executor: BoundExecutor,
         plan: FetchPlan,
         source: IdSource,
         *,

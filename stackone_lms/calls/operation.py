@@ -1,33 +1,38 @@
 """How an operation is declared: once, as data, and read off a resource as a method typed for its client.
 
-`Completions[Aio].get` is a function that returns a coroutine of `CompletionResult`, `Completions[Blocking].get` one
-that returns `CompletionResult`; both come from one line in `resources`.
+`Completions[AsyncExecutor].get` is a coroutine function that gives a `CompletionResult`, and
+`Completions[SyncExecutor].get` a function that returns one; both come from one line in `api/resources.py`.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import sys
-import typing
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
 
 import msgspec
 
+from ..checks import known_keywords
+from ..models.base import Page
 from ..models.decode import Decoder
+from .outcomes import AccountOutcome
 from .query import filters, keywords
-
-if TYPE_CHECKING:
-    from ..bulk.get_many import BulkRequest
-    from ..engine.call import BulkContext
-    from .lists import AsyncPager
-    from .outcomes import AccountOutcome
+from .signatures import describe, parameters_of, query_type
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from types import CoroutineType  # at run time without type arguments up to Python 3.12
+else:
+    CoroutineType = Coroutine
+
+AsyncCall: TypeAlias = CoroutineType[object, None, R]
+"""What a coroutine function returns. (With `Any` in it, mypy would lose the results of `asyncio.gather`.)"""
 
 
 class CallArguments(msgspec.Struct, frozen=True):
@@ -40,6 +45,9 @@ class CallArguments(msgspec.Struct, frozen=True):
     """Whether the body names its record, so that sending it twice has the effect of sending it once."""
 
 
+# Executors: what a resource is bound to
+
+
 class Executor:
     """Takes a described call to the server and brings back its answer."""
 
@@ -47,32 +55,26 @@ class Executor:
         """Perform one call."""
         raise NotImplementedError
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot be copied or pickled; make a client in each process")
+
 
 class AsyncExecutor(Executor):
-    """A carrier whose answers are awaited."""
+    """An executor whose answers are awaited."""
 
     def execute(self, operation: Operation[R], args: CallArguments, /) -> Coroutine[Any, Any, R]:
         """Perform one call."""
         raise NotImplementedError
 
-    def bulk_context(self) -> BulkContext:
-        """Return what a bulk fetch has to know of the account and the client."""
-        raise NotImplementedError
-
-    def for_bulk(self, *, paced: bool) -> AsyncExecutor:
-        """Return the same carrier for the calls of a bulk fetch.
-
-        Args:
-            paced: Whether they wait for the limit that the account has found for itself.
-        """
-        raise NotImplementedError
-
 
 class SyncExecutor(Executor):
-    """A carrier whose answers are returned.
+    """An executor whose answers are returned.
 
     Attributes:
-        aio: The carrier behind it, which lives on the loop of another thread.
+        aio: The executor behind it, which lives on the loop of another thread.
     """
 
     aio: AsyncExecutor
@@ -83,23 +85,32 @@ class SyncExecutor(Executor):
         return answer
 
     def run(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any) -> T:
-        """Run a coroutine function on the loop of the carrier behind, and wait for what it returns."""
+        """Run a coroutine function on the loop of the executor behind, and wait for what it returns."""
         raise NotImplementedError
+
+
+class PagedList(Protocol):
+    """What a list over several accounts needs of the pager of each."""
+
+    @property
+    def cursor(self) -> str | None:
+        """Where to resume."""
+        ...
+
+    def pages(self) -> AsyncGenerator[Page[Any], None]:
+        """Yield the pages."""
+        ...
 
 
 class FanOutExecutor(Executor):
-    """A carrier that performs each read in several accounts."""
+    """An executor that performs each read in several accounts."""
 
-    def carry_one(self, operation: Operation[Any], args: CallArguments, /) -> Any:
+    def execute_one(self, operation: Operation[Any], args: CallArguments, /) -> Any:
         """Perform one call in every account, and return an iterator of the outcomes."""
         raise NotImplementedError
 
-    def execute_list(self, pager: Callable[[AsyncExecutor], AsyncPager[Any]], /) -> Any:
+    def execute_list(self, pager: Callable[[AsyncExecutor], PagedList], /) -> Any:
         """Walk a list of every account, and return an iterator of the items."""
-        raise NotImplementedError
-
-    def carry_many(self, bulk: BulkRequest, ids: Any, /) -> Any:
-        """Fetch many records of every account, and return an iterator of the outcomes."""
         raise NotImplementedError
 
     def execute(self, operation: Operation[Any], args: CallArguments, /) -> NoReturn:
@@ -116,17 +127,30 @@ class SyncFanOutExecutor(FanOutExecutor):
 
 
 C_co = TypeVar("C_co", bound=Executor, covariant=True)
+C = TypeVar("C", bound=Executor)
 
 
-class Resource(Generic[C_co]):
+class Bound(Generic[C_co]):
+    """What is bound to an executor: a client, and each of its resources."""
+
+    def __init__(self, executor: C_co) -> None:
+        self._executor = executor
+
+
+def executor_of(bound: Bound[C]) -> C:
+    """Return the executor of a client or a resource; for the package itself."""
+    return bound._executor  # pyright: ignore[reportPrivateUsage]
+
+
+class Resource(Bound[C_co]):
     """A group of operations, bound to a client."""
 
-    def __init__(self, carrier: C_co) -> None:
-        self._carrier = carrier
-
     def __repr__(self) -> str:
-        kind = "blocking" if isinstance(self._carrier, SyncExecutor) else "async"
+        kind = "blocking" if isinstance(self._executor, SyncExecutor) else "async"
         return f"<{type(self).__name__} of a {kind} client>"
+
+
+# Operations, and the methods made of them
 
 
 class Operation(Generic[R]):
@@ -150,7 +174,7 @@ class Operation(Generic[R]):
         path: str,
         answer: type[R],
         *,
-        shape: Callable[..., Any] | None = None,
+        source: Callable[..., Any] | None = None,
         body: type[Any] | None = None,
         repeatable: bool | None = None,
         removed: str | None = None,
@@ -162,17 +186,17 @@ class Operation(Generic[R]):
         self.arity = path.count("{")
         self.template = "%s".join(part.rpartition("}")[2] for part in path.split("{"))
         self.checks_id = method == "GET" and path.endswith("}")
-        self._shape = shape
+        self._source = source
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.method} {self.path}>"
 
-    # What needs the type hints of a shape is worked out at the first use: that takes a tenth of a millisecond each.
+    # What needs the type hints of a signature source is worked out at the first use.
 
     @functools.cached_property
     def query(self) -> type | None:
         """The TypedDict of the keywords that it takes; None if it takes none."""
-        return query_of(self._shape) if self._shape else None
+        return query_type(self._source) if self._source else None
 
     @functools.cached_property
     def keywords(self) -> frozenset[str]:
@@ -193,12 +217,10 @@ class Operation(Generic[R]):
         """Raise TypeError for a wrong number of ids or an unknown keyword, as a plain function would."""
         if len(ids) != self.arity:
             raise TypeError(f"{self.name}() takes {self.arity} id(s) by position, {len(ids)} given")
-        if query and not query.keys() <= self.keywords:
-            unknown = min(query.keys() - self.keywords)
-            allowed = ", ".join(sorted(self.keywords)) or "none"
-            raise TypeError(f"{self.name}() got an unexpected keyword argument {unknown!r}; allowed: {allowed}")
+        if query and not self.keywords.issuperset(query):
+            known_keywords(self.name, query, self.keywords)
 
-    def announce(self) -> None:
+    def warn_if_removed(self) -> None:
         """Warn that the newest API lacks this operation, if it does."""
         if self.removed:
             warnings.warn(
@@ -207,78 +229,121 @@ class Operation(Generic[R]):
                 stacklevel=3,
             )
 
-    def present(
-        self, call: Callable[..., Any], owner: type, name: str, shape: Callable[..., Any], returns: Any
-    ) -> None:
-        """Give a bound method the name, signature and docstring that help() and inspect show.
 
-        Args:
-            call: The method.
-            owner: The resource class it is read from.
-            name: Its name there.
-            shape: A function that has its signature and its description.
-            returns: What it returns, for the signature.
-        """
-        call.__name__, call.__qualname__, call.__module__ = name, f"{owner.__name__}.{name}", owner.__module__
-        left = f"Left the newest API version by {self.removed}; accounts on older ones still have it.\n\n"
-        doc = inspect.getdoc(shape) or ""
-        call.__doc__ = f"{doc}\n\n{left if self.removed else ''}API: {self.method} {self.path} ({self.id})"
-        call.__signature__ = signature(shape, returns)  # type: ignore[attr-defined]
+class Method(Generic[P]):
+    """What is declared in the body of a resource class and read off a resource as a method.
+
+    The function behind the method, with its signature and docstring, is made once for each kind of executor and
+    shared by all clients and views. Bound to the executor rather than to the resource, a method makes no cycle of
+    references, so that a view goes as soon as nobody uses it.
+
+    Attributes:
+        operation: What it performs. An operation is named after the first method that is made of it.
+        title: Resource and verb, such as `Completions.get`.
+    """
+
+    operation: Operation[Any]
+
+    if TYPE_CHECKING:
+        # Pyright compares the methods of a protocol with the declared object itself, not with what `__get__` gives.
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...  # noqa: D102
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner, self._name = owner, name
+        self._functions: dict[type[Executor], Callable[..., Any]] = {}
+        self.title = f"{owner.__name__}.{name}"
+        if self.operation.name == self.operation.id:
+            self.operation.name = self.title
+        self.__doc__ = self._summary()
+
+    def _summary(self) -> str:
+        """Return what the method does, without the HTTP side."""
+        raise NotImplementedError
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        """Return the parameters of the method."""
+        raise NotImplementedError
+
+    def _returns(self, kind: type[Executor]) -> Any:
+        """Return what the method returns, for its signature."""
+        raise NotImplementedError
+
+    def _function(self, kind: type[Executor]) -> Callable[..., Any]:
+        """Return a function that takes an executor of that kind, and the arguments of the method."""
+        raise NotImplementedError
+
+    def _bind(self, resource: Resource[Any]) -> Any:
+        executor: Executor = executor_of(resource)
+        kind = type(executor)
+        function = self._functions.get(kind)
+        if function is None:
+            operation, function = self.operation, self._function(kind)
+            left = f"Left the newest API version by {operation.removed}; accounts on older ones still have it.\n\n"
+            where = f"API: {operation.method} {operation.path} ({operation.id})"
+            doc = f"{self._summary()}\n\n{left if operation.removed else ''}{where}"
+            describe(function, self._owner, self._name, doc, self._parameters(), self._returns(kind))
+            self._functions[kind] = function
+        method = resource.__dict__[self._name] = MethodType(function, executor)  # later reads do not come here
+        return method
 
 
-class _LeftOut:
-    def __repr__(self) -> str:
-        return "..."
+def stream_of(kind: type[Executor], item: Any) -> Any:
+    """Return the type of an iterator of `item`, as a method of that kind of executor returns it."""
+    if issubclass(kind, SyncExecutor | SyncFanOutExecutor):
+        return Generator[item, None, None]
+    return AsyncGenerator[item, None]
 
 
-_LEFT_OUT = _LeftOut()
-
-
-def query_of(shape: Callable[..., Any]) -> type | None:
-    """Return the TypedDict in the `**query: Unpack[...]` of a shape, None if it has none."""
-    for name, parameter in inspect.signature(shape).parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            unpacked = typing.get_type_hints(shape, vars(sys.modules[shape.__module__]))[name]
-            return typing.get_args(unpacked)[0]  # type: ignore[no-any-return]
-    return None
-
-
-def signature(shape: Callable[..., Any], returns: Any) -> inspect.Signature:
-    """Return the signature of `shape` with its `**query` spelled out as keyword-only parameters."""
-    positional = [p for p in inspect.signature(shape).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    query = query_of(shape)
-    hints = typing.get_type_hints(query) if query else {}
-    named = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=_LEFT_OUT)
-        for name, hint in hints.items()
-    ]
-    return inspect.Signature([*positional, *named], return_annotation=returns)
-
-
-class Endpoint(Generic[P, R]):
+class Endpoint(Method[P], Generic[P, R]):
     """An operation that takes ids and keywords, and returns its answer.
 
     Args:
         id: `operationId` in the API document.
         path: Path template.
         answer: Type of the answer.
-        shape: A function that has the method's signature and description; it is never called.
+        source: A function that has the method's signature and docstring; it is never called.
         method: HTTP method.
     """
 
-    def __init__(self, id: str, path: str, answer: type[R], shape: Callable[P, object], /, method: str = "GET") -> None:
-        self.operation: Operation[R] = Operation(method, id, path, answer, shape=shape)
-        self._shape = shape
+    def __init__(
+        self, id: str, path: str, answer: type[R], source: Callable[P, object], /, method: str = "GET"
+    ) -> None:
+        self.operation: Operation[R] = Operation(method, id, path, answer, source=source)
+        self._source = source
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-        self.operation.name = f"{owner.__name__}.{name}"
-        self.__doc__ = inspect.getdoc(self._shape)
+    def _summary(self) -> str:
+        return inspect.getdoc(self._source) or ""
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        return parameters_of(self._source)
+
+    def _returns(self, kind: type[Executor]) -> Any:
+        answer: Any = self.operation.answer
+        return stream_of(kind, AccountOutcome[answer]) if issubclass(kind, FanOutExecutor) else answer
+
+    def _function(self, kind: type[Executor]) -> Callable[..., Any]:
+        operation = self.operation
+
+        async def call_async(executor: AsyncExecutor, /, *ids: Any, **query: Any) -> R:
+            operation.check(ids, query)
+            return await executor.execute(operation, CallArguments(ids, query))
+
+        def call_each(executor: FanOutExecutor, /, *ids: Any, **query: Any) -> Any:
+            operation.check(ids, query)
+            return executor.execute_one(operation, CallArguments(ids, query))
+
+        def call(executor: Executor, /, *ids: Any, **query: Any) -> Any:
+            operation.check(ids, query)
+            return executor.execute(operation, CallArguments(ids, query))
+
+        if issubclass(kind, AsyncExecutor):
+            return call_async
+        return call_each if issubclass(kind, FanOutExecutor) and operation.method == "GET" else call
 
     @overload
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
-    def __get__(self, obj: Resource[AsyncExecutor], owner: type, /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(self, obj: Resource[AsyncExecutor], owner: type, /) -> Callable[P, AsyncCall[R]]: ...
     @overload
     def __get__(self, obj: Resource[SyncExecutor], owner: type, /) -> Callable[P, R]: ...
     @overload
@@ -290,20 +355,4 @@ class Endpoint(Generic[P, R]):
         self, obj: Resource[SyncFanOutExecutor], owner: type, /
     ) -> Callable[P, Generator[AccountOutcome[R], None, None]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
-        if obj is None:
-            return self
-        operation, carrier = self.operation, obj._carrier  # pyright: ignore[reportPrivateUsage]
-        execute = (
-            carrier.carry_one if isinstance(carrier, FanOutExecutor) and operation.method == "GET" else carrier.execute
-        )
-
-        arity, known = operation.arity, operation.keywords
-
-        def call(*ids: Any, **query: Any) -> Any:
-            if len(ids) != arity or not known.issuperset(query):
-                operation.check(ids, query)
-            return execute(operation, CallArguments(ids, query))
-
-        operation.present(call, owner, self._name, self._shape, operation.answer)
-        obj.__dict__[self._name] = call  # bound once: later reads do not come here
-        return call
+        return self if obj is None else self._bind(obj)

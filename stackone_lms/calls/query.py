@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias, TypedDict, cast, get_type_hints
+from typing import Any, Literal, TypeAlias, TypedDict, cast
 from urllib.parse import quote
 
+from ..checks import whole_number
 from ..errors import InvalidArgumentError, printable
 from ..models.base import to_wire
 
@@ -40,11 +41,14 @@ class ListQuery(GetQuery, total=False):
     updated_after: Moment
     """Only records changed after this moment."""
     page_size: int
-    """Records a page; the API's default is 25. Stays the same for the whole walk."""
+    """Records a page; the same for the whole walk. Default: 100 for a walk over the pages; for a first page alone and
+    for at most 25 items the API's own, 25."""
     next: str
     """Cursor to start from."""
     max_items: int
     """Stop after so many items."""
+    max_empty_pages: int
+    """Give up after so many empty pages in a row. Default 10,000."""
     prefetch: int
     """1: fetch the next page while the present one is worked on. Default 0."""
 
@@ -87,13 +91,13 @@ class AssignmentQuery(ListQuery, total=False):
 
 PLAIN = frozenset({"raw", "fields", "proxy", "filter", "page_size", "next", "user_id", "remote_user_id"})
 """Keywords that are query parameters of that very name."""
-CLIENT = frozenset({"max_items", "prefetch"})
+CLIENT = frozenset({"max_items", "max_empty_pages", "prefetch"})
 """Keywords that only this side uses."""
 
 
 def keywords(query: type) -> frozenset[str]:
     """Return the keywords that a query type allows."""
-    return frozenset(get_type_hints(query))
+    return query.__optional_keys__ | query.__required_keys__  # type: ignore[attr-defined,no-any-return]
 
 
 def filters(query: type) -> frozenset[str]:
@@ -164,7 +168,7 @@ def _fields(key: str, value: Any, pairs: list[str]) -> None:
                 raise InvalidArgumentError(f"fields must hold names without commas, not {part!r:.60}")
         names = ",".join(parts)
     if names:
-        pairs.append(f"fields={_percent(names, key)}")
+        pairs.append(f"fields={_percent_name(names, key)}")
 
 
 def _text(key: str, value: Any, pairs: list[str]) -> None:
@@ -174,9 +178,7 @@ def _text(key: str, value: Any, pairs: list[str]) -> None:
 
 
 def _page_size(key: str, value: Any, pairs: list[str]) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidArgumentError(f"page_size must be a whole number, 1 or more, not {value!r:.60}")
-    pairs.append(f"{key}={value}")
+    pairs.append(f"{key}={whole_number(key, value, at_least=1)}")
 
 
 def _proxy(key: str, value: Any, pairs: list[str]) -> None:
@@ -191,7 +193,7 @@ def _filter(key: str, value: Any, pairs: list[str]) -> None:
     for name, item in value.items():  # pyright: ignore[reportUnknownVariableType]
         if item is not None:
             text = _filter_value(str(name), item)  # pyright: ignore[reportUnknownArgumentType]
-            pairs.append(f"{key}%5B{_percent(str(name), key)}%5D={_percent(text, key)}")  # pyright: ignore[reportUnknownArgumentType]
+            pairs.append(f"{key}%5B{_percent_name(str(name), key)}%5D={_percent(text, key)}")  # pyright: ignore[reportUnknownArgumentType]
 
 
 STATUSES = ("pending", "in_progress", "completed", "unmapped_value")
@@ -253,7 +255,7 @@ def _deep(prefix: str, value: Any, pairs: list[str], depth: int) -> None:
                 )
             key = f"{prefix}[{name}]"
             if type(item) is str:  # pyright: ignore[reportUnknownArgumentType]
-                pairs.append(f"{_percent(key, key)}={_percent(item, key)}")
+                pairs.append(f"{_percent_name(key, key)}={_percent(item, key)}")
             else:
                 _deep(key, item, pairs, depth + 1)
     elif isinstance(value, _LISTS):
@@ -262,7 +264,7 @@ def _deep(prefix: str, value: Any, pairs: list[str], depth: int) -> None:
                 raise InvalidArgumentError(f"{printable(prefix, 60)}: a list can hold single values only")
             _deep(prefix, item, pairs, depth + 1)
     elif value is not None:
-        pairs.append(f"{_percent(prefix, prefix)}={_percent(_single(value, prefix), prefix)}")
+        pairs.append(f"{_percent_name(prefix, prefix)}={_percent(_single(value, prefix), prefix)}")
 
 
 def _single(value: Any, where: str) -> str:
@@ -288,17 +290,23 @@ def _single(value: Any, where: str) -> str:
     raise InvalidArgumentError(f"{printable(where, 60)} cannot be sent as {type(value).__name__}")
 
 
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII)
+
+
 def _percent(text: str, where: str) -> str:
+    plain = _UNRESERVED.fullmatch(text)
+    if plain:
+        return plain[0]  # of a str enum the text
     try:
-        # Field names, proxy keys and flags come again with every call; cursors and the like do not.
-        return _quote_short(text) if len(text) <= 64 else quote(text, safe="")
+        return quote(text, safe="")
     except UnicodeEncodeError:
         raise InvalidArgumentError(f"{where[:60]!r} holds half of a surrogate pair") from None
 
 
 @lru_cache(maxsize=1024)
-def _quote_short(text: str) -> str:
-    return quote(text, safe="")
+def _percent_name(text: str, where: str) -> str:
+    """Encode a key or names of fields, which come again with every call. Values may be personal and are not kept."""
+    return _percent(text, where)
 
 
 MAX_ID = 1024

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Generic, NoReturn, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from ..errors import InvalidArgumentError, StackOneError
 from ..models.bodies import Body, prepare, prepare_batch
 from ..models.results import BatchResult, join_batches
 from .operation import (
+    AsyncCall,
     AsyncExecutor,
     CallArguments,
     Executor,
+    FanOutExecutor,
+    Method,
     Operation,
     Resource,
     SyncExecutor,
 )
 from .query import encode_id
+from .signatures import parameters_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,7 +52,7 @@ class SendTo(Protocol[P, B_contra, R_co]):  # pyright: ignore[reportInvalidTypeV
     def __call__(self, id: str, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
 
-class _Writing(Generic[P, B, R]):
+class _Writing(Method[...], Generic[P, B, R]):
     """What both kinds of write share.
 
     Args:
@@ -76,30 +80,52 @@ class _Writing(Generic[P, B, R]):
         self._doc = doc
         self.operation: Operation[R] = Operation(method, id, path, answer, body=self._body, removed=removed)
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-        self.operation.name = f"{owner.__name__}.{name}"
-        self.__doc__ = self._doc
+    def _summary(self) -> str:
+        return (
+            f"{self._doc}\n\n"
+            f"The body is given as a {self._body.__name__}, as a mapping with its keys, or as keywords.\n\n"
+            "Raises:\n"
+            "    InvalidArgumentError: Before any I/O: the body cannot be sent; the message has the path in it.\n"
+            "    StackOneError: Everything else; see `stackone_lms.errors`."
+        )
 
-    def _call(self, obj: Resource[Any], owner: type) -> Callable[..., Any]:
+    def _parameters(self) -> list[inspect.Parameter]:
+        # The annotations as they are written: evaluated, a language alone would be 410 codes long.
+        hints: dict[str, Any] = {}
+        for base in reversed(self._body.__mro__):
+            hints |= inspect.get_annotations(base)
+        keywords = [p.replace(annotation=hints[p.name]) for p in inspect.signature(self._body).parameters.values()]
+        ids = [inspect.Parameter("id", inspect.Parameter.POSITIONAL_ONLY, annotation=str)]
+        return [*(ids if self.operation.arity else []), *keywords]
+
+    def _returns(self, kind: type[Executor]) -> Any:
+        return self.operation.answer
+
+    def _function(self, kind: type[Executor]) -> Callable[..., Any]:
+        operation = self.operation
+
+        async def call_async(executor: AsyncExecutor, /, *args: Any, **fields: Any) -> R:
+            arguments = self._arguments(args, fields)
+            operation.warn_if_removed()
+            return await executor.execute(operation, arguments)
+
+        def call(executor: Executor, /, *args: Any, **fields: Any) -> Any:
+            arguments = self._arguments(args, fields)
+            operation.warn_if_removed()
+            return executor.execute(operation, arguments)
+
+        return call_async if issubclass(kind, AsyncExecutor) else call
+
+    def _arguments(self, args: tuple[Any, ...], fields: dict[str, Any]) -> CallArguments:
         operation, body_type = self.operation, self._body
-        execute = obj._carrier.execute  # pyright: ignore[reportPrivateUsage]
-
-        def call(*args: Any, **fields: Any) -> Any:
-            ids, whole = args[: operation.arity], args[operation.arity :]
-            operation.check(ids, {})
-            if len(whole) > 1 or (whole and fields):
-                raise TypeError(f"{operation.name}() takes one body: a {body_type.__name__}, a mapping, or keywords")
-            body: Any = whole[0] if whole else fields
-            for id in ids:
-                encode_id(id)
-            encoded = prepare(body, body_type)
-            operation.announce()
-            return execute(operation, CallArguments(ids, body=encoded, keyed=_has_reference(body)))
-
-        operation.present(call, owner, self._name, _shape(body_type, operation.arity, self._doc), operation.answer)
-        obj.__dict__[self._name] = call  # bound once: later reads do not come here
-        return call
+        ids, whole = args[: operation.arity], args[operation.arity :]
+        operation.check(ids, {})
+        if len(whole) > 1 or (whole and fields):
+            raise TypeError(f"{operation.name}() takes one body: a {body_type.__name__}, a mapping, or keywords")
+        body: Any = whole[0] if whole else fields
+        for id in ids:
+            encode_id(id)
+        return CallArguments(ids, body=prepare(body, body_type), keyed=_has_reference(body))
 
 
 def _has_reference(body: object) -> bool:
@@ -110,39 +136,17 @@ def _has_reference(body: object) -> bool:
     return isinstance(reference, str) and bool(reference)
 
 
-def _shape(body: type[Body], arity: int, doc: str) -> Callable[..., None]:
-    """Return a function with the signature and the docstring of a write."""
-    # The annotations as they are written: evaluated, a language alone would be 410 codes long.
-    hints: dict[str, Any] = {}
-    for base in reversed(body.__mro__):
-        hints |= inspect.get_annotations(base)
-    keywords = [p.replace(annotation=hints[p.name]) for p in inspect.signature(body).parameters.values()]
-    ids = [inspect.Parameter("id", inspect.Parameter.POSITIONAL_ONLY, annotation=str)] if arity else []
-
-    def shape() -> None: ...
-
-    shape.__doc__ = (
-        f"{doc}\n\n"
-        f"The body is given as a {body.__name__}, as a mapping with its keys, or as keywords.\n\n"
-        "Raises:\n"
-        "    InvalidArgumentError: Before any I/O: the body cannot be sent; the message has the path in it.\n"
-        "    StackOneError: Everything else; see `stackone_lms.errors`."
-    )
-    shape.__signature__ = inspect.Signature([*ids, *keywords])  # type: ignore[attr-defined]
-    return shape
-
-
 class Write(_Writing[P, B, R]):
     """A write without an id in its path."""
 
     @overload
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
-    def __get__(self, obj: Resource[AsyncExecutor], owner: type, /) -> Send[P, B, Coroutine[Any, Any, R]]: ...
+    def __get__(self, obj: Resource[AsyncExecutor], owner: type, /) -> Send[P, B, AsyncCall[R]]: ...
     @overload
     def __get__(self, obj: Resource[SyncExecutor], owner: type, /) -> Send[P, B, R]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
-        return self if obj is None else self._call(obj, owner)
+        return self if obj is None else self._bind(obj)
 
 
 class WriteTo(_Writing[P, B, R]):
@@ -151,14 +155,14 @@ class WriteTo(_Writing[P, B, R]):
     @overload
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
-    def __get__(self, obj: Resource[AsyncExecutor], owner: type, /) -> SendTo[P, B, Coroutine[Any, Any, R]]: ...
+    def __get__(self, obj: Resource[AsyncExecutor], owner: type, /) -> SendTo[P, B, AsyncCall[R]]: ...
     @overload
     def __get__(self, obj: Resource[SyncExecutor], owner: type, /) -> SendTo[P, B, R]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
-        return self if obj is None else self._call(obj, owner)
+        return self if obj is None else self._bind(obj)
 
 
-class Batch(Generic[B]):
+class Batch(Method[...], Generic[B]):
     """A write of many items, sent in as many requests as it needs.
 
     Args:
@@ -174,40 +178,52 @@ class Batch(Generic[B]):
             "POST", id, path, BatchResult, body=item, repeatable=True, removed=removed
         )
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-        self.operation.name = f"{owner.__name__}.{name}"
-        self.__doc__ = inspect.getdoc(_batch_shape)
+    def _summary(self) -> str:
+        return inspect.getdoc(_batch_source) or ""
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        return parameters_of(_batch_source)
+
+    def _returns(self, kind: type[Executor]) -> Any:
+        return BatchResult
+
+    def _function(self, kind: type[Executor]) -> Callable[..., Any]:
+        operation, item_type = self.operation, self._item
+
+        async def call_async(executor: AsyncExecutor, items: Iterable[Any], /) -> BatchResult:
+            parts = _parts(items, item_type)
+            operation.warn_if_removed()
+            return await _send_parts(executor, operation, parts)
+
+        def call(executor: SyncExecutor, items: Iterable[Any], /) -> BatchResult:
+            parts = _parts(items, item_type)
+            operation.warn_if_removed()
+            return executor.run(_send_parts, executor.aio, operation, parts)
+
+        def refuse(executor: FanOutExecutor, _: Iterable[Any], /) -> NoReturn:
+            executor.execute(operation, CallArguments())
+
+        if issubclass(kind, AsyncExecutor):
+            return call_async
+        if issubclass(kind, SyncExecutor):
+            return call
+        return refuse
 
     @overload
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
     def __get__(
         self, obj: Resource[AsyncExecutor], owner: type, /
-    ) -> Callable[[Iterable[B | Mapping[str, Any]]], Coroutine[Any, Any, BatchResult]]: ...
+    ) -> Callable[[Iterable[B | Mapping[str, Any]]], AsyncCall[BatchResult]]: ...
     @overload
     def __get__(
         self, obj: Resource[SyncExecutor], owner: type, /
     ) -> Callable[[Iterable[B | Mapping[str, Any]]], BatchResult]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
-        if obj is None:
-            return self
-        operation, item_type = self.operation, self._item
-        carrier: Executor = obj._carrier  # pyright: ignore[reportPrivateUsage]
-
-        def call(items: Iterable[B | Mapping[str, Any]], /) -> Any:
-            parts = _parts(items, item_type)
-            operation.announce()
-            if isinstance(carrier, SyncExecutor):
-                return carrier.run(_send_parts, carrier.aio, operation, parts)
-            return _send_parts(cast("AsyncExecutor", carrier), operation, parts)
-
-        operation.present(call, owner, self._name, _batch_shape, BatchResult)
-        obj.__dict__[self._name] = call  # bound once: later reads do not come here
-        return call
+        return self if obj is None else self._bind(obj)
 
 
-def _batch_shape(items: Iterable[Any], /) -> None:
+def _batch_source(items: Iterable[Any], /) -> None:
     """Create or replace many records.
 
     The server accepts a batch and works it off in the background; what it refused at once is in the result, item by
@@ -242,11 +258,11 @@ def _parts(items: Iterable[Any], item_type: type[Body]) -> list[_Part]:
     return parts
 
 
-async def _send_parts(carrier: AsyncExecutor, operation: Operation[BatchResult], parts: list[_Part]) -> BatchResult:
+async def _send_parts(executor: AsyncExecutor, operation: Operation[BatchResult], parts: list[_Part]) -> BatchResult:
     done: list[tuple[list[Any], BatchResult]] = []
     for items, args in parts:
         try:
-            done.append((items, await carrier.execute(operation, args)))
+            done.append((items, await executor.execute(operation, args)))
         except StackOneError as error:
             error.accepted = join_batches(done) if done else None
             raise

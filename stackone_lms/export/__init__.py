@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import TypedDict, Unpack, cast
 
+from ..calls.operation import executor_of
+from ..checks import known_keywords
 from ..client import AsyncClient
 from ..sync import SyncClient
 from .outcome import ExportProgress, ExportResult, ListOutcome, ProgressCallback
@@ -85,9 +87,7 @@ def _run(
     if len(renamed) < len(options):
         raise TypeError("export() got an option under its former name and its new one")
     options = cast("ExportOptions", renamed)
-    unknown = options.keys() - ExportOptions.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"export() got an unexpected keyword argument {min(unknown)!r}")
+    known_keywords("export", options, ExportOptions.__annotations__)
     plan = make_plan(
         resources,
         target,
@@ -159,4 +159,4 @@ def export_sync(
         ExportError: The target cannot be written, or is in use; see `export`.
     """
     run = _run(client, resources, target, options)
-    return client._bridge.run(run.export)  # pyright: ignore[reportPrivateUsage]
+    return executor_of(client).run(run.export)

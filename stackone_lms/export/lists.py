@@ -77,11 +77,11 @@ def _without_decoding(resource: Resource) -> str:
     name, operation = resource.sql_name, resource.operation
     if not hasattr(_Lists, name):
 
-        def shape(**query: Any) -> None:
+        def source(**query: Any) -> None:
             """List records."""
 
-        shape.__annotations__["query"] = Unpack[operation.query]
-        listing = Listing(operation.id, operation.path, msgspec.Raw, shape)
+        source.__annotations__["query"] = Unpack[operation.query]
+        listing = Listing(operation.id, operation.path, msgspec.Raw, source)
         listing.__set_name__(_Lists, name)
         listing.operation.name = operation.name
         setattr(_Lists, name, listing)

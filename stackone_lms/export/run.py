@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from .. import __version__
-from ..client import BaseClient
+from ..client import BaseClient, bound_executor_of
 from ..errors import ExportError, StackOneError, printable
 from ..models.base import to_wire
 from ..threads import run_in_thread
@@ -184,7 +184,7 @@ class Run:
 
     async def _complete(self, job: ListJob, journal: Journal, before: ListEntry | None) -> ListEntry:
         if journal.completed is None:
-            carrier = self._client.with_options(account_id=job.account)._scope  # pyright: ignore[reportPrivateUsage]
+            carrier = bound_executor_of(self._client.with_options(account_id=job.account))
             folder = self._target.work / "lists" / job.folder
 
             def tell(records: int, total: float | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from ..client import AsyncClient
+from ..client import AsyncClient, bound_executor_of
 from ..sandbox import Sandbox
 from ..transport.aiohttp import AiohttpTransport
 from ..transport.base import Request, Response, TimeLimits, Transport
@@ -47,4 +47,4 @@ def async_client(sandbox: Sandbox) -> Generator[AsyncClient]:
     try:
         yield client
     finally:
-        client._scope.engine.close_unused()  # pyright: ignore[reportPrivateUsage]
+        bound_executor_of(client).engine.close_unused()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stackone_lms import RateLimit, RetryPolicy
+from stackone_lms.client import bound_executor_of
 from stackone_lms.transport.base import Response
 from tests.fake.fakes import now, virtual
 
@@ -280,7 +281,7 @@ async def test_who_is_paused_while_waiting_for_the_rate_limit_leaves_his_turn_to
         begun = now()
         tasks = [asyncio.create_task(_get(of, "paused")), asyncio.create_task(_get(other, "other"))]
         await asyncio.sleep(5)
-        of._scope.engine.admission.pause("account-of-the-test", 60.0, key_wide=False)  # pyright: ignore[reportPrivateUsage]
+        bound_executor_of(of).engine.admission.pause("account-of-the-test", 60.0, key_wide=False)
         await asyncio.gather(*tasks)
     assert 9 < times["other"] - begun < 12
     assert 65 <= times["paused"] - begun < 77

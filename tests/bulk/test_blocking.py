@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stackone_lms.calls.operation import SyncExecutor
+from stackone_lms.calls.operation import SyncExecutor, executor_of
 from stackone_lms.errors import AuthenticationError, ClientClosedError, ConnectError
 from stackone_lms.transport.base import Response, TransportError
 
@@ -41,7 +41,7 @@ def test_outcomes_cross_the_threads_in_batches(
     server = Server(latency=lambda _, one: latency * (1 + int(one[3:]) % 7 / 7))
     hops = 0
     with blocking(server) as of:
-        bridge = type(of.completions._carrier)  # pyright: ignore[reportPrivateUsage]
+        bridge = type(executor_of(of))
         run = bridge.run
 
         def counting(self: SyncExecutor, *args: Any) -> Any:
@@ -153,7 +153,7 @@ def test_an_iterator_collected_on_the_loops_own_thread_cancels_its_tasks() -> No
         async def drop() -> None:
             held.clear()
 
-        of.completions._carrier.run(drop)  # pyright: ignore[reportPrivateUsage]
+        executor_of(of).run(drop)
         of.completions.get("id-0")
         assert server.in_flight == 0
 

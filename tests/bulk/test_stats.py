@@ -12,6 +12,7 @@ import pytest
 
 from stackone_lms import AsyncClient, RateLimit, Timeout
 from stackone_lms.bulk.list_strategy import Strategy
+from stackone_lms.calls.operation import executor_of
 from stackone_lms.engine.stats import Stats
 from stackone_lms.errors import APITimeoutError, AuthenticationError, NotFoundError
 from stackone_lms.transport.base import Response
@@ -216,5 +217,5 @@ def test_an_account_is_idle_after_a_bulk_fetch_of_the_blocking_client(how: str) 
                 async def drop(held: list[Any] = held) -> None:
                     held.clear()
 
-                of.completions._carrier.run(drop)  # pyright: ignore[reportPrivateUsage]
+                executor_of(of).run(drop)
             assert len(of.stats().accounts) <= 100  # those whose tasks have not ended yet are in use

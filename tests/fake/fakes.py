@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from multidict import CIMultiDict
 
 from stackone_lms import AsyncClient
+from stackone_lms.client import bound_executor_of
 from stackone_lms.errors import ConnectError, ConnectionLostError, StackOneError
 from stackone_lms.transport import Request, Response, TimeLimits, Transport, TransportError
 
@@ -241,4 +242,4 @@ def client_of(transport: Transport, **options: Any) -> AsyncClient:
 
 def core_of(client: Any) -> Any:
     """Return the inside of a client."""
-    return client._scope.engine
+    return bound_executor_of(client).engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import tracemalloc
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,7 +13,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from stackone_lms import RetryPolicy
-from stackone_lms.calls.lists import MOST_EMPTY
+from stackone_lms.calls.lists import MAX_EMPTY_PAGES, MAX_ERRORS
 from stackone_lms.errors import (
     APITimeoutError,
     InternalServerError,
@@ -196,21 +197,39 @@ async def test_a_cursor_that_comes_again_ends_the_walk_after_the_items_of_its_pa
 
 
 @virtual
-async def test_a_hundred_empty_pages_in_a_row_are_given_up() -> None:
+async def test_empty_pages_with_other_cursors_go_on_and_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    transport = FakeTransport(*(page([], f"c{n}") for n in range(350)), page(["1"]))
+    with caplog.at_level(logging.WARNING, "stackone_lms"):
+        assert len(await client_of(transport).completions.list().collect()) == 1
+    assert len(transport.sent) == 351
+    assert [log.getMessage() for log in caplog.records] == [
+        f"Completions.list: {n} empty pages in a row so far, each with another cursor" for n in (100, 200, 300)
+    ]
+
+
+@pytest.mark.parametrize("given", [{}, {"max_empty_pages": 7}])
+@virtual
+async def test_too_many_empty_pages_in_a_row_are_given_up(given: dict[str, int], monkeypatch: Any) -> None:
+    monkeypatch.setattr("stackone_lms.calls.lists.MAX_EMPTY_PAGES", 150)
     transport = FakeTransport(*(page([], f"c{n}") for n in range(200)))
-    with pytest.raises(PaginationError, match="100 empty pages in a row") as caught:
-        await client_of(transport).completions.list().collect()
-    assert (len(transport.sent), caught.value.cursor) == (MOST_EMPTY, "c98")
+    most = given.get("max_empty_pages", 150)
+    with pytest.raises(PaginationError, match=f"{most} empty pages in a row") as caught:
+        await client_of(transport).completions.list(**given).collect()  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert (len(transport.sent), caught.value.cursor) == (most, f"c{most - 2}")
+
+
+def test_ten_thousand_empty_pages_are_borne() -> None:
+    assert MAX_EMPTY_PAGES == 10_000
 
 
 @virtual
 async def test_empty_pages_are_only_counted_in_a_row_and_bad_items_are_not_nothing() -> None:
     bad = reply(200, {"data": [{"id": {}}], "next": "x"})
     pages = [page(["1"], f"c{n}") if n % 90 == 0 else page([], f"c{n}") for n in range(300)]
-    assert len(await client_of(FakeTransport(*pages, page([]))).completions.list().collect()) == 4
+    assert len(await client_of(FakeTransport(*pages, page([]))).completions.list(max_empty_pages=100).collect()) == 4
     pages = [page([], f"c{n}") for n in range(90)]
     transport = FakeTransport(*pages, bad, *(page([], f"d{n}") for n in range(90)), page(["1"]))
-    pager = client_of(transport).completions.list()
+    pager = client_of(transport).completions.list(max_empty_pages=100)
     assert [item.id for item in await pager.collect()] == ["1"]
     assert len(pager.errors) == 1
 
@@ -261,7 +280,7 @@ async def test_the_keywords_are_those_of_the_call_whatever_becomes_of_them() -> 
     async for _ in pager:
         proxy["a"].append("y")
     await pager.collect()
-    expected = "filter%5Bupdated_after%5D=2024-01-01&proxy%5Ba%5D=x&fields=id%2Cuser_id"
+    expected = "filter%5Bupdated_after%5D=2024-01-01&proxy%5Ba%5D=x&fields=id%2Cuser_id&page_size=100"
     assert [sent.query for sent in transport.sent] == [expected, f"{expected}&next=A"] * 2
 
 
@@ -346,3 +365,115 @@ async def test_each_page_is_a_call_with_its_own_time_limit() -> None:
     with pytest.raises(APITimeoutError):
         await ids_of(pager)
     assert now() - start == 9 * 60 + 65
+
+
+def sizes(transport: FakeTransport) -> list[str | None]:
+    """Return the `page_size` of each request."""
+    return [dict(parse_qsl(sent.query)).get("page_size") for sent in transport.sent]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "100"), ({"max_items": 26}, "100"), ({"max_items": 25}, None), ({"page_size": 7}, "7")],
+)
+@virtual
+async def test_who_walks_on_asks_for_pages_of_a_hundred(given: dict[str, Any], expected: str | None) -> None:
+    transport = three_pages()
+    pager = client_of(transport).completions.list(**given)
+    assert await ids_of(pager) == ["1", "2", "3", "4", "5"]
+    async with aclosing(pager.pages()) as pages:
+        assert [len(found.data) async for found in pages] == [2, 2, 1]
+    assert len(await pager.collect()) == 5
+    assert sizes(transport) == [expected] * 9
+
+
+@virtual
+async def test_a_small_collection_and_a_first_page_keep_the_size_of_the_api() -> None:
+    transport = three_pages()
+    pager = client_of(transport).completions.list()
+    await pager.collect(max_items=3)
+    assert len((await pager.first_page()).data) == 2
+    assert len((await pager).data) == 2
+    assert sizes(transport) == [None] * 4
+    await pager.collect(max_items=26)
+    assert sizes(transport)[4:] == ["100"] * 3
+
+
+@pytest.mark.parametrize("await_it", [True, False])
+@virtual
+async def test_a_walk_from_the_cursor_of_a_first_page_keeps_its_size(await_it: bool) -> None:
+    """Cursors count pages: with another size, records would be passed over."""
+    transport = FakeTransport(
+        serving({None: page(["1"], "small"), "small": page(["2"], "next"), "next": page(["3"]), "other": page(["9"])})
+    )
+    listed = client_of(transport).completions.list
+    first = await listed() if await_it else await listed().first_page()
+    assert first.next
+    assert await ids_of(listed(next=first.next)) == ["2", "3"]
+    assert await ids_of(listed(next="other")) == ["9"]
+    assert sizes(transport) == [None, None, None, "100"]
+
+
+@virtual
+async def test_an_awaited_list_is_its_first_page() -> None:
+    transport = three_pages()
+    found = await client_of(transport).completions.list()
+    assert ([item.id for item in found.data], found.next, asked(transport)) == (["1", "2"], "A", [None])
+
+
+@virtual
+async def test_a_plain_loop_over_a_pager_says_what_to_write() -> None:
+    pager: Any = client_of(three_pages()).completions.list()
+    with pytest.raises(TypeError, match="async for"):
+        for _ in pager:
+            pass
+    with pytest.raises(TypeError, match="collect"):
+        list(pager)
+
+
+@virtual
+async def test_the_errors_kept_are_bounded_and_all_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    bad: list[Any] = [{"id": []}] * 400
+    pages = [reply(200, {"data": bad, "next": f"c{n}"}) for n in range(3)]
+    pager = client_of(FakeTransport(*pages, page(["1"]))).completions.list()
+    with caplog.at_level(logging.WARNING, "stackone_lms"):
+        assert await ids_of(pager) == ["1"]
+    assert (len(pager.errors), pager.error_count) == (MAX_ERRORS, 1200) == (1000, 1200)
+    assert [log.getMessage() for log in caplog.records] == [
+        "Completions.list: 1000 items did not decode; the errors of further ones are only counted"
+    ]
+
+
+@virtual
+async def test_the_memory_of_a_walk_does_not_grow_with_its_cursors() -> None:
+    """Of each cursor a few bytes are kept, however long it is."""
+    count, length = 300, 20_000
+
+    def answers() -> Any:
+        for n in range(count):
+            yield page([str(n)], f"{n}" + "x" * length)
+        yield page([])
+
+    following = answers()
+
+    async def next_page(*_: Any) -> Response:
+        transport.sent.clear()  # it would keep the queries
+        return next(following)  # type: ignore[no-any-return]
+
+    transport = FakeTransport(next_page)
+    before = 0
+    pager = client_of(transport).completions.list()
+    tracemalloc.start()
+    try:
+        seen = 0
+        async for _ in pager:
+            seen += 1
+            if seen == 50:
+                gc.collect()
+                before = tracemalloc.get_traced_memory()[0]
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert seen == count
+    assert grown < (count - 50) * length / 4

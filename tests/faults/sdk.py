@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stackone_lms import AsyncClient, SyncClient
+from stackone_lms.client import bound_executor_of
 from stackone_lms.engine.call import Engine
 from stackone_lms.errors import StackOneError
 from stackone_lms.options import RetryPolicy, Timeout
@@ -78,7 +79,7 @@ class SkippingClock:
 
 
 def core_of(client: AsyncClient | SyncClient) -> Engine:
-    return client._scope.engine  # pyright: ignore[reportPrivateUsage]
+    return bound_executor_of(client).engine
 
 
 def assert_idle(client: AsyncClient) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from stackone_lms import AsyncClient, SyncClient
+from stackone_lms.client import bound_executor_of
 from stackone_lms.errors import APIStatusError, AuthenticationError, ConfigurationError, StackOneError
 from stackone_lms.options import RetryPolicy
 
@@ -31,7 +32,7 @@ def test_no_representation_shows_them(kind: type[AsyncClient | SyncClient]) -> N
     """Of the client, a view, a resource, an account's settings, or what is behind them."""
     client = kind(KEY, ACCOUNT)
     view = client.with_options(account_id=f"{ACCOUNT}-2")
-    scope = client._scope  # pyright: ignore[reportPrivateUsage]
+    scope = bound_executor_of(client)
     shown: list[object] = [client, view, client.completions, client.users.completions.list("u"), core_of(client)]
     shown += [scope, scope.settings, scope.settings.headers, vars(client), client.stats(), str(client)]
     assert leaked(*shown) == []

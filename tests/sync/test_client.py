@@ -20,6 +20,7 @@ from urllib.parse import unquote
 import pytest
 
 from stackone_lms import RateLimit, RetryPolicy, SyncClient, Timeout
+from stackone_lms.calls.operation import executor_of
 from stackone_lms.errors import (
     APITimeoutError,
     ClientClosedError,
@@ -174,7 +175,8 @@ def test_a_call_whose_loop_ends_under_it_is_told_that_the_client_is_closed() -> 
 
     thread = threading.Thread(target=call)
     thread.start()
-    shared: Any = client._bridge._shared  # pyright: ignore[reportPrivateUsage]
+    executor: Any = executor_of(client)
+    shared = executor._shared
     deadline = time.monotonic() + 60
     while core_of(client).admission.slots_used == 0 and time.monotonic() < deadline:
         time.sleep(0.01)

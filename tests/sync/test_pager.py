@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from stackone_lms import RetryPolicy, SyncClient
+from stackone_lms.calls.operation import executor_of
 from stackone_lms.errors import InternalServerError, InvalidArgumentError, PaginationError
 from stackone_lms.sync import PortalExecutor
 from stackone_lms.transport import Response
@@ -125,7 +126,7 @@ def test_wrong_values_are_refused_at_once(client: SyncClient) -> None:
 def test_a_page_fetched_ahead_comes_while_the_caller_works(client: SyncClient, transport: FakeTransport) -> None:
     ahead: list[int] = []
     for _ in client.completions.list(prefetch=1).pages():
-        client._bridge.run(asyncio.sleep, 0.02)  # pyright: ignore[reportPrivateUsage]
+        executor_of(client).run(asyncio.sleep, 0.02)
         ahead.append(len(transport.sent))
     assert ahead == [2, 3, 3]
 
@@ -137,14 +138,14 @@ def test_a_page_fetched_ahead_in_vain_is_given_up_silently(
     """Also when the client is closed before the walk is left."""
     transport.script = (page(["1"], "A"), hang)
     for _ in client.completions.list(prefetch=1).pages():
-        client._bridge.run(asyncio.sleep, 0.02)  # pyright: ignore[reportPrivateUsage]
+        executor_of(client).run(asyncio.sleep, 0.02)
         assert transport.under_way == 1
         if close_first:
             client.close()
         break
     gc.collect()
     if not close_first:
-        client._bridge.run(asyncio.sleep, 0.02)  # pyright: ignore[reportPrivateUsage]
+        executor_of(client).run(asyncio.sleep, 0.02)
     assert transport.under_way == 0
     client.close()
     gc.collect()

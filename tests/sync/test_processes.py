@@ -19,6 +19,7 @@ ROOT = Path(stackone_lms.__file__).parents[1]
 PRELUDE = """
 import asyncio, contextlib, logging, os, signal, sys, threading, time
 from stackone_lms import SyncClient
+from stackone_lms.calls.operation import executor_of
 logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of every step that was slow
 from stackone_lms.errors import ClientClosedError, ForkedError
 from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, core_of, hang, record
@@ -98,7 +99,7 @@ def test_ctrl_c_ends_a_call_at_once_and_the_client_works_on(call: str) -> None:
             calls[{call!r}]()
         except KeyboardInterrupt:
             print("interrupted", time.monotonic() - started < 20, flush=True)
-        client._bridge.run(asyncio.sleep, 0.05)
+        executor_of(client).run(asyncio.sleep, 0.05)
         print(transport.under_way, core_of(client).admission.slots_used, flush=True)
         transport.script = (record(),)
         print(client.completions.get("c1").data.id, flush=True)

@@ -6,15 +6,16 @@ shows mypy what has to be refused.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any, Protocol, assert_type
 
 import pytest
 
@@ -22,7 +23,7 @@ import stackone_lms
 from stackone_lms import AsyncClient, SyncClient
 from stackone_lms.api.resources import Completions
 from stackone_lms.calls.lists import AsyncPager, SyncPager
-from stackone_lms.calls.operation import AsyncExecutor, SyncExecutor
+from stackone_lms.calls.operation import AsyncCall, AsyncExecutor, SyncExecutor
 from stackone_lms.calls.outcomes import Outcome
 from stackone_lms.models import (
     Assignment,
@@ -53,7 +54,7 @@ ROOT = Path(stackone_lms.__file__).parents[1]
 
 async def reads_of_the_async_client(client: AsyncClient) -> None:
     assert_type(client.completions, Completions[AsyncExecutor])
-    await assert_type(client.completions.get("c"), Coroutine[Any, Any, CompletionResult])
+    await assert_type(client.completions.get("c"), AsyncCall[CompletionResult])
     result = await client.completions.get("c", raw=True, fields=["id"], proxy={"a": {"b": [1]}})
     assert_type(result, CompletionResult)
     assert_type(result.data, Completion)
@@ -70,6 +71,51 @@ async def reads_of_the_async_client(client: AsyncClient) -> None:
     assert_type(await client.users.get("a", fields="id"), UserResult)
     assert_type(await client.users.assignments.get("u", "a"), AssignmentResult)
     assert_type(await client.users.completions.get("u", "a"), CompletionResult)
+
+
+class Gets(Protocol):
+    """What a user's own code may ask for."""
+
+    async def get(self, id: str, /) -> CompletionResult:
+        """Get one."""
+        ...
+
+
+class Lists(Protocol):
+    """The same of a list."""
+
+    def list(self) -> AsyncPager[Completion]:
+        """List."""
+        ...
+
+
+class BlockingGets(Protocol):
+    """The same of the blocking client."""
+
+    def get(self, id: str, /) -> CompletionResult:
+        """Get one."""
+        ...
+
+
+class BlockingLists(Protocol):
+    """The same of a list of it."""
+
+    def list(self) -> SyncPager[Completion]:
+        """List."""
+        ...
+
+
+def protocols_of_users(aio: AsyncClient, blocking: SyncClient) -> tuple[Gets, Lists, BlockingGets, BlockingLists]:
+    return aio.completions, aio.completions, blocking.completions, blocking.completions
+
+
+async def several_at_once(client: AsyncClient) -> None:
+    completion, user = await asyncio.gather(client.completions.get("c"), client.users.get("u"))
+    assert_type(completion, CompletionResult)
+    assert_type(user, UserResult)
+    assert_type(await client.users.list(), Page[User])
+    async with asyncio.TaskGroup() as group:
+        assert_type(group.create_task(client.users.get("u")), asyncio.Task[UserResult])
 
 
 async def lists_of_the_async_client(client: AsyncClient) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from stackone_lms import AsyncClient, SyncClient, Timeout, __version__
+from stackone_lms.client import bound_executor_of
 from stackone_lms.configuration import check_base_url, check_user_agent, choose_proxy, is_loopback, scrubber
 from stackone_lms.errors import ConfigurationError, InvalidArgumentError
 from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, record, virtual
@@ -313,10 +314,11 @@ def test_no_secret_is_in_the_repr_of_a_client_or_what_it_holds(made: Any) -> Non
     view = made.with_options(account_id="acct-other-9", timeout=Timeout(total=1))
     secrets = [KEY, base64.b64encode(f"{KEY}:".encode()).decode(), ACCOUNT, "acct-other-9", "pw@"]
     for one in (made, view):
-        inside: dict[str, Any] = {**vars(one), **vars(one._scope), **vars(one._scope.engine)}
+        executor = bound_executor_of(one)
+        inside: dict[str, Any] = {**vars(one), **vars(executor), **vars(executor.engine)}
         held: list[Any] = [one, *inside.values()]
         shown = [repr(value) for value in held] + [str(value) for value in held]
-        shown += [repr(dict(one._scope.settings.headers)), repr(one.completions), repr(one.completions.get)]
+        shown += [repr(dict(executor.settings.headers)), repr(one.completions), repr(one.completions.get)]
         assert not [text for text in shown for secret in secrets if secret in text]
     assert repr(made).endswith("(base_url='https://api.stackone.com', api_key=***, account_id=***)")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import pydoc
+import warnings
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import pytest
@@ -12,10 +15,11 @@ from stackone_lms import AsyncClient, SyncClient
 from stackone_lms.api.resources import Completions, UserCompletions
 from stackone_lms.calls.lists import AsyncPager, SyncPager
 from stackone_lms.calls.operation import Operation
+from stackone_lms.calls.outcomes import AccountOutcome
 from stackone_lms.calls.query import GetQuery, ListQuery
-from stackone_lms.errors import InvalidArgumentError
+from stackone_lms.errors import InvalidArgumentError, NotFoundError
 from stackone_lms.models import Completion, CompletionResult
-from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, record
+from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, error, record
 
 transport = FakeTransport(record())
 aio = AsyncClient(KEY, ACCOUNT, transport=transport)
@@ -56,6 +60,11 @@ def test_every_read_shows_its_keywords_its_operation_and_its_answer(client: Any,
 
 
 def test_the_signature_names_what_is_returned() -> None:
+    each = aio.for_accounts(["a"]).completions
+    returned: Any = inspect.signature(each.get).return_annotation
+    assert returned == AsyncGenerator[AccountOutcome[CompletionResult], None]
+    returned = inspect.signature(blocking.for_accounts(["a"]).completions.list).return_annotation
+    assert returned == Generator[AccountOutcome[Completion], None, None]
     assert inspect.signature(aio.completions.get).return_annotation is CompletionResult
     assert inspect.signature(aio.completions.list).return_annotation == AsyncPager[Completion]
     assert inspect.signature(blocking.completions.list).return_annotation == SyncPager[Completion]
@@ -112,11 +121,15 @@ def test_an_operation_can_be_looked_at_without_a_client() -> None:
         ("users.completions.delete", ("a", "b"), {"raw": True}, "unexpected keyword argument 'raw'; allowed: none"),
     ],
 )
-def test_a_wrong_call_is_a_type_error_at_once(
+async def test_a_wrong_call_is_a_type_error(
     client: Any, dotted: str, ids: tuple[str, ...], keywords: dict[str, Any], message: str
 ) -> None:
+    """Before any I/O: lists and blocking calls raise at once, coroutine functions where they are awaited."""
+    call = method(client, dotted)
     with pytest.raises(TypeError, match=message):
-        method(client, dotted)(*ids, **keywords)
+        pending = call(*ids, **keywords)
+        assert inspect.iscoroutinefunction(call)
+        await pending
     assert transport.sent == []
 
 
@@ -159,3 +172,39 @@ def test_methods_are_bound_once_and_survive_their_client() -> None:
 def test_resources_show_what_they_belong_to() -> None:
     assert "async" in repr(aio.completions)
     assert repr(blocking.users.completions) == "<UserCompletions of a blocking client>"
+
+
+@pytest.mark.parametrize("kind", [AsyncClient, SyncClient])
+@pytest.mark.parametrize(
+    ("dotted", "args"),
+    [
+        ("collections.create", ({"title": "t"},)),
+        ("collections.update", ("c", {"title": "t"})),
+        ("content.update", ("c", {"external_reference": "e", "title": "t"})),
+        ("courses.upsert", ({"title": "t"},)),
+        ("courses.batch_upsert", ([{"title": "t"}],)),
+    ],
+)
+def test_an_operation_that_left_the_api_warns_where_it_is_called(kind: Any, dotted: str, args: tuple[Any, ...]) -> None:
+    client = kind(KEY, ACCOUNT, transport=FakeTransport(error(404)))
+
+    async def awaiting() -> None:
+        await method(client, dotted)(*args)
+
+    def call() -> None:
+        with pytest.raises(NotFoundError):
+            asyncio.run(awaiting()) if kind is AsyncClient else method(client, dotted)(*args)
+
+    with pytest.warns(DeprecationWarning, match="left the StackOne API by 2025-") as warned:
+        call()
+    assert [one.filename for one in warned] == [__file__]
+    if kind is SyncClient:
+        client.close()
+
+
+def test_an_operation_of_the_newest_api_does_not_warn() -> None:
+    client = SyncClient(KEY, ACCOUNT, transport=FakeTransport(error(404)))
+    with warnings.catch_warnings(), pytest.raises(NotFoundError):
+        warnings.simplefilter("error")
+        client.content.upsert(external_reference="e", title="t")
+    client.close()

@@ -1,0 +1,64 @@
+"""What help() and inspect show of an operation's method, taken from a plain function with the same parameters.
+
+Such a function is called a signature source here: it has parameters and a docstring, and is never called.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import typing
+from collections.abc import Callable
+from typing import Any
+
+
+@functools.cache
+def query_type(source: Callable[..., Any]) -> type | None:
+    """Return the TypedDict in the `**query: Unpack[...]` of a signature source, None if it has none."""
+    for name, parameter in inspect.signature(source).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            unpacked = typing.get_type_hints(source, vars(sys.modules[source.__module__]))[name]
+            return typing.get_args(unpacked)[0]  # type: ignore[no-any-return]
+    return None
+
+
+class _LeftOut:
+    def __repr__(self) -> str:
+        return "..."
+
+
+_LEFT_OUT = _LeftOut()
+
+
+def parameters_of(source: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a signature source, its `**query` spelled out as keyword-only ones."""
+    positional = [p for p in inspect.signature(source).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    query = query_type(source)
+    hints = typing.get_type_hints(query) if query else {}
+    named = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=_LEFT_OUT)
+        for name, hint in hints.items()
+    ]
+    return [*positional, *named]
+
+
+_SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+
+
+def describe(
+    function: Callable[..., Any], owner: type, name: str, doc: str, parameters: list[inspect.Parameter], returns: Any
+) -> None:
+    """Give the function behind a method the name, signature and docstring that help() and inspect show.
+
+    Args:
+        function: The function; bound methods of it show the same.
+        owner: The class that the method is found on.
+        name: Its name there.
+        doc: Its docstring.
+        parameters: Its parameters, without `self`.
+        returns: What it returns.
+    """
+    function.__name__, function.__qualname__, function.__module__ = name, f"{owner.__name__}.{name}", owner.__module__
+    function.__doc__ = doc
+    function.__signature__ = inspect.Signature([_SELF, *parameters], return_annotation=returns)  # type: ignore[attr-defined]

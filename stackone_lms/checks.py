@@ -1,0 +1,40 @@
+"""Checks of arguments that many functions share: whole numbers and keywords."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from .errors import ConfigurationError, InvalidArgumentError
+
+
+def whole_number(
+    name: str,
+    value: Any,
+    *,
+    at_least: int,
+    error: type[ConfigurationError | InvalidArgumentError] = InvalidArgumentError,
+) -> int:
+    """Return `value` if it is a whole number, `at_least` or more; True and False are none.
+
+    Raises:
+        InvalidArgumentError: It is not; or the error given.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise error(f"{name} must be a whole number, {at_least} or more, not {value!r:.60}")
+    return value
+
+
+def known_keywords(function: str, given: Iterable[str], allowed: Collection[str], *, hint: str = "") -> None:
+    """Raise the TypeError of a plain function for a keyword that is not one of `allowed`.
+
+    Args:
+        function: Its name, for the message.
+        given: The keywords of the call.
+        allowed: Those that it takes.
+        hint: What else to say.
+    """
+    unknown = set(given).difference(allowed)
+    if unknown:
+        known = ", ".join(sorted(allowed)) or "none"
+        raise TypeError(f"{function}() got an unexpected keyword argument {min(unknown)!r}; allowed: {known}{hint}")
