@@ -217,9 +217,9 @@ class Engine:
         path = operation.template
         if args.ids:
             path %= encode_id(args.ids[0]) if len(args.ids) == 1 else tuple(map(encode_id, args.ids))
-        query = args.query and (
-            args.query if isinstance(args.query, str) else encode_query(args.query, operation.filters)
-        )
+        query = args.query
+        if not isinstance(query, str):
+            query = encode_query(query, operation.filters) if query else ""
         if settings.account_id is None:
             raise ConfigurationError(
                 "no account id: pass account_id=, set STACKONE_ACCOUNT_ID, or use with_options(account_id=...)"
@@ -228,7 +228,7 @@ class Engine:
         if loop is None or self._closed or self._process != ThisProcess.id or loop is not asyncio.get_running_loop():
             loop = self._bind()
         headers = settings.headers if args.body is None else settings.body_headers
-        request = Request(operation.method, self._prefix + path, query or "", headers, args.body, self._max_body)
+        request = Request(operation.method, self._prefix + path, query, headers, args.body, self._max_body)
         started = self._clock()
         timeout = settings.timeout
         end = _FOREVER if timeout.total is None else started + timeout.total

@@ -219,7 +219,7 @@ def _parse_date(text: str, now: float) -> float | None:
     found = next((match for form in _DATES if (match := form.fullmatch(text))), None)
     if found is None:
         return None
-    year, month = int(found["year"]), _MONTHS.split("|").index(found["month"]) + 1
+    year, month = int(found["year"]), _MONTHS.index(found["month"]) // 4 + 1
     day, hour, minute, second = (int(found[name]) for name in ("day", "hour", "minute", "second"))
     try:
         if len(found["year"]) == 2:

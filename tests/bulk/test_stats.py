@@ -219,3 +219,12 @@ def test_an_account_is_idle_after_a_bulk_fetch_of_the_blocking_client(how: str) 
 
                 executor_of(of).run(drop)
             assert len(of.stats().accounts) <= 100  # those whose tasks have not ended yet are in use
+
+
+@pytest.mark.usefixtures("few_kept")
+async def test_an_account_is_idle_after_a_retry() -> None:
+    """While a call sleeps before its next attempt its account is kept, and no longer."""
+    async with client(Server(lambda _, n: refuse(500) if n % 2 else None), retry=QUICK) as of:
+        for n in range(120):
+            await of.with_options(account_id=f"account-{n}").completions.get("a")
+            assert len(of.stats().accounts) <= 51

@@ -134,7 +134,7 @@ class FakeTransport(Transport):
     async def close(self) -> None:
         self.closed += 1
 
-    async def send(self, request: Request, watch: TimeLimits) -> Response:
+    async def send(self, request: Request, limits: TimeLimits) -> Response:
         step = self.script[min(len(self.sent), len(self.script) - 1)]
         self.sent.append(
             Sent(
@@ -154,8 +154,8 @@ class FakeTransport(Transport):
                 raise step
             if isinstance(step, StackOneError):
                 raise TransportError(step, request_sent=not isinstance(step, ConnectError))
-            watch.progress()
-            return step if isinstance(step, Response) else await step(request, watch)
+            limits.progress()
+            return step if isinstance(step, Response) else await step(request, limits)
         finally:
             self.under_way -= 1
 
@@ -209,7 +209,7 @@ def refused() -> StackOneError:
     return ConnectError("no connection")
 
 
-async def hang(request: Request, watch: TimeLimits) -> Response:
+async def hang(request: Request, limits: TimeLimits) -> Response:
     """Never answer."""
     await asyncio.get_running_loop().create_future()
     raise AssertionError
@@ -218,7 +218,7 @@ async def hang(request: Request, watch: TimeLimits) -> Response:
 def slowly(seconds: float, answer: Response) -> Callable[[Request, TimeLimits], Awaitable[Response]]:
     """Answer after so many seconds."""
 
-    async def step(request: Request, watch: TimeLimits) -> Response:
+    async def step(request: Request, limits: TimeLimits) -> Response:
         await asyncio.sleep(seconds)
         return answer
 
@@ -228,7 +228,7 @@ def slowly(seconds: float, answer: Response) -> Callable[[Request, TimeLimits], 
 def serving(pages: Mapping[str | None, Response]) -> Callable[[Request, TimeLimits], Awaitable[Response]]:
     """Answer with the page of the cursor that is asked for."""
 
-    async def step(request: Request, watch: TimeLimits) -> Response:
+    async def step(request: Request, limits: TimeLimits) -> Response:
         return pages[dict(parse_qsl(request.query)).get("next")]
 
     return step

@@ -123,7 +123,7 @@ async def test_dates_are_measured_against_the_answers_own(carrier: Carrier, name
 
 @pytest.mark.parametrize(
     "value",
-    ["-5", "soon", "", "inf", "nan", "1e3", "1_0", "0x10", "+5", "²", "1, 2", "5s", "9" * 5000, '"5"', "NaN", "\uff11",
+    ["-5", "soon", "", "inf", "nan", "1e3", "1_0", "0x10", "+5", "²", "1, 2", "5s", '"5"', "NaN", "\uff11",
      "Wed, 99 Foo 2026 25:61:61 GMT", "2026-11-24", "1 2", "5.", ".5", "\u0663"],
 )  # fmt: skip
 @pytest.mark.parametrize("status", [429, 503])
@@ -141,6 +141,7 @@ async def test_a_senseless_retry_after_is_ignored(carrier: Carrier, value: str, 
     [
         ("retry-after:120", 120),
         ("retry-after:ten-years", 315360000),
+        ("retry-after:5000-digits", math.inf),
         ("retry-after:far-date", None),
         ("503-retry-after:120", 120),
     ],

@@ -201,6 +201,22 @@ async def test_a_pause_reaches_calls_that_wait_for_the_rate_limit() -> None:
     assert min(times[0], times[1]) >= 102.0
 
 
+@pytest.mark.parametrize("limit", [None, RateLimit(100, per=1.0)], ids=str)
+@virtual
+async def test_a_pause_of_the_account_begins_while_a_call_waits_for_the_end_of_one_of_the_key(
+    limit: RateLimit | None,
+) -> None:
+    """It had its turn, sends nothing, and gives that back, also where there is no limit to give it back to."""
+    gate = Gate(5, limit)
+    gate.admission.pause("b", 10.0, key_wide=True)
+    tasks = [*gate.calls(3, "a"), asyncio.create_task(gate.call("c", "c"))]
+    await asyncio.sleep(5.0)
+    gate.admission.pause("a", 20.0, key_wide=False)
+    await asyncio.gather(*tasks)
+    assert gate.passed == [("c", 10), (0, 25), (1, 25), (2, 25)]
+    assert (gate.admission.slots_used, gate.admission.waiting) == (0, 0)
+
+
 @virtual
 async def test_a_pause_that_is_over_leaves_no_trace() -> None:
     gate = Gate(1)

@@ -201,6 +201,20 @@ def test_an_error_object_in_a_success_is_no_success_of_a_write(operation: Operat
     assert max_retries(failure) == 0
 
 
+@pytest.mark.parametrize("operation", [CREATE, UPSERT, BATCH, DELETE], ids=str)
+@pytest.mark.parametrize(("code", "fails"), [(200, False), (201, False), (399, False), (400, True), (500, True)])
+def test_a_write_whose_answer_says_that_it_failed_did_not_succeed(
+    operation: Operation[Any], code: int, fails: bool
+) -> None:
+    """Without a message it is no error object of the API, but it is no success either."""
+    found = verdict(reply(200, {"statusCode": code, "timestamp": "2026-01-01T00:00:00.000Z"}), operation)
+    assert isinstance(found, Failure) is fails
+    if fails:
+        assert type(found.error) is e.UnexpectedResponseError
+        assert str(found.error) == f"the answer says {code}"
+        assert (found.error.status, max_retries(found)) == (200, 0)
+
+
 @pytest.mark.parametrize("operation", [GET, LIST], ids=str)
 @pytest.mark.parametrize("data", [{}, {"data": {"statusCode": 400, "message": "deep"}}, {"data": None}])
 def test_an_error_object_in_a_success_is_no_success_of_a_read(operation: Operation[Any], data: dict[str, Any]) -> None:
