@@ -139,7 +139,7 @@ def summarize(result: ExportResult, labels: Labels) -> None:
     speed = fetched / max(result.seconds, 0.001)
     note(f"{result.records:,} records in {result.seconds:.1f} s ({fetched:,} fetched, {speed:,.0f} a second)")
     if failures:
-        note(f"{len(failures)} of {len(result.lists)} lists are not complete; the same command goes on")
+        note(f"{len(failures)} of {len(result.lists)} lists are not complete")
 
 
 def _each(result: ExportResult, labels: Labels) -> Generator[tuple[str, ...]]:

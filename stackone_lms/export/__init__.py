@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
-from typing import TypedDict, Unpack, cast
+from typing import Unpack
 
 from ..calls.operation import executor_of
-from ..checks import known_keywords
-from ..client import AsyncClient
+from ..client import AsyncClient, bound_executor_of
+from ..errors import InvalidArgumentError
 from ..sync import SyncClient
-from .outcome import ExportProgress, ExportResult, ListOutcome, ProgressCallback
-from .plan import OVERLAP, PAGE_SIZE, make_plan
+from .outcome import ExportProgress, ExportResult, ListOutcome
+from .plan import ExportOptions, make_plan
 from .run import Run
 from .state.manifest import FileEntry, ListEntry, Manifest
 from .verify import Verification, verify
@@ -42,37 +41,6 @@ __all__ = [
 ]
 
 
-class ExportOptions(TypedDict, total=False):
-    """The options of `export`."""
-
-    accounts: Iterable[str]
-    """The linked accounts; required. Each is listed by itself, all at once."""
-    format: str
-    """Of a folder: `parquet` (the default), `jsonl` or `csv`."""
-    since: datetime | date | str | None
-    """Only records changed after this moment; a date counts in UTC."""
-    incremental: bool
-    """Fetch only what changed since the last export to this target, and merge it in by id."""
-    fields: str | Iterable[str] | None
-    """Names of the fields to export; `id` and `updated_at` come along. Default: all."""
-    raw: bool
-    """Export the provider calls behind the pages too, as a resource of its own, such as `completions.calls`."""
-    users: Iterable[str] | None
-    """For lists of users: whose lists. Default: all users of the account."""
-    page_size: int
-    """Records a page. Default: 100."""
-    overlap: timedelta
-    """How far an incremental run reaches back behind the newest change known. Default: 10 minutes."""
-    restart: bool
-    """Give up what an unfinished run left, and begin anew."""
-    max_concurrent_accounts: int
-    """Accounts under way at a time. Default: 16."""
-    commit_interval: float
-    """How often what was fetched is made durable: the most that a crash can cost. Default: 1 second."""
-    progress: ProgressCallback | None
-    """Called on the client's event loop after every page with an `ExportProgress`."""
-
-
 _RENAMED = {"accounts_at_once": "max_concurrent_accounts", "commit_seconds": "commit_interval"}
 """Former names of options, accepted for one release more."""
 
@@ -86,25 +54,12 @@ def _run(
     renamed = {_RENAMED.get(name, name): value for name, value in options.items()}
     if len(renamed) < len(options):
         raise TypeError("export() got an option under its former name and its new one")
-    options = cast("ExportOptions", renamed)
-    known_keywords("export", options, ExportOptions.__annotations__)
-    plan = make_plan(
-        resources,
-        target,
-        accounts=options.get("accounts", ()),
-        format=options.get("format", "parquet"),
-        since=options.get("since"),
-        incremental=options.get("incremental", False),
-        fields=options.get("fields"),
-        raw=options.get("raw", False),
-        users=options.get("users"),
-        page_size=options.get("page_size", PAGE_SIZE),
-        overlap=options.get("overlap", OVERLAP),
-        restart=options.get("restart", False),
-        max_concurrent_accounts=options.get("max_concurrent_accounts", 16),
-        commit_interval=options.get("commit_interval", 1.0),
-    )
-    return Run(client, plan, options.get("progress"))
+    if "accounts" not in renamed and not renamed.get("retry_failed"):
+        own = bound_executor_of(client).settings.account_id
+        if own is None:
+            raise InvalidArgumentError("name at least one account: accounts=, or account_id= of the client")
+        renamed["accounts"] = [str(own)]
+    return Run(client, make_plan(resources, target, renamed))
 
 
 async def export(
@@ -117,13 +72,14 @@ async def export(
 
     A folder becomes a data set, `resource=.../account=.../part-0.parquet`, that DuckDB, Polars, Spark and pandas read
     as it is, with a manifest beside it. A list that was exported before is replaced, as a whole and in one step;
-    with `incremental` it is updated. After a crash, an outage or a failed account the same call goes on where that
-    ended, and what comes out is what an undisturbed run makes.
+    with `incremental` it is updated. Each list is looked at by itself: what fails leaves the others alone, and accounts
+    may come and go from one call to the next. After a crash or Ctrl-C the same call goes on where that ended, and what
+    comes out is what an undisturbed run makes.
 
     Args:
         client: Fetches, under its own rate limit and retry rules.
         resources: Such as `completions`, `users`, `courses`; for a list of each user `users.completions`.
-        target: A folder, or `duckdb:FILE` or `sqlite:FILE`: a table a resource, updated by account and id.
+        target: A folder (`~` and `file://` too), or `duckdb:FILE` or `sqlite:FILE`: a table a resource.
         **options: See `ExportOptions`.
 
     Returns:
@@ -131,8 +87,9 @@ async def export(
 
     Raises:
         InvalidArgumentError: Before any I/O: the options cannot be met.
-        ExportError: The target cannot be written, is in use by another export, or holds an unfinished one that was
-            asked for something else; or a package is missing.
+        TypeError: There is no such option.
+        ExportError: The target cannot be written, is in use by another export, or holds another format; or a package
+            is missing.
     """
     return await _run(client, resources, target, options).export()
 
@@ -156,6 +113,7 @@ def export_sync(
 
     Raises:
         InvalidArgumentError: Before any I/O: the options cannot be met.
+        TypeError: There is no such option.
         ExportError: The target cannot be written, or is in use; see `export`.
     """
     run = _run(client, resources, target, options)

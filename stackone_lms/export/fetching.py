@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from pathlib import Path
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 
 import msgspec
 
 from ..calls.operation import AsyncExecutor
-from ..errors import APIStatusError, ExportError, StackOneError
-from .lists import Fetched, account_pages, list_users, user_pages
+from ..errors import APIStatusError, ExportError, NotFoundError, StackOneError, printable
+from ..models.base import to_wire
+from .lists import Fetched, RawPage, account_pages, is_of_one_user, list_users, user_pages
 from .plan import Plan
 from .records.keys import OF_USER
-from .state.journal import COMMIT_BYTES, Checkpoint, Journal
+from .state.journal import COMMIT_BYTES, Checkpoint, Journal, Skipped
 from .state.storage import write_whole
 from .targets.base import ListJob
 
 _EXPIRED = frozenset({400, 404, 410, 422})
 """What a server may answer to a cursor that it does not know any more; the API documents nothing about that."""
 _MOST_RESTARTS = 3
+_MOST_REFUSED = 20
+"""Users refused from the first on, or failing in a row, after which the trouble is the account's, not theirs."""
 
 _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.encode
@@ -35,7 +40,6 @@ class Fetcher:
         plan: What was asked for.
         job: The list.
         journal: Where it goes, and where it stands.
-        folder: Where the users of an account are remembered.
         tell: Hears how many records there are, and how many there will be.
     """
 
@@ -45,12 +49,12 @@ class Fetcher:
         plan: Plan,
         job: ListJob,
         journal: Journal,
-        folder: Path,
         tell: Callable[[int, float | None], None],
     ) -> None:
-        self._carrier, self._plan, self._job, self._journal = carrier, plan, job, journal
-        self._folder, self._tell = folder, tell
+        self._carrier, self._plan, self._job, self._journal, self._tell = carrier, plan, job, journal, tell
         self._users: list[str] = []
+        self._refused = self._in_a_row = 0
+        self._read_one = journal.checkpoint.records > 0
         self._committed = time.monotonic()
 
     async def fetch(self) -> None:
@@ -59,14 +63,18 @@ class Fetcher:
         Raises:
             StackOneError: A page could not be fetched, or not be written.
         """
+        journal = self._journal
         try:
             await self._to_the_end()
         except ExportError:
             raise  # the disk is at fault
         except StackOneError:
-            await self._journal.commit()
+            if journal.checkpoint.records:
+                await journal.commit()
             raise
-        await self._journal.commit()
+        # What was fetched in no time is fetched again after a crash: that costs less than making it durable twice.
+        if journal.durable or self._due():
+            await journal.commit()
 
     async def _to_the_end(self) -> None:
         journal, restarts = self._journal, 0
@@ -75,12 +83,16 @@ class Fetcher:
         while not journal.checkpoint.ended:
             try:
                 await self._walk()
-            except APIStatusError as error:
-                expired = error.status in _EXPIRED and journal.checkpoint.cursor is not None
-                if not expired or restarts == _MOST_RESTARTS:
+            except StackOneError as error:
+                expired = isinstance(error, APIStatusError) and error.status in _EXPIRED
+                if expired and journal.checkpoint.cursor is not None and restarts < _MOST_RESTARTS:
+                    restarts += 1
+                    await self._restart()
+                    continue
+                if not self._job.resource.of_users or not is_of_one_user(error):
                     raise
-                restarts += 1
-                await self._restart()
+                await self._give_up_user(error)
+                restarts = 0
 
     async def _walk(self) -> None:
         async with aclosing(self._pages(self._journal.checkpoint)) as pages:
@@ -89,6 +101,8 @@ class Fetcher:
                 if self._due():
                     self._committed = time.monotonic()
                     await self._journal.commit(wait=False)
+        if self._refused and not self._read_one and self._refused == len(self._users):
+            raise self._last_error
         self._journal.move(ended=True)
 
     async def _restart(self) -> None:
@@ -98,33 +112,61 @@ class Fetcher:
             await anext(pages, None)
         await self._journal.restart()
 
+    async def _give_up_user(self, error: StackOneError) -> None:
+        """Drop what came of a user whose list ended in an error, and go on with the next one."""
+        if self._journal.checkpoint.cursor is not None:
+            await self._journal.restart()
+        self._skip(self._left()[0], error)
+
+    def _left(self) -> list[str]:
+        user = self._journal.checkpoint.user
+        return self._users if user is None else self._users[self._users.index(user) + 1 :]
+
     def _pages(self, checkpoint: Checkpoint) -> AsyncGenerator[Fetched]:
-        carrier, resource, query = self._carrier, self._job.resource, self._journal.header.query
+        carrier, resource, header = self._carrier, self._job.resource, self._journal.header
         if not resource.of_users:
-            return account_pages(carrier, resource, query, checkpoint.cursor)
-        left = self._users[self._users.index(checkpoint.user) + 1 :] if checkpoint.user is not None else self._users
-        return user_pages(carrier, resource, query, left, checkpoint.cursor)
+            return account_pages(carrier, resource, header.query, checkpoint.cursor)
+        whole = frozenset(header.whole_users)
+        return user_pages(carrier, resource, header.query, self._left(), checkpoint.cursor, whole)
 
     def _take(self, fetched: Fetched) -> None:
         journal, page = self._journal, fetched.page
         if page is None:
-            checkpoint = journal.checkpoint
-            journal.move(
-                cursor=None, user=fetched.user, since=journal.here(checkpoint.records), missing=checkpoint.missing + 1
-            )
+            if fetched.user is not None and fetched.error is not None:
+                self._skip(fetched.user, fetched.error)
             return
+        self._read_one, self._in_a_row = True, 0
         user = fetched.user
         items = page.data if user is None else [_with_user(item, user) for item in page.data]
         journal.append(items, _calls(bytes(page.raw_json)) if self._plan.raw else ())
         records = journal.checkpoint.records + len(items)
+        as_of = journal.checkpoint.as_of or _date(page)
         if fetched.cursor is not None:
-            journal.move(cursor=fetched.cursor, records=records)
+            journal.move(cursor=fetched.cursor, records=records, as_of=as_of)
         elif user is not None:
-            journal.move(cursor=None, user=user, since=journal.here(records), records=records)
+            journal.move(cursor=None, user=user, since=journal.here(records), records=records, as_of=as_of)
         else:
-            journal.move(cursor=None, records=records, ended=True)
+            journal.move(cursor=None, records=records, ended=True, as_of=as_of)
         total: float | None = getattr(page, "total", None)
         self._tell(records, total)
+
+    def _skip(self, user: str, error: StackOneError) -> None:
+        """Pass over a user, unless it seems that all of them are refused."""
+        journal, checkpoint = self._journal, self._journal.checkpoint
+        missing = checkpoint.missing
+        if isinstance(error, NotFoundError):  # deleted since the users were listed
+            missing += 1
+        else:
+            if isinstance(error, APIStatusError):
+                self._refused += 1
+                self._in_a_row += error.status == 500
+                self._last_error = error
+            if self._in_a_row >= _MOST_REFUSED or (not self._read_one and self._refused >= _MOST_REFUSED):
+                raise error
+            status = error.status if isinstance(error.status, int) else None
+            message = printable(error.message, 500)
+            journal.skipped.append(Skipped(user, type(error).__name__, message, status, error.request_id))
+        journal.move(cursor=None, user=user, since=journal.here(checkpoint.records), missing=missing)
 
     def _due(self) -> bool:
         late = time.monotonic() - self._committed >= self._plan.commit_interval
@@ -134,12 +176,21 @@ class Fetcher:
         """Return the users whose lists are read: fixed once begun, so that the order is the same after a crash."""
         if self._plan.users is not None:
             return list(self._plan.users)
-        path = self._folder / "users"
+        path = self._journal.users_path
         if path.exists():
             return _users(path.read_bytes())
         found = await list_users(self._carrier, self._plan.page_size)
-        write_whole(path, _encode(found))
+        await asyncio.to_thread(write_whole, path, _encode(found))
         return found
+
+
+def _date(page: RawPage) -> str | None:
+    """Return when a page was answered, by the server's clock."""
+    try:
+        sent = parsedate_to_datetime(page.response.headers.get("Date") or "")
+        return to_wire(sent if sent.tzinfo is not None else sent.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        return None
 
 
 def _calls(raw: bytes) -> Sequence[bytes | msgspec.Raw]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Container, Iterable, Mapping
 from contextlib import aclosing
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias, Unpack, cast, get_args
+from typing import Any, Final, NamedTuple, TypeAlias, Unpack, cast, get_args
 
 import msgspec
 
@@ -15,7 +15,7 @@ from ..api.operations import operations
 from ..calls import operation as endpoint
 from ..calls.lists import AsyncPager, Listing
 from ..calls.operation import AsyncExecutor, Operation
-from ..errors import InvalidArgumentError, NotFoundError
+from ..errors import APIStatusError, DecodeError, InvalidArgumentError, ResponseTooLargeError, StackOneError
 from ..models.base import Model, Page
 from ..safe_json import FAILURES
 
@@ -99,11 +99,24 @@ class Fetched(NamedTuple):
     """A page."""
 
     page: RawPage | None
-    """The answer; None for a user that is gone."""
+    """The answer; None for a user whose list is not there, or cannot be read."""
     cursor: str | None
     """Where the following page starts; None after the last."""
     user: str | None = None
     """Whose list it is, of lists of users."""
+    error: StackOneError | None = None
+    """Why it cannot be read."""
+
+
+_OF_ONE_USER: Final = frozenset({400, 403, 404, 405, 409, 410, 413, 414, 422, 500, 501})
+"""What a server answers that has something against one user; anything else concerns the account, or passes."""
+
+
+def is_of_one_user(error: StackOneError) -> bool:
+    """Tell whether an error may concern the list of one user only."""
+    if isinstance(error, APIStatusError):
+        return error.status in _OF_ONE_USER
+    return isinstance(error, InvalidArgumentError | DecodeError | ResponseTooLargeError)
 
 
 async def account_pages(
@@ -118,15 +131,24 @@ async def account_pages(
 
 
 async def user_pages(
-    carrier: AsyncExecutor, resource: Resource, query: Mapping[str, Any], users: Iterable[str], cursor: str | None
+    carrier: AsyncExecutor,
+    resource: Resource,
+    query: Mapping[str, Any],
+    users: Iterable[str],
+    cursor: str | None,
+    whole: Container[str] = (),
 ) -> AsyncGenerator[Fetched]:
-    """Yield the pages of the lists of `users`, one user after the other; `cursor` belongs to the first."""
+    """Yield the pages of the lists of `users`, one user after the other; `cursor` belongs to the first.
+
+    Those who are in `whole` are asked for all their records.
+    """
     waiting = iter(users)
     ahead: deque[_OneUser] = deque()
     try:
         while True:
             while len(ahead) < _AHEAD and (user := next(waiting, None)) is not None:
-                ahead.append(_OneUser(user, _pager(carrier, resource, (user,), {**query, "next": cursor})))
+                asked = {k: v for k, v in query.items() if k != "updated_after"} if user in whole else query
+                ahead.append(_OneUser(carrier, resource, user, {**asked, "next": cursor}))
                 cursor = None
             if not ahead:
                 return
@@ -141,17 +163,28 @@ async def user_pages(
 class _OneUser:
     """The list of one user, whose first page is fetched beforehand."""
 
-    def __init__(self, user: str, pager: AsyncPager[msgspec.Raw]) -> None:
-        self._user, self._pager, self._pages = user, pager, pager.pages()
-        self._first: asyncio.Task[Fetched | None] | None = asyncio.create_task(self._fetch())
+    def __init__(self, carrier: AsyncExecutor, resource: Resource, user: str, query: Mapping[str, Any]) -> None:
+        self._user, self._begun = user, query["next"] is not None
+        self._pages: AsyncGenerator[RawPage] | None = None
+        self._pager: AsyncPager[msgspec.Raw] | None = None
+        self._first: asyncio.Task[Fetched | None] | None = asyncio.create_task(
+            self._fetch_first(lambda: _pager(carrier, resource, (user,), query))
+        )
+
+    async def _fetch_first(self, make: Callable[[], AsyncPager[msgspec.Raw]]) -> Fetched | None:
+        try:
+            self._pager = make()
+            self._pages = self._pager.pages()
+            return await self._fetch()
+        except StackOneError as error:
+            if self._begun or not is_of_one_user(error):
+                raise
+            return Fetched(None, None, self._user, error)
 
     async def _fetch(self) -> Fetched | None:
-        try:
-            page = await anext(self._pages, None)
-        except NotFoundError:  # deleted since the users were listed
-            if self._pager.cursor is not None:
-                raise
-            return Fetched(None, None, self._user)
+        if self._pages is None or self._pager is None:
+            return None
+        page = await anext(self._pages, None)
         return None if page is None else Fetched(page, self._pager.cursor, self._user)
 
     async def take(self) -> Fetched | None:
@@ -169,7 +202,8 @@ class _OneUser:
         if first is not None:
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
-        await self._pages.aclose()
+        if self._pages is not None:
+            await self._pages.aclose()
 
 
 class _WithId(msgspec.Struct):

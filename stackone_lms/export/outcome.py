@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from ..errors import StackOneError
+from .state.manifest import SkippedUser
 
 State: TypeAlias = Literal["waiting", "fetching", "writing", "done", "failed"]
 
 
 class _OfAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """Something about one list. Its repr does not name the account."""
+    """Something about one list."""
 
     resource: str
     """As on a client: `completions`, `users.completions`."""
     account_id: str
     """The linked account."""
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [(name, "***" if name == "account_id" else getattr(self, name)) for name in self.__struct_fields__]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
 
 class ExportProgress(_OfAccount, frozen=True, kw_only=True):
@@ -53,15 +48,21 @@ class ListOutcome(_OfAccount, frozen=True, kw_only=True):
     """Records superseded by a later version of the same."""
     missing_users: int = 0
     """Users whose list was asked for and not found, of lists of users."""
+    skipped_users: tuple[SkippedUser, ...] = ()
+    """Users whose list could not be read, of lists of users: their records are missing, those of the others are not."""
+    undated: int = 0
+    """Records that do not tell when they were changed; see `full_every`."""
+    whole_because: str | None = None
+    """Why it was fetched whole where less was asked for."""
     seconds: float = 0.0
     """How long it took this time."""
     error: StackOneError | None = None
-    """Why it did not reach its end; it goes on from there the next time."""
+    """Why it did not reach its end; the target holds what it held before."""
 
     @property
     def ok(self) -> bool:
         """Whether it is complete."""
-        return self.error is None
+        return self.error is None and not self.skipped_users
 
     @property
     def dropped(self) -> int:
@@ -81,6 +82,8 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     """Every list asked for, in the order asked for."""
     seconds: float
     """How long it took this time."""
+    interrupted: bool = False
+    """Whether it ended before every list was tried, since the API key is not accepted; the same call goes on."""
 
     @property
     def ok(self) -> bool:
@@ -91,6 +94,11 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     def failures(self) -> tuple[ListOutcome, ...]:
         """The lists that did not reach their end."""
         return tuple(outcome for outcome in self.lists if not outcome.ok)
+
+    @property
+    def failed_accounts(self) -> tuple[str, ...]:
+        """The accounts with such a list, each once."""
+        return tuple(dict.fromkeys(outcome.account_id for outcome in self.failures))
 
     @property
     def records(self) -> int:

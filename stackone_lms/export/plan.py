@@ -1,60 +1,120 @@
-"""What an export was asked for, and whether an unfinished one was asked for the same."""
+"""What an export was asked for: every option, its default and its check, in one place."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypedDict, cast
 
 import msgspec
 
+from ..checks import known_keywords, whole_number
 from ..configuration import check_token
-from ..errors import ExportError, InvalidArgumentError
+from ..errors import InvalidArgumentError
 from ..models.base import to_wire
+from .accounts import read_accounts
 from .formats.base import with_user
-from .lists import Resource, find
+from .lists import Resource, find, resources
+from .outcome import ProgressCallback
 from .state.manifest import ListEntry
 from .targets.base import ListJob, Target
-from .targets.folder import Folder
+from .targets.choose import make_target
 
-PAGE_SIZE: Final = 100
-OVERLAP: Final = timedelta(minutes=10)
+ALL: Final = "all"
+"""Stands for every list of an account; the lists of each user have to be named."""
+FULL_EVERY: Final = timedelta(days=7)
+"""How often a list is fetched whole of which some records do not tell when they were changed."""
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
-_SECRET: Final = frozenset({"accounts", "users"})
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class ExportOptions(TypedDict, total=False):
+    """The options of `export`."""
+
+    accounts: Iterable[str] | os.PathLike[str]
+    """The linked accounts, or a file that names them (see `read_accounts`). Each is listed by itself, many at once.
+    Default: the account of the client."""
+    format: str
+    """Of a folder: `parquet` (the default), `jsonl` or `csv`."""
+    since: datetime | date | str | None
+    """Only records changed after this moment, merged into what is there; a date counts in UTC."""
+    incremental: bool
+    """Fetch only what changed since the last export to this target, and merge it in by id."""
+    full_every: timedelta | str | None
+    """Of incremental exports: fetch a list whole where that was done longer ago than this, such as `7d`. It is how
+    deletions are noticed. Default: 7 days for lists with records that do not tell when they were changed."""
+    fields: str | Iterable[str] | None
+    """Names of the fields to export; `id` and `updated_at` come along. Default: all."""
+    raw: bool
+    """Export the provider calls behind the pages too, as a resource of its own, such as `completions.calls`."""
+    users: Iterable[str] | None
+    """For lists of users: whose lists. Default: all users of the account."""
+    page_size: int
+    """Records a page. Default: 100."""
+    overlap: timedelta | str
+    """How far an incremental run reaches back behind the newest change known. Default: 10 minutes."""
+    resume_within: timedelta | str
+    """After a crash or Ctrl-C: how old the interrupted export may be to be gone on with. Default: 24 hours."""
+    restart: bool
+    """Begin anew, whatever an interrupted export left."""
+    retry_failed: bool
+    """Only the lists that failed last, from where they stopped; without `accounts` those of all accounts."""
+    max_concurrent_accounts: int | None
+    """Accounts under way at a time. Default: as many as the rate limit has room for."""
+    commit_interval: float
+    """How often what was fetched is made durable: the most that a crash can cost. Default: 1 second."""
+    lock_timeout: float
+    """Seconds to wait for a database that somebody else is writing to. Default: 60."""
+    progress: ProgressCallback | None
+    """Called on the client's event loop after every page with an `ExportProgress`."""
+
+
+class Approach(NamedTuple):
+    """How a list is brought up to date."""
+
+    after: str | None
+    """The moment after which records are asked for; None: all."""
+    merge: bool
+    """Whether what comes is merged with what is there; else it takes its place."""
+    reason: str | None = None
+    """Why it is fetched whole though changes were asked for."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What an export was asked for."""
+    """What an export was asked for; see `ExportOptions`."""
 
     resources: tuple[Resource, ...]
-    accounts: tuple[str, ...]
     target: Target
-    since: str | None
-    incremental: bool
-    fields: tuple[str, ...] | None
-    raw: bool
-    page_size: int
-    users: tuple[str, ...] | None
-    overlap: timedelta
-    restart: bool
-    max_concurrent_accounts: int
-    commit_interval: float
+    accounts: tuple[str, ...] = ()
+    since: str | None = None
+    incremental: bool = False
+    full_every: timedelta | None = None
+    fields: tuple[str, ...] | None = None
+    raw: bool = False
+    users: tuple[str, ...] | None = None
+    page_size: int = 100
+    overlap: timedelta = timedelta(minutes=10)
+    resume_within: timedelta = timedelta(hours=24)
+    restart: bool = False
+    retry_failed: bool = False
+    max_concurrent_accounts: int | None = None
+    commit_interval: float = 1.0
+    lock_timeout: float = 60.0
+    progress: ProgressCallback | None = None
 
     def parameters(self, base_url: str) -> dict[str, Any]:
-        """Return what has to be the same to go on with an unfinished export."""
+        """Return what the manifest says about what was asked for."""
         return {
             "resources": sorted(resource.name for resource in self.resources),
             "accounts": sorted(self.accounts),
             "base_url": base_url,
             "format": self.target.format,
-            "since": self.since,
             "incremental": self.incremental,
-            "fields": sorted(self.fields) if self.fields else None,
-            "raw": self.raw,
-            "page_size": self.page_size,
-            "users": sorted(self.users) if self.users is not None else None,
+            **self.list_parameters(),
         }
 
     def lists_of(self, account: str) -> list[ListJob]:
@@ -77,29 +137,33 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             query["updated_after"] = after
         return query
 
-    def changes_after(self, job: ListJob, before: ListEntry | None) -> tuple[str | None, bool]:
-        """Return the moment after which records are asked for, and whether they are merged with what is there.
+    def approach(self, before: ListEntry | None, damage: str | None, now: datetime) -> Approach:
+        """Decide how a list is brought up to date.
 
-        Raises:
-            ExportError: What is there was asked for with other parameters, so that changes would not fit to it.
+        Args:
+            before: What the target holds of it; None: nothing.
+            damage: What is wrong with that, if anything is.
+            now: When it is begun.
         """
-        if not self.incremental or before is None:
-            return self.since, False
-        if before.high_water is None:
-            return before.parameters.get("since"), False
-        differing = differences(before.parameters, self.kept_parameters())
+        usable = before is not None and damage is None
+        if not self.incremental or before is None or not usable:
+            return Approach(self.since, merge=self.since is not None and usable, reason=damage)
+        since: str | None = before.parameters.get("since")
+        differing = differences(before.parameters, self.content_parameters())
         if differing:
-            raise ExportError(
-                f"{job.resource.name} was exported with other parameters, so that changes do not fit to it: "
-                f"{'; '.join(differing)}; take the same ones, or run a full export"
-            )
-        return to_wire(self._less_overlap(datetime.fromisoformat(before.high_water))), True
+            return Approach(None, merge=False, reason=f"it was exported with other options: {'; '.join(differing)}")
+        if before.high_water is None:
+            return Approach(since, merge=False)
+        every = self.full_every or (FULL_EVERY if before.undated else None)
+        if every is not None and (before.full is None or now - datetime.fromisoformat(before.full) >= every):
+            return Approach(since, merge=False, reason=f"that was not done for {_in_words(every)}")
+        return Approach(to_wire(self._less_overlap(datetime.fromisoformat(before.high_water))), merge=True)
 
     def _less_overlap(self, moment: datetime) -> datetime:
         # .NET's default for a moment is the first one that there is.
         return moment - self.overlap if moment - _FIRST > self.overlap else _FIRST
 
-    def kept_parameters(self) -> dict[str, Any]:
+    def content_parameters(self) -> dict[str, Any]:
         """Return the parameters that shape the records of a list."""
         return {
             "fields": sorted(self.fields) if self.fields else None,
@@ -107,15 +171,23 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             "users": sorted(self.users) if self.users is not None else None,
         }
 
+    def asked(self) -> dict[str, Any]:
+        """Return what makes another list of it: a list that was completed with the same is what is asked for."""
+        return {**self.content_parameters(), "since": self.since, "incremental": self.incremental}
+
+    def list_parameters(self) -> dict[str, Any]:
+        """Return the parameters of a list: with others, its cursor and its records mean something else."""
+        return {**self.content_parameters(), "since": self.since, "page_size": self.page_size}
+
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say which parameters differ; of ids only how many there are."""
+    """Say which parameters differ; of users only how many there are."""
     found: list[str] = []
     for name, value in now.items():
         before = then.get(name)
         if before == value:
             continue
-        if name in _SECRET:
+        if name == "users":
             counts = [len(ids) if ids is not None else "all" for ids in (before, value)]
             text = f"{counts[0]} then, {counts[1]} now" if counts[0] != counts[1] else "other ones"
             found.append(f"{name} ({text})")
@@ -130,89 +202,162 @@ def _shown(value: Any) -> str:
     return {None: "none", True: "on", False: "off"}.get(value, str(value))
 
 
-def make_target(target: str | os.PathLike[str], format: str) -> Target:
-    """Return where an export goes: a folder, or `duckdb:FILE`, or `sqlite:FILE`."""
-    text = os.fspath(target)
-    kind, colon, file = text.partition(":")
-    if colon and kind in ("duckdb", "sqlite"):
-        from .targets.database import database  # noqa: PLC0415 (only where it is needed)
-
-        if not file:
-            raise InvalidArgumentError(f"{kind}: needs a file, such as {kind}:lms.db")
-        return database(kind, Path(file))
-    if not text:
-        raise InvalidArgumentError("target must be a folder, or duckdb:FILE, or sqlite:FILE")
-    return Folder(Path(text), format)
+def _in_words(span: timedelta) -> str:
+    return f"{span / timedelta(days=1):g} days" if span >= timedelta(days=1) else f"{span / timedelta(hours=1):g} hours"
 
 
-def make_plan(
-    resources: str | Iterable[str],
-    target: str | os.PathLike[str],
-    *,
-    accounts: Iterable[str],
-    format: str,
-    since: datetime | date | str | None,
-    incremental: bool,
-    fields: str | Iterable[str] | None,
-    raw: bool,
-    users: Iterable[str] | None,
-    page_size: int,
-    overlap: timedelta,
-    restart: bool,
-    max_concurrent_accounts: int,
-    commit_interval: float,
-) -> Plan:
-    """Check what was asked for.
+def make_plan(names: str | Iterable[str], target: str | os.PathLike[str], options: Mapping[str, Any]) -> Plan:
+    """Check what was asked for, all of it.
+
+    Args:
+        names: Names of resources; `all` for every list of an account.
+        target: Where to.
+        options: Those of `ExportOptions`.
 
     Raises:
+        TypeError: There is no such option.
         InvalidArgumentError: It cannot be done.
     """
-    names = [resources] if isinstance(resources, str) else list(resources)
-    ids = _several("accounts", accounts)
-    if not names or not ids:
-        raise InvalidArgumentError(f"name at least one {'account' if names else 'resource'}")
-    if since is not None and incremental:
+    known_keywords("export", options, _CHECKS)
+    checked = {name: _CHECKS[name](name, value) for name, value in options.items()}
+    form = checked.pop("format", "parquet")
+    plan = Plan(resources=_resources(names), target=make_target(target, form), **checked)
+    if plan.since is not None and plan.incremental:
         raise InvalidArgumentError("since and incremental exclude each other: incremental knows since when")
-    if page_size < 1 or max_concurrent_accounts < 1:
-        raise InvalidArgumentError("page_size and accounts_at_once must be 1 or more")
-    if overlap < timedelta(0):
-        raise InvalidArgumentError("overlap cannot be negative")
-    found = tuple(find(name) for name in dict.fromkeys(names))
-    if users is not None and not any(resource.of_users for resource in found):
+    if plan.full_every is not None and not plan.incremental:
+        raise InvalidArgumentError("full_every is for incremental exports; any other fetches every list whole")
+    if plan.users is not None and not any(resource.of_users for resource in plan.resources):
         raise InvalidArgumentError("users narrows lists of users only, such as users.completions")
-    parts = (fields.split(",") if isinstance(fields, str) else list(fields)) if fields is not None else []
-    return Plan(
-        resources=found,
-        accounts=ids,
-        target=make_target(target, format),
-        since=None if since is None else _moment(since),
-        incremental=incremental,
-        fields=tuple(dict.fromkeys(part.strip() for part in parts if part.strip())) or None,
-        raw=raw,
-        page_size=page_size,
-        users=None if users is None else _several("users", users),
-        overlap=overlap,
-        restart=restart,
-        max_concurrent_accounts=max_concurrent_accounts,
-        commit_interval=commit_interval,
-    )
+    return plan
 
 
-def _several(name: str, ids: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(ids, str):
-        raise InvalidArgumentError(f"{name} must be several ids, such as a list")
-    several = tuple(dict.fromkeys(ids))
+def _resources(names: str | Iterable[str]) -> tuple[Resource, ...]:
+    given = [names] if isinstance(names, str) else _listed("resources", names)
+    if not given:
+        raise InvalidArgumentError("name at least one resource")
+    every = [name for name, resource in sorted(resources().items()) if not resource.of_users]
+    found = [one for name in given for one in (every if name == ALL else [name])]
+    return tuple(find(name) for name in dict.fromkeys(found))
+
+
+# One check an option: it returns the value in the form that `Plan` has it.
+
+
+def _listed(name: str, value: Any) -> list[Any]:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise InvalidArgumentError(f"{name} must be several texts, such as a list, not {value!r:.60}")
+    found = list(cast("Iterable[Any]", value))
+    if strange := [one for one in found if not isinstance(one, str)]:
+        raise InvalidArgumentError(f"{name} must be texts, not {strange[0]!r:.60}")
+    return found
+
+
+def _accounts(name: str, value: Any) -> tuple[str, ...]:
+    ids = _ids(name, read_accounts(Path(value)) if isinstance(value, os.PathLike) else value)
+    if not ids:
+        raise InvalidArgumentError("name at least one account")
+    return ids
+
+
+def _ids(name: str, value: Any) -> tuple[str, ...]:
+    several = tuple(dict.fromkeys(_listed(name, value)))
     for id in several:
         check_token(id, f"one of the {name}", InvalidArgumentError)
     return several
 
 
-def _moment(value: datetime | date | str) -> str:
+def _users(name: str, value: Any) -> tuple[str, ...] | None:
+    return None if value is None else _ids(name, value)
+
+
+def _fields(name: str, value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    parts = value.split(",") if isinstance(value, str) else _listed(name, value)
+    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip())) or None
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidArgumentError(f"{name} must be True or False, not {value!r:.60}")
+    return value
+
+
+def _count(name: str, value: Any) -> int:
+    return whole_number(name, value, at_least=1)
+
+
+def _count_or_none(name: str, value: Any) -> int | None:
+    return None if value is None else _count(name, value)
+
+
+def _seconds(name: str, value: Any) -> float:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    if not good:
+        raise InvalidArgumentError(f"{name} must be seconds, 0 or more, not {value!r:.60}")
+    return float(value)
+
+
+def duration(name: str, value: Any) -> timedelta:
+    """Read a span of time: a timedelta, or a text such as `90m`, `24h`, `7d`.
+
+    Raises:
+        InvalidArgumentError: It is none of these, or negative.
+    """
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d{1,9})([smhdw])", value.strip())):
+        value = timedelta(**{_UNITS[match[2]]: int(match[1])}) if int(match[1]) < 10**6 else None
+    if not isinstance(value, timedelta) or value < timedelta(0):
+        raise InvalidArgumentError(f"{name} must be a span of time such as 90m, 24h or 7d, not {value!r:.60}")
+    return value
+
+
+def _duration_or_none(name: str, value: Any) -> timedelta | None:
+    return None if value is None else duration(name, value)
+
+
+def _moment(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
     try:
         if isinstance(value, str):
             value = datetime.fromisoformat(value)
-        if not isinstance(value, datetime):
+        if isinstance(value, date) and not isinstance(value, datetime):
             value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-        return to_wire(value if value.tzinfo is not None else value.replace(tzinfo=UTC))
-    except ValueError:
-        raise InvalidArgumentError(f"since must be a date or a moment, not {value!r:.60}") from None
+        if isinstance(value, datetime):
+            return to_wire(value if value.tzinfo is not None else value.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidArgumentError(f"{name} must be a date or a moment such as 2026-01-31, not {value!r:.60}")
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{name} must be a text, not {value!r:.60}")
+    return value
+
+
+def _callback(name: str, value: Any) -> ProgressCallback | None:
+    if value is not None and not callable(value):
+        raise InvalidArgumentError(f"{name} must be a function, not {value!r:.60}")
+    return cast("ProgressCallback | None", value)
+
+
+_CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+    "accounts": _accounts,
+    "format": _text,
+    "since": _moment,
+    "incremental": _flag,
+    "full_every": _duration_or_none,
+    "fields": _fields,
+    "raw": _flag,
+    "users": _users,
+    "page_size": _count,
+    "overlap": duration,
+    "resume_within": duration,
+    "restart": _flag,
+    "retry_failed": _flag,
+    "max_concurrent_accounts": _count_or_none,
+    "commit_interval": _seconds,
+    "lock_timeout": _seconds,
+    "progress": _callback,
+}

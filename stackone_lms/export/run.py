@@ -1,53 +1,44 @@
-"""The run: all accounts at once, each list from its journal to its place, the manifest last."""
+"""The run: many accounts at once, each list from its journal to its place, the manifest when all were tried."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import threading
 import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from .. import __version__
 from ..client import BaseClient, bound_executor_of
-from ..errors import ExportError, StackOneError, printable
+from ..errors import (
+    AuthenticationError,
+    ExportError,
+    ProviderCredentialsError,
+    StackOneError,
+    printable,
+)
 from ..models.base import to_wire
 from ..threads import run_in_thread
 from .fetching import Fetcher
-from .outcome import ExportProgress, ExportResult, ListOutcome, ProgressCallback, State
-from .plan import Plan, differences
+from .outcome import ExportProgress, ExportResult, ListOutcome, State
+from .plan import Approach, Plan
+from .scheduling import AccountScheduler
 from .state import manifest
-from .state.journal import (
-    VERSION,
-    Header,
-    Journal,
-    finished,
-)
-from .state.manifest import Failed, ListEntry, Manifest
-from .state.storage import (
-    locked,
-    sync_folder,
-    wrap_os_errors,
-    write_whole,
-)
-from .targets.base import ListJob, WriteOptions, WriteResult
+from .state.journal import VERSION, Header, Journal
+from .state.manifest import Failed, ListEntry, SkippedUser
+from .state.storage import locked, make_folder
+from .state.store import DRAFTS, LISTS, Key, RunNote, StateStore, clear
+from .targets.base import DamagedError, Describe, ListJob, WriteOptions, WriteResult
 
 R = TypeVar("R")
 
 
-class _Unfinished(msgspec.Struct, frozen=True):
-    """A run that has begun."""
-
-    run: str
-    started: str
-    parameters: dict[str, Any]
+class _KeyRefusedError(Exception):
+    """The API key is not accepted: nothing more can be fetched."""
 
 
 class Run:
@@ -56,110 +47,147 @@ class Run:
     Args:
         client: Fetches, through views for each account.
         plan: What was asked for.
-        watch: Hears how far it is.
     """
 
-    def __init__(self, client: BaseClient[Any], plan: Plan, watch: ProgressCallback | None) -> None:
-        self._client, self._plan, self._target, self._watch = client, plan, plan.target, watch
+    def __init__(self, client: BaseClient[Any], plan: Plan) -> None:
+        self._client, self._plan, self._target = client, plan, plan.target
         self._writing = asyncio.Lock()
-        self._stop = threading.Event()
-        self._outcomes: dict[tuple[str, str], ListOutcome] = {}
+        self._stopped = False
+        self._outcomes: dict[Key, ListOutcome] = {}
+        self._refused: StackOneError | None = None
 
     async def export(self) -> ExportResult:
         """Fetch and write everything."""
         began = time.monotonic()
         self._target.prepare()
         try:
-            with locked(self._target.work / "lock"):
-                self._begin()
-                await self._all_accounts()
-                result = ExportResult(lists=self._in_order(), seconds=time.monotonic() - began)
-                self._end(complete=result.ok)
+            with contextlib.ExitStack() as stack:
+                jobs = await self._in_thread(lambda: self._open(stack))
+                await self._all_accounts(jobs)
+                lists = tuple(self._outcomes.get(job.key) or self._not_tried(job) for job in jobs)
+                if self._refused is None:
+                    await self._in_thread(lambda: self._finish(complete=all(one.ok for one in lists)))
         except ExportError as error:
-            error.__context__ = None  # an OSError, whose path names an account
+            error.__context__ = None  # an OSError, whose path is nobody's business
             raise
-        return result
+        seconds = time.monotonic() - began
+        return ExportResult(lists=lists, seconds=seconds, interrupted=self._refused is not None)
 
-    def _in_order(self) -> tuple[ListOutcome, ...]:
-        accounts, lists_of = self._plan.accounts, self._plan.lists_of
-        return tuple(self._outcomes[one.resource.name, a] for a in accounts for one in lists_of(a))
+    # Begin and end, in a thread: they wait for the disk
 
-    def _begin(self) -> None:
-        work, parameters = self._target.work, self._plan.parameters(self._client.base_url)
-        found = manifest.read(self._target.root)
+    def _open(self, stack: contextlib.ExitStack) -> list[ListJob]:
+        """Refuse what cannot be done before anything is written; return the lists to be exported."""
+        target, plan = self._target, self._plan
+        self._check_format(manifest.read(target.root))
+        stack.enter_context(locked(target.work / "lock"))
+        self._check_format(manifest.read(target.root))
+        target.open(plan.lock_timeout)
+        store = self._store = StateStore(target.root, target.work, format=target.format, sdk=__version__)
+        stack.callback(store.close)
+        if (target.work / DRAFTS).exists():
+            for entry in store.logged.values():
+                target.place(entry, after_crash=True)
+        held = target.entries()
+        if held is not None:
+            store.adopt(held)
+        jobs = self._jobs()
+        begun = store.interrupted
+        resumed = begun is not None and not plan.restart and self._young(begun.started)
+        if begun is None or not resumed:
+            begun = RunNote(uuid.uuid4().hex, _now())
+        self._begun = begun
+        store.begin(begun, keep_log=resumed)
+        clear(target.work / DRAFTS)
+        for name in (LISTS, DRAFTS):
+            make_folder(target.work / name)
+        return jobs
+
+    def _check_format(self, found: manifest.Manifest | None) -> None:
         if found is not None and found.format != self._target.format:
             raise ExportError(f"the target holds {found.format}, not {self._target.format}: take another one")
-        self._manifest = found or Manifest(sdk=__version__, format=self._target.format)
-        begun = None if self._plan.restart else _read(work / manifest.RUN)
-        if begun is None:
-            if (work / manifest.RUN).exists():
-                self._give_up(work)
-            _clear(work)
-            begun = _Unfinished(uuid.uuid4().hex, _now(), parameters)
-            write_whole(work / manifest.RUN, msgspec.json.encode(begun))
-        elif differing := differences(begun.parameters, parameters):
-            raise ExportError(
-                f"the target holds an unfinished export with other parameters: {'; '.join(differing)}; "
-                "go on with the same ones, or give it up with restart"
-            )
-        self._begun = begun
 
-    def _give_up(self, work: Path) -> None:
-        """End a run that is not finished; the lists that it has finished stay in the manifest, as they do in place."""
-        for path in sorted((work / "lists").rglob("journal")):
-            completed = finished(path)
-            entry = msgspec.json.decode(completed, type=ListEntry) if completed is not None else None
-            if entry is not None and self._target.has(entry.files):
-                self._place(entry, self._manifest.find(entry.resource, entry.account_id))
-                self._manifest.put(entry)
-                self._manifest.complete = False
-        if self._manifest.lists:
-            manifest.write(self._target.root, self._manifest)
-        with wrap_os_errors("clearing away an old run"):
-            (work / manifest.RUN).unlink()
-        sync_folder(work)
+    def _jobs(self) -> list[ListJob]:
+        plan, store = self._plan, self._store
+        accounts = plan.accounts
+        if plan.retry_failed:
+            failed = [entry for entry in store if entry.error is not None or entry.skipped_users]
+            accounts = accounts or tuple(dict.fromkeys(entry.account_id for entry in failed))
+            keys = {(entry.resource, entry.account_id) for entry in failed}
+            return [job for account in accounts for job in plan.lists_of(account) if job.key in keys]
+        return [job for account in accounts for job in plan.lists_of(account)]
 
-    async def _all_accounts(self) -> None:
-        at_once = asyncio.Semaphore(self._plan.max_concurrent_accounts)
-        first: BaseException
-        try:
-            async with asyncio.TaskGroup() as group:
-                for account in self._plan.accounts:
-                    group.create_task(self._account(account, at_once))
-            return
-        except BaseExceptionGroup as failed:
-            first = failed.exceptions[0]
-        raise first
+    def _young(self, moment: str) -> bool:
+        age = datetime.now(UTC) - datetime.fromisoformat(moment)
+        return age < self._plan.resume_within
 
-    async def _account(self, account: str, at_once: asyncio.Semaphore) -> None:
-        async with at_once:
-            # One list after the other: the API advises against concurrent requests to one account.
-            for job in self._plan.lists_of(account):
-                self._outcomes[job.resource.name, account] = await self._list(job)
+    def _finish(self, *, complete: bool) -> None:
+        parameters = self._plan.parameters(self._client.base_url)
+        self._store.finish(
+            complete=complete, parameters=parameters, started=self._begun.started, finished=_now(), sdk=__version__
+        )
+        work = self._target.work
+        clear(work / DRAFTS)
+        old = time.time() - self._plan.resume_within.total_seconds()
+        for folder in (work / LISTS).iterdir() if (work / LISTS).exists() else ():
+            if folder.stat().st_mtime < old:
+                clear(folder)
 
-    def _end(self, *, complete: bool) -> None:
-        found, work = self._manifest, self._target.work
-        found.sdk, found.complete, found.parameters = __version__, complete, self._begun.parameters
-        found.started, found.finished = self._begun.started, _now()
-        manifest.write(self._target.root, found)
-        if complete:
-            with wrap_os_errors("clearing away the journals"):
-                (work / manifest.RUN).unlink()
-            sync_folder(work)
-            _clear(work)
+    # The accounts
+
+    async def _all_accounts(self, jobs: list[ListJob]) -> None:
+        by_account: dict[str, list[ListJob]] = {}
+        for job in jobs:
+            by_account.setdefault(job.account, []).append(job)
+        limiter = bound_executor_of(self._client).bulk_context().limiter
+        scheduler = AccountScheduler(limiter, self._plan.max_concurrent_accounts)
+        with contextlib.suppress(_KeyRefusedError):
+            await scheduler.run(self._largest_first(by_account), lambda account: self._account(by_account[account]))
+
+    def _largest_first(self, by_account: dict[str, list[ListJob]]) -> list[str]:
+        """Return the accounts, those first of which nothing is known, then by what they held last."""
+
+        def size(account: str) -> float:
+            known = [entry for job in by_account[account] if (entry := self._store.find(job.key)) is not None]
+            return float(sum(entry.records for entry in known)) if known else float("inf")
+
+        return sorted(by_account, key=size, reverse=True)
+
+    async def _account(self, jobs: list[ListJob]) -> None:
+        # One list after the other: the API advises against concurrent requests to one account.
+        for job in jobs:
+            self._outcomes[job.key] = await self._list(job)
 
     # One list
 
     async def _list(self, job: ListJob) -> ListOutcome:
         began = time.monotonic()
-        before = self._manifest.find(job.resource.name, job.account)
-        after, merge = self._plan.changes_after(job, before)
-        header = Header(VERSION, self._plan.query(job, after), _now(), merge)
-        folder = self._target.work / "lists" / job.folder
-        journal = Journal(folder, header, with_calls=self._plan.raw)
+        before = self._store.find(job.key)
+        if before is not None and self._passes_over(job, before):
+            self._tell(job, "done", before.fetched)
+            return _outcome(job, before, before.fetched, 0.0)
+        held = before if before is not None and before.finished is not None else None
+        damage = None if held is None else self._target.damage(held)
+        approach = self._plan.approach(held, damage, datetime.now(UTC))
+        try:
+            return await self._bring_up_to_date(job, before, held, approach, began)
+        except DamagedError as error:
+            whole = Approach(self._plan.since, merge=False, reason=error.message)
+            return await self._bring_up_to_date(job, before, held, whole, began)
+
+    async def _bring_up_to_date(
+        self, job: ListJob, before: ListEntry | None, held: ListEntry | None, approach: Approach, began: float
+    ) -> ListOutcome:
+        opened: list[Journal] = []
+        try:
+            await self._in_thread(lambda: opened.append(self._journal(job, held, approach)))
+        except BaseException:
+            for one in opened:
+                one.close()
+            raise
+        (journal,) = opened
         entry, error = None, None
         try:
-            entry = await self._complete(job, journal, before)
+            entry = await self._complete(job, journal, held)
         except ExportError:
             self._tell(job, "failed", journal.checkpoint.records)
             raise  # the target is at fault: the other lists would fail as well
@@ -167,94 +195,129 @@ class Run:
             error = failure
         finally:
             await journal.aclose()
+        fetched = journal.checkpoint.records
+        if error is not None:
+            entry = await self._failed(job, before, error)
+        elif entry is not None:
+            await self._in_thread(lambda: clear(journal.folder))
         if entry is None:
-            entry = msgspec.structs.replace(_entry_of(job, before), error=_failed(error))
-        self._manifest.put(entry)
-        self._tell(job, "done" if error is None else "failed", journal.checkpoint.records)
-        return ListOutcome(
-            resource=job.resource.name,
-            account_id=job.account,
-            records=entry.records,
-            fetched=journal.checkpoint.records,
-            superseded=entry.superseded if error is None else 0,
-            missing_users=journal.checkpoint.missing,
-            seconds=time.monotonic() - began,
-            error=error,
+            raise ExportError("the list was not written")
+        self._tell(job, "done" if error is None else "failed", fetched)
+        return _outcome(job, entry, fetched, time.monotonic() - began, reason=approach.reason, error=error)
+
+    def _passes_over(self, job: ListJob, entry: ListEntry) -> bool:
+        """Tell whether the interrupted run that this one goes on with has completed a list as it is asked for now."""
+        return (
+            job.key in self._store.ended
+            and entry.error is None
+            and not entry.skipped_users
+            and entry.asked == self._plan.asked()
+            and self._target.damage(entry) is None
         )
 
-    async def _complete(self, job: ListJob, journal: Journal, before: ListEntry | None) -> ListEntry:
-        if journal.completed is None:
-            carrier = bound_executor_of(self._client.with_options(account_id=job.account))
-            folder = self._target.work / "lists" / job.folder
+    def _journal(self, job: ListJob, held: ListEntry | None, approach: Approach) -> Journal:
+        """Open the journal of a list, where an interrupted run left it if that was asked for the same."""
+        plan = self._plan
+        header = Header(
+            version=VERSION,
+            query=plan.query(job, approach.after),
+            started=_now(),
+            merge=approach.merge,
+            run=self._begun.run,
+            parameters=plan.list_parameters(),
+            base=held.finished if held is not None and approach.merge else None,
+            whole_users=[one.user for one in held.skipped_users] if held is not None and approach.merge else [],
+        )
 
-            def tell(records: int, total: float | None) -> None:
-                self._tell(job, "fetching", records, total)
+        def resume(begun: Header) -> bool:
+            same = (begun.parameters, begun.merge, begun.base) == (header.parameters, header.merge, header.base)
+            in_time = begun.run == header.run or (plan.retry_failed and self._young(begun.started))
+            return same and in_time
 
-            tell(journal.checkpoint.records, None)
-            await Fetcher(carrier, self._plan, job, journal, folder, tell).fetch()
-            async with self._writing:
-                self._tell(job, "writing", journal.checkpoint.records)
-                await self._in_thread(lambda: self._write(job, journal, before))
-        if journal.completed is None:
-            raise ExportError("the list was not written")
-        entry = msgspec.json.decode(journal.completed, type=ListEntry)
-        if not self._target.has(entry.files):
-            raise ExportError("a file of this unfinished export is gone: give it up with restart")
-        await self._in_thread(lambda: self._place(entry, before))
+        folder = self._target.work / LISTS / "+".join(job.folder.parts)
+        return Journal(folder, header, with_calls=plan.raw, resume=resume)
+
+    async def _complete(self, job: ListJob, journal: Journal, held: ListEntry | None) -> ListEntry:
+        carrier = bound_executor_of(self._client.with_options(account_id=job.account))
+
+        def tell(records: int, total: float | None) -> None:
+            self._tell(job, "fetching", records, total)
+
+        tell(journal.checkpoint.records, None)
+        await Fetcher(carrier, self._plan, job, journal, tell).fetch()
+        async with self._writing:
+            self._tell(job, "writing", journal.checkpoint.records)
+            return await self._in_thread(lambda: self._write(job, journal, held))
+
+    def _write(self, job: ListJob, journal: Journal, held: ListEntry | None) -> ListEntry:
+        base = held if journal.header.merge else None
+        describe = self._describe(job, journal, base)
+        began = datetime.fromisoformat(self._begun.started)
+        options = WriteOptions(self._begun.run, began, held, journal.header.merge, self._check_cancelled)
+        entry = self._target.write(job, journal, options, describe)
+        self._store.put(entry)
+        if base is not None:
+            self._target.place(entry)
         return entry
 
-    def _write(self, job: ListJob, journal: Journal, before: ListEntry | None) -> None:
-        header = journal.header
-        base = before if header.merge else None
-        if header.merge and base is None:
-            raise ExportError("the manifest is gone, so that changes cannot be merged: give this run up with restart")
-        began = datetime.fromisoformat(self._begun.started)
-        merge = header.merge or "updated_after" in header.query
-        options = WriteOptions(self._begun.run, began, before, merge, self._check_cancelled)
-        entry = self._target.write(job, journal, options, lambda written: self._entry(job, journal, base, written))
-        journal.finish(msgspec.Raw(msgspec.json.encode(entry)))
-
-    def _entry(self, job: ListJob, journal: Journal, base: ListEntry | None, written: WriteResult) -> ListEntry:
-        header, checkpoint = journal.header, journal.checkpoint
-        newest = written.duplicates.newest
-        if newest is not None:
-            # A provider's clock that runs ahead must not hide what changes until then.
-            newest = min(newest, datetime.fromisoformat(header.started))
+    def _describe(self, job: ListJob, journal: Journal, base: ListEntry | None) -> Describe:
+        header, checkpoint, plan = journal.header, journal.checkpoint, self._plan
         since = header.query.get("updated_after") if base is None else base.parameters.get("since")
-        return ListEntry(
-            resource=job.resource.name,
-            account_id=job.account,
-            records=written.records,
-            new=written.new,
-            changed=written.changed,
-            fetched=checkpoint.records,
-            superseded=len(written.duplicates.superseded),
-            missing_users=checkpoint.missing,
-            oldest_update=manifest.moment(written.duplicates.oldest),
-            newest_update=manifest.moment(written.duplicates.newest),
-            high_water=manifest.moment(newest),
-            incremental=header.merge,
-            parameters={**self._plan.kept_parameters(), "since": since, "page_size": self._plan.page_size},
-            started=header.started,
-            finished=_now(),
-            files=written.files,
-        )
 
-    def _place(self, entry: ListEntry, before: ListEntry | None) -> None:
-        self._target.place(entry.files)
-        kept = {file.path for file in entry.files}
-        with wrap_os_errors("removing an old file"):
-            for file in before.files if before is not None else ():
-                if file.path not in kept:
-                    (self._target.root / file.path).unlink(missing_ok=True)
+        def describe(written: WriteResult) -> ListEntry:
+            found = written.duplicates
+            newest = found.newest
+            if newest is not None:
+                # A provider's clock that runs ahead must not hide what changes until then; nor may ours.
+                newest = min(newest, datetime.fromisoformat(checkpoint.as_of or header.started))
+            return ListEntry(
+                resource=job.resource.name,
+                account_id=job.account,
+                records=written.records,
+                new=written.new,
+                changed=written.changed,
+                fetched=checkpoint.records,
+                superseded=len(found.superseded),
+                missing_users=checkpoint.missing,
+                skipped_users=[SkippedUser(**msgspec.structs.asdict(one)) for one in journal.skipped],
+                oldest_update=manifest.moment(found.oldest),
+                newest_update=manifest.moment(found.newest),
+                high_water=_high_water(header, base, plan, manifest.moment(newest)),
+                undated=found.undated,
+                incremental=header.merge,
+                full=header.started if base is None else base.full,
+                parameters={**plan.content_parameters(), "since": since, "page_size": plan.page_size},
+                run=self._begun.run,
+                asked=plan.asked(),
+                started=header.started,
+                finished=_now(),
+                tried=header.started,
+                files=written.files,
+            )
+
+        return describe
+
+    async def _failed(self, job: ListJob, before: ListEntry | None, error: StackOneError) -> ListEntry:
+        entry = before or ListEntry(resource=job.resource.name, account_id=job.account)
+        entry = msgspec.structs.replace(entry, error=_reason(error), tried=_now())
+        await self._in_thread(lambda: self._store.put(entry))
+        if isinstance(error, AuthenticationError) and not isinstance(error, ProviderCredentialsError):
+            self._refused = error
+            raise _KeyRefusedError
+        return entry
+
+    def _not_tried(self, job: ListJob) -> ListOutcome:
+        entry = self._store.find(job.key) or ListEntry(resource=job.resource.name, account_id=job.account)
+        return _outcome(job, entry, 0, 0.0, error=self._refused)
 
     def _tell(self, job: ListJob, state: State, records: int, total: float | None = None) -> None:
-        if self._watch is not None:
-            name, account = job.resource.name, job.account
-            self._watch(ExportProgress(resource=name, account_id=account, state=state, records=records, total=total))
+        if self._plan.progress is not None:
+            name, account = job.key
+            told = ExportProgress(resource=name, account_id=account, state=state, records=records, total=total)
+            self._plan.progress(told)
 
     def _check_cancelled(self) -> None:
-        if self._stop.is_set():
+        if self._stopped:
             raise ExportError("the export was interrupted")
 
     async def _in_thread(self, function: Callable[[], R]) -> R:
@@ -263,39 +326,53 @@ class Run:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             # The lock is given back only when nothing writes any more.
-            self._stop.set()
+            self._stopped = True
             await asyncio.wait([work])
             with contextlib.suppress(StackOneError):
                 work.result()
             raise
 
 
+def _high_water(header: Header, base: ListEntry | None, plan: Plan, newest: str | None) -> str | None:
+    """Return up to where all changes are known; None: they are not."""
+    if base is None or plan.since is None:
+        return newest
+    if any(base.parameters.get(name) != value for name, value in plan.content_parameters().items()):
+        return None
+    if base.high_water is not None and header.query["updated_after"] <= base.high_water:
+        return newest
+    return base.high_water  # there is a gap between that and `since`
+
+
 def _now() -> str:
     return to_wire(datetime.now(UTC))
 
 
-def _read(path: Path) -> _Unfinished | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Unfinished)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError):
-        raise ExportError("the state of an unfinished export cannot be read: give it up with restart") from None
+def _outcome(
+    job: ListJob,
+    entry: ListEntry,
+    fetched: int,
+    seconds: float,
+    *,
+    reason: str | None = None,
+    error: StackOneError | None = None,
+) -> ListOutcome:
+    return ListOutcome(
+        resource=job.resource.name,
+        account_id=job.account,
+        records=entry.records,
+        fetched=fetched,
+        superseded=entry.superseded if error is None else 0,
+        missing_users=entry.missing_users if error is None else 0,
+        skipped_users=tuple(entry.skipped_users) if error is None else (),
+        undated=entry.undated,
+        whole_because=reason,
+        seconds=seconds,
+        error=error,
+    )
 
 
-def _clear(work: Path) -> None:
-    for name in ("lists", "drafts"):
-        with wrap_os_errors("clearing away the journals"), contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(work / name)
-
-
-def _entry_of(job: ListJob, before: ListEntry | None) -> ListEntry:
-    return before or ListEntry(resource=job.resource.name, account_id=job.account)
-
-
-def _failed(error: StackOneError | None) -> Failed | None:
-    if error is None:
-        return None
+def _reason(error: StackOneError) -> Failed:
     return Failed(
         type=type(error).__name__,
         message=printable(error.message, 500),

@@ -9,8 +9,9 @@ import msgspec
 
 from ..errors import ExportError
 from .formats.registry import formats
-from .state.manifest import NAME, RUN, WORK, read
+from .state.manifest import NAME, WORK, read
 from .state.storage import checksum
+from .state.store import load
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -39,15 +40,15 @@ def verify(folder: str | Path) -> Verification:
         ExportError: There is no manifest, or it cannot be read.
     """
     folder = Path(folder)
-    manifest = read(folder)
-    if manifest is None:
+    manifest, state = read(folder), load(folder, folder / WORK)
+    if manifest is None or state is None:
         raise ExportError(f"there is no {NAME}: this is no export, or one that has not come to an end yet")
     known = formats().get(manifest.format)
     if known is None:
         raise ExportError(f"an export to {manifest.format} is a database; only folders can be checked")
-    listed = [file for entry in manifest.lists for file in entry.files]
-    unfinished = not manifest.complete or (folder / WORK / RUN).exists()
-    problems = ["the last run is not finished: the same command goes on"] if unfinished else []
+    listed = [file for entry in state for file in entry.files]
+    unfinished = state.interrupted is not None
+    problems = ["the last export is not finished: the same command goes on"] if unfinished else []
     for file in listed:
         path = folder / file.path
         if not path.is_file():

@@ -7,14 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from stackone_lms.errors import ExportError
 from stackone_lms.export.state.journal import VERSION, Header, Journal
 
 HEAD = Header(VERSION, {"page_size": 100}, "2026-01-01T00:00:00.000Z", False)
 
 
 def opened(folder: Path, header: Header = HEAD) -> Journal:
-    return Journal(folder, header, with_calls=True)
+    return Journal(folder, header, with_calls=True, resume=lambda _: True)
 
 
 async def page(journal: Journal, *items: bytes, cursor: str) -> None:
@@ -77,12 +76,16 @@ async def test_the_query_is_that_of_the_beginning(tmp_path: Path) -> None:
     await journal.aclose()
 
 
-async def test_another_version_is_refused(tmp_path: Path) -> None:
-    """A journal that this package cannot read stops the export, and is left alone."""
+async def test_another_version_begins_anew(tmp_path: Path) -> None:
+    """A journal that this package cannot read costs a fetch, not the export."""
     other = msgspec.structs.replace(HEAD, version=VERSION + 1)
-    await opened(tmp_path, other).aclose()
-    with pytest.raises(ExportError, match="another version"):
-        opened(tmp_path)
+    journal = opened(tmp_path, other)
+    await page(journal, b"{}", cursor="c1")
+    await journal.aclose()
+    journal = opened(tmp_path)
+    assert journal.header == HEAD
+    assert (journal.checkpoint.cursor, journal.rows.size) == (None, 0)
+    await journal.aclose()
 
 
 async def test_a_restart_goes_back_to_where_the_list_of_the_cursor_began(tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ class DuplicateScan(NamedTuple):
     """The first change of the records kept."""
     newest: datetime | None
     """The last one."""
+    undated: int = 0
+    """How many of those kept do not tell when they were changed."""
 
 
 _BUCKETS = 64
@@ -108,13 +110,13 @@ class KeyIndex:
         """
         repeated = set[int]().union(*map(_repeated, self._buckets)) - {hash(None)}
         if not repeated:
-            return DuplicateScan(self._total, frozenset(), self._span.oldest, self._span.newest)
+            return DuplicateScan(self._total, frozenset(), self._span.oldest, self._span.newest, self._span.undated)
         superseded = frozenset(_superseded(sources, repeated))
         span, position = _Span(), 0
         for keys in _all(sources):
             span.add([moment for at, moment in enumerate(keys.updated, position) if at not in superseded])
             position += len(keys.updated)
-        return DuplicateScan(self._total, superseded, span.oldest, span.newest)
+        return DuplicateScan(self._total, superseded, span.oldest, span.newest, span.undated)
 
 
 def find_duplicates(sources: Sequence[Source]) -> DuplicateScan:
@@ -130,9 +132,11 @@ class _Span:
 
     oldest: datetime | None = None
     newest: datetime | None = None
+    undated = 0
 
     def add(self, moments: Sequence[datetime | None]) -> None:
         known = [moment for moment in moments if moment is not None]
+        self.undated += len(moments) - len(known)
         if known:
             first, last = min(known), max(known)
             self.oldest = first if self.oldest is None else min(self.oldest, first)

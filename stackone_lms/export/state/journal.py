@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from ...errors import ExportError
-from .storage import AppendFile, make_folder, sync_folder, wrap_os_errors
+from .storage import AppendFile, sync_folder, unshare, wrap_os_errors
 
-VERSION: Final = 1
+VERSION: Final = 2
 COMMIT_BYTES: Final = 16 * 1024 * 1024
 
 
-class Header(msgspec.Struct, frozen=True, tag="header"):
+class Header(msgspec.Struct, frozen=True, tag_field="line", tag="header"):
     """What the list is asked for: fixed once begun, so that cursors keep their meaning."""
 
     version: int
@@ -31,10 +31,29 @@ class Header(msgspec.Struct, frozen=True, tag="header"):
     started: str
     """When it was begun, as the API writes moments."""
     merge: bool
-    """Whether these are changes only, to be merged with what is there."""
+    """Whether what comes is merged with what is there."""
+    run: str = ""
+    """The run that began it."""
+    parameters: dict[str, Any] = {}
+    """What was asked for, by the names of the options; with others it is begun anew."""
+    base: str | None = None
+    """Until when what it is merged with was known; where that is another now, it is begun anew."""
+    whole_users: list[str] = []
+    """Of lists of users, with changes only: those who could not be read before, and are read whole."""
 
 
-class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint", omit_defaults=True):
+class Skipped(msgspec.Struct, frozen=True, tag_field="line", tag="skipped"):
+    """Of lists of users: a user whose list cannot be read."""
+
+    user: str
+    type: str
+    """Class of the error."""
+    message: str
+    status: int | None = None
+    request_id: str | None = None
+
+
+class Checkpoint(msgspec.Struct, frozen=True, tag_field="line", tag="checkpoint", omit_defaults=True):
     """How far a list has come."""
 
     rows: int = 0
@@ -51,18 +70,13 @@ class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint", omit_defaults=Tr
     """Records so far, before duplicates are dropped."""
     missing: int = 0
     """Of lists of users: users that were deleted meanwhile."""
+    as_of: str | None = None
+    """When the first page was answered, by the server's clock."""
     ended: bool = False
     """Whether that was all."""
 
 
-class Completed(msgspec.Struct, frozen=True, tag="completed"):
-    """The list is complete and has been written: what of its files still has another name is put in its place."""
-
-    entry: msgspec.Raw
-    """What the manifest says about it."""
-
-
-_decode = msgspec.json.Decoder(Header | Checkpoint | Completed).decode
+_decode = msgspec.json.Decoder(Header | Checkpoint | Skipped).decode
 
 
 def _lines(items: Sequence[bytes | msgspec.Raw]) -> bytes:
@@ -74,90 +88,105 @@ def _lines(items: Sequence[bytes | msgspec.Raw]) -> bytes:
     return b"".join(bytes(item).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n" for item in items)
 
 
-def _line(record: Header | Checkpoint | Completed) -> bytes:
-    body = msgspec.json.encode(record)
+def checked_line(body: bytes) -> bytes:
+    """Return a line that tells by itself whether it is whole."""
     return b"%08x %b\n" % (zlib.crc32(body), body)
 
 
-def _read(path: Path) -> tuple[list[Header | Checkpoint | Completed], int]:
-    """Return the good records of a journal, and how many bytes they are."""
-    records: list[Header | Checkpoint | Completed] = []
+def checked_bodies(data: bytes) -> tuple[list[bytes], int]:
+    """Return what the good lines at the beginning of a file hold, and how many bytes they are."""
+    bodies: list[bytes] = []
     good = 0
-    for line in path.read_bytes().splitlines(keepends=True):
+    for line in data.splitlines(keepends=True):
         body = line[9:-1]
         try:
             if not line.endswith(b"\n") or int(line[:8], 16) != zlib.crc32(body):
                 break
-            records.append(_decode(body))
-        except (ValueError, msgspec.DecodeError):
+        except ValueError:
             break
+        bodies.append(body)
         good += len(line)
-    return records, good
-
-
-def finished(path: Path) -> msgspec.Raw | None:
-    """Return what a journal says for the manifest about its list, None if the list is not finished."""
-    with wrap_os_errors("reading the state of an unfinished run"):
-        records, _ = _read(path)
-    return next((record.entry for record in records if isinstance(record, Completed)), None)
+    return bodies, good
 
 
 class Journal:
     """The spools and the journal of one list.
 
+    Nothing is durable before the first `commit`: a list that ends sooner needs none.
+
     Args:
-        folder: Where they are kept; made if it is not there.
-        header: What the list is asked for, if it has not been begun.
+        folder: Where they are kept; made if it is not there, in a folder that is.
+        header: What the list is asked for.
         with_calls: Whether provider calls are spooled too.
+        resume: Told what a list was asked for that an earlier process left there; whether to go on with it.
 
     Attributes:
-        header: What the list is asked for: what it was begun with, after a crash.
+        header: What the list is asked for: what it was begun with, if it goes on.
         checkpoint: How far the list is appended; at first, how far it was safe.
-        completed: What the manifest says about it, if it is finished.
+        skipped: Of lists of users: those that could not be read.
         rows: The spool of records.
         calls: The spool of provider calls.
 
     Raises:
-        ExportError: The files cannot be opened, or are of another version.
+        ExportError: The files cannot be opened.
     """
 
-    def __init__(self, folder: Path, header: Header, *, with_calls: bool) -> None:
-        make_folder(folder)
-        self.rows_path, self.calls_path = folder / "rows", folder / "calls"
-        self.rows = AppendFile(self.rows_path)
-        self.calls = AppendFile(self.calls_path) if with_calls else None
-        self._file = AppendFile(folder / "journal")
-        self.header, self.checkpoint = header, Checkpoint()
-        self.completed: msgspec.Raw | None = None
-        self._running: asyncio.Task[None] | None = None
-        self._committed = 0
+    def __init__(
+        self, folder: Path, header: Header, *, with_calls: bool, resume: Callable[[Header], bool] = lambda _: False
+    ) -> None:
+        self.folder, self.header, self.checkpoint = folder, header, Checkpoint()
+        self.rows_path, self.calls_path, self.users_path = folder / "rows", folder / "calls", folder / "users"
+        self.skipped: list[Skipped] = []
+        path = folder / "journal"
+        found = _read(path)
+        match found:
+            case [Header() as begun, *_] if begun.version == VERSION and resume(begun):
+                self.header = begun
+                for spool in (self.rows_path, self.calls_path):
+                    unshare(spool)  # what was put in its place already is not cut back
+            case _:
+                found = []
+                self._remove(path)
+        self._durable = bool(found)
+        self._open: list[AppendFile] = []
         try:
-            sync_folder(folder)
-            self._recover(folder / "journal")
+            self._file = self._opened(path)
+            self.rows = self._opened(self.rows_path)
+            self.calls = self._opened(self.calls_path) if with_calls else None
+            self._recover(found)
         except BaseException:
             self.close()
             raise
+        self._running: asyncio.Task[None] | None = None
+        self._committed = self.checkpoint.rows
+        self._noted = len(self.skipped)
 
-    def _recover(self, path: Path) -> None:
-        records, good = _read(path)
-        self._file.cut(good)
-        match records:
-            case [Header() as header, *rest]:
-                if header.version != VERSION:
-                    raise ExportError("the unfinished export is of another version of this package")
-            case _:
-                self._file.cut(0)
-                self._file.append(_line(self.header))
-                self._file.sync()
-                header, rest = self.header, []
-        self.header = header
-        checkpoints = [record for record in rest if isinstance(record, Checkpoint)]
-        checkpoint = checkpoints[-1] if checkpoints else Checkpoint()
+    def _opened(self, path: Path) -> AppendFile:
+        file = AppendFile(path)
+        self._open.append(file)
+        return file
+
+    def _remove(self, path: Path) -> None:
+        # Removed, not cut: files that a power loss brings back are those of one list, all of them.
+        with wrap_os_errors("making room for a list"):
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            for old in (path, self.rows_path, self.calls_path, self.users_path):
+                old.unlink(missing_ok=True)
+
+    def _recover(self, records: list[Header | Checkpoint | Skipped]) -> None:
+        if not records:
+            self._file.append(_line(self.header))
+            return
+        last = max((at for at, record in enumerate(records) if isinstance(record, Checkpoint)), default=0)
+        found = records[last]
+        checkpoint = found if isinstance(found, Checkpoint) else Checkpoint()
         # A disk that lied about durability: what is missing is fetched again.
         if self.rows.size < checkpoint.rows or (self.calls is not None and self.calls.size < checkpoint.calls):
-            checkpoint = Checkpoint()
+            checkpoint, last = Checkpoint(), 0
+        good = records[: last + 1]
+        self._file.cut(sum(len(_line(record)) for record in good))
+        self.skipped = [record for record in good if isinstance(record, Skipped)]
         self._set(checkpoint)
-        self.completed = finished(path)
 
     def _set(self, checkpoint: Checkpoint) -> None:
         self.rows.cut(checkpoint.rows)
@@ -169,6 +198,11 @@ class Journal:
     def pending(self) -> int:
         """Bytes appended since the last checkpoint."""
         return self.rows.size - self._committed
+
+    @property
+    def durable(self) -> bool:
+        """Whether anything of it was made durable yet."""
+        return self._durable
 
     def append(self, items: Sequence[bytes | msgspec.Raw], calls: Sequence[bytes | msgspec.Raw]) -> None:
         """Append records and provider calls; they count from the next checkpoint on."""
@@ -194,7 +228,9 @@ class Journal:
         """
         await self._settle()
         self._committed = self.checkpoint.rows
-        self._running = asyncio.create_task(asyncio.to_thread(self._make_durable, self.checkpoint))
+        records: list[Checkpoint | Skipped] = [*self.skipped[self._noted :], self.checkpoint]
+        self._noted = len(self.skipped)
+        self._running = asyncio.create_task(asyncio.to_thread(self._make_durable, records))
         if wait:
             await self._settle()
 
@@ -205,12 +241,16 @@ class Journal:
             self._running = None
             running.result()
 
-    def _make_durable(self, checkpoint: Checkpoint | Completed) -> None:
+    def _make_durable(self, records: Sequence[Checkpoint | Skipped]) -> None:
         self.rows.sync()
         if self.calls is not None:
             self.calls.sync()
-        self._file.append(_line(checkpoint))
+        self._file.append(b"".join(map(_line, records)))
         self._file.sync()
+        if not self._durable:
+            sync_folder(self.folder)
+            sync_folder(self.folder.parent)
+            self._durable = True
 
     async def restart(self) -> None:
         """Go back to the beginning of the list that the cursor belongs to."""
@@ -218,13 +258,8 @@ class Journal:
         rows, calls, records = self.checkpoint.since
         checkpoint = msgspec.structs.replace(self.checkpoint, rows=rows, calls=calls, records=records, cursor=None)
         # The checkpoint first: were the rows cut first, a crash between would leave one beyond the end.
-        await asyncio.to_thread(self._make_durable, checkpoint)
+        await asyncio.to_thread(self._make_durable, [checkpoint])
         self._set(checkpoint)
-
-    def finish(self, entry: msgspec.Raw) -> None:
-        """Note that the list has been written."""
-        self._make_durable(Completed(entry))
-        self.completed = entry
 
     async def aclose(self) -> None:
         """Let what is under way end, then close the files."""
@@ -234,6 +269,27 @@ class Journal:
 
     def close(self) -> None:
         """Close the files."""
-        for file in (self.rows, self.calls, self._file):
-            if file is not None:
-                file.close()
+        for file in self._open:
+            file.close()
+
+
+def _line(record: Header | Checkpoint | Skipped) -> bytes:
+    return checked_line(msgspec.json.encode(record))
+
+
+def _read(path: Path) -> list[Header | Checkpoint | Skipped]:
+    """Return the good records at the beginning of a journal."""
+    try:
+        bodies, _ = checked_bodies(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except OSError:
+        with wrap_os_errors("reading the state of an interrupted export"):
+            raise
+    records: list[Header | Checkpoint | Skipped] = []
+    for body in bodies:
+        try:
+            records.append(_decode(body))
+        except (ValueError, msgspec.DecodeError):
+            break
+    return records

@@ -47,6 +47,13 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """StackOne's id of the last request."""
 
 
+class SkippedUser(Failed, frozen=True, kw_only=True):
+    """A user whose list could not be read, and why."""
+
+    user: str
+    """Id of the user."""
+
+
 class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One resource of one account."""
 
@@ -72,16 +79,28 @@ class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The last one."""
     high_water: str | None = None
     """Up to where changes are known: the next incremental run asks for what changed after, less the overlap."""
+    undated: int = 0
+    """How many records do not tell when they were changed: an incremental run cannot see that they were."""
     incremental: bool = False
     """Whether the last run fetched changes only."""
+    full: str | None = None
+    """When the last run that fetched all of it began."""
     parameters: dict[str, Any] = {}
     """What the records were asked for with: `fields`, `raw`, `since`, `page_size`."""
+    run: str | None = None
+    """The run that put it in its place."""
+    asked: dict[str, Any] = {}
+    """What the last run was asked for."""
     started: str | None = None
-    """When the last run began to fetch it."""
+    """When the run began to fetch it that put it in its place."""
     finished: str | None = None
     """When it was put in its place."""
+    skipped_users: list[SkippedUser] = []
+    """Of lists of users: those whose list could not be read; their records are missing."""
     files: list[FileEntry] = []
     """Its files; none in a database."""
+    tried: str | None = None
+    """When it was asked for last, whether or not that reached its end."""
     error: Failed | None = None
     """Why the last run did not reach its end; what is listed above is from before."""
 
@@ -108,7 +127,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     complete: bool = False
     """Whether the last run reached the end of all its lists."""
     started: str | None = None
-    """When the last run began."""
+    """When the last run began; of each list by itself see its own."""
     finished: str | None = None
     """When it ended."""
     parameters: dict[str, Any] = {}
@@ -135,7 +154,7 @@ def read(folder: Path) -> Manifest | None:
     """
     try:
         found = msgspec.json.decode((folder / NAME).read_bytes(), type=Manifest)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         raise ExportError(f"{NAME} cannot be read; it was not written by an export") from None

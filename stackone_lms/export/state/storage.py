@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -92,7 +93,6 @@ class AtomicFile:
         self.size = 0
         self._sum = hashlib.sha256()
         self._lost = False
-        make_folder(path.parent)
         with wrap_os_errors("opening a file of the export"):
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o600)
 
@@ -125,15 +125,16 @@ class AtomicFile:
         """Checksum of what was written, in hexadecimal."""
         return self._sum.hexdigest()
 
-    def commit(self) -> None:
-        """Make it durable, its name included; nothing more can be written."""
+    def commit(self, *, named: bool = True) -> None:
+        """Make it durable, and its name too if it is `named`; nothing more can be written."""
         if self._lost:
             raise ExportError("a file was not written to its end; start the same command again")
         with wrap_os_errors("finishing a file"):
             os.fsync(self._fd)
             fd, self._fd = self._fd, -1
             os.close(fd)
-        sync_folder(self.path.parent)
+        if named:
+            sync_folder(self.path.parent)
 
     def discard(self) -> None:
         """Give up; the space is free again."""
@@ -150,24 +151,48 @@ def replace(draft: Path, final: Path) -> None:
     make_folder(final.parent)
     with wrap_os_errors("putting a file in its place"):
         draft.replace(final)
+    # Of the folder of the draft it does not matter whether it still has the name: it would be replaced once more.
     sync_folder(final.parent)
-    if draft.parent != final.parent:
-        sync_folder(draft.parent)
 
 
-def link(source: Path, draft: Path) -> bool:
-    """Give a durable file a second name, durably; tell whether the file system can."""
+def link(source: Path, draft: Path, *, named: bool = True) -> bool:
+    """Make a file durable, and give it a second name, durable too if it is `named`; tell whether the system can."""
+    _sync_file(source)
     try:
         draft.unlink(missing_ok=True)
         os.link(source, draft)
     except OSError:
         return False
-    sync_folder(draft.parent)
+    if named:
+        sync_folder(draft.parent)
     return True
+
+
+def unshare(path: Path) -> None:
+    """Copy a file that has a second name, so that changing it changes nothing else; durably."""
+    with wrap_os_errors("reading the state of an interrupted export"):
+        if not path.exists() or path.stat().st_nlink == 1:
+            return
+        copy = path.with_name(f"{path.name}.copy")
+        shutil.copyfile(path, copy)
+        copy.chmod(0o600)
+        _sync_file(copy)
+        copy.replace(path)
+    sync_folder(path.parent)
+
+
+def _sync_file(path: Path) -> None:
+    with wrap_os_errors("making rows durable"):
+        fd = os.open(path, os.O_RDWR | _BINARY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a small file, whole and durably."""
+    make_folder(path.parent)
     draft = AtomicFile(path.with_name(path.name + ".partial"))
     try:
         draft.write(data)

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ...errors import ExportError
 from ...models.base import Model
 from ..formats.base import CheckCancelled
 from ..lists import Resource
@@ -53,10 +54,6 @@ class WriteOptions(NamedTuple):
     """Called now and then; raises to end the writing."""
 
 
-Describe = Callable[[WriteResult], ListEntry]
-"""Says what the manifest is to say about a list."""
-
-
 class ListJob(NamedTuple):
     """A list to be exported."""
 
@@ -71,6 +68,19 @@ class ListJob(NamedTuple):
     def folder(self) -> Path:
         """Where it stands in a data set, relative to its folder."""
         return partition(self.resource.name, self.account)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Resource and account."""
+        return self.resource.name, self.account
+
+
+class DamagedError(ExportError):
+    """What the target holds of a list is not what was written, so that nothing can be merged with it."""
+
+
+Describe = Callable[[WriteResult], ListEntry]
+"""Says what is to be remembered about a list."""
 
 
 class Target:
@@ -89,6 +99,16 @@ class Target:
     def prepare(self) -> None:
         """Raise ExportError if a package is missing that it needs."""
 
+    def open(self, lock_timeout: float) -> None:
+        """Try what writing needs, before the first request.
+
+        Args:
+            lock_timeout: Seconds to wait for somebody else who is writing; it counts for later writes too.
+
+        Raises:
+            ExportError: It cannot be written to.
+        """
+
     def entries(self) -> Sequence[ListEntry] | None:
         """Return what the target itself says that it holds; None if nothing but the manifest says so.
 
@@ -99,26 +119,35 @@ class Target:
         """
         return None
 
+    def damage(self, entry: ListEntry) -> str | None:
+        """Say at a glance what is wrong with what it holds of a list; None: nothing."""
+        return None
+
     def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> ListEntry:
         """Write what a journal holds, so that a crash leaves all of it or nothing; durable when it returns.
+
+        What is merged into files stands beside them then; `place` puts it in their place.
 
         Args:
             job: The list.
             journal: Its records, all of them.
             options: How.
-            describe: Says what is to be remembered about the list, once it is known what became of its records.
+            describe: Says what is to be remembered about the list, once it is known what became of its records; a
+                target with entries of its own stores it in the same transaction.
 
         Returns:
             What `describe` gave, or had given when this very journal was written before a crash.
+
+        Raises:
+            DamagedError: What it should be merged with is not what was written.
         """
         raise NotImplementedError
 
-    def place(self, files: Sequence[FileEntry]) -> None:
-        """Put files that were written in their places; those that are there already stay."""
+    def place(self, entry: ListEntry, *, after_crash: bool = False) -> None:
+        """Put the files of a list in their places, and take away those that it has no more.
 
-    def has(self, files: Sequence[FileEntry]) -> bool:
-        """Return whether files that were written are still there, in their places or not."""
-        return True
+        After a crash they may be there already, and beside them what was not written to its end.
+        """
 
 
 def partition(resource: str, account: str) -> Path:

@@ -78,10 +78,17 @@ class Database(Target):
 
     types: ClassVar[Mapping[Kind, str]]
     _connection: Any
+    _lock_timeout = 60.0
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.root = self.work = file.with_name(f"{file.name}.export")
+
+    def open(self, lock_timeout: float) -> None:
+        """Write once as every list does, so that what is in the way is told before the first request."""
+        self._lock_timeout = lock_timeout
+        with self._transaction("") as execute:
+            self._prepare_lists(execute)
 
     def entries(self) -> Sequence[ListEntry]:
         """Return what the database says that it holds: nothing of a table that is not there any more."""
@@ -115,6 +122,7 @@ class Database(Target):
                     found = found._replace(
                         oldest=min(filter(None, (found.oldest, parsed(before.oldest_update))), default=None),
                         newest=max(filter(None, (found.newest, parsed(before.newest_update))), default=None),
+                        undated=max(found.undated, before.undated),
                     )
                 entry = describe(WriteResult(found, records, []))
                 execute(f"DELETE FROM {_LISTS} WHERE resource = ? AND account_id = ?", name, account)
@@ -154,13 +162,16 @@ class Database(Target):
         execute(f"INSERT INTO {target} ({spec.names}) SELECT {spec.names} FROM {stage} WHERE true{_upsert(spec)}")
         execute(f"DROP TABLE {stage}")
 
-    def _prepare_tables(self, execute: Execute, spec: _Spec) -> None:
+    def _prepare_lists(self, execute: Execute) -> None:
         execute(
             f"CREATE TABLE IF NOT EXISTS {_LISTS} (resource TEXT NOT NULL, account_id TEXT NOT NULL,"
             " run TEXT NOT NULL, entry TEXT, PRIMARY KEY (resource, account_id))"
         )
         if "entry" not in self._columns(execute, _LISTS):
             execute(f"ALTER TABLE {_LISTS} ADD COLUMN entry TEXT")
+
+    def _prepare_tables(self, execute: Execute, spec: _Spec) -> None:
+        self._prepare_lists(execute)
         views = {"completions": "completion_details", "user_completions": "user_completion_details"}
         for view in views.values():
             execute(f"DROP VIEW IF EXISTS {view}")
@@ -301,7 +312,7 @@ class SQLite(Database):
     def _transaction(self, account: str) -> Generator[Execute]:
         """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing."""
         try:
-            self._connection = self._open(lambda: sqlite3.connect(self._file, isolation_level=None))
+            self._connection = self._open(lambda: sqlite3.connect(self._file, self._lock_timeout, isolation_level=None))
             try:
                 self._execute("PRAGMA synchronous = EXTRA")  # FULL: a power loss may bring a commit's journal back
                 self._execute("BEGIN IMMEDIATE")

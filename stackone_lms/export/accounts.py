@@ -1,0 +1,67 @@
+"""Files that name linked accounts."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from pathlib import Path
+from typing import Final
+
+from ..configuration import check_token
+from ..errors import InvalidArgumentError
+
+COLUMN: Final = "account_id"
+_BOMS: Final = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def read_accounts(path: Path) -> list[str]:
+    """Return the account ids of a file: one a line, or those in the column `account_id` of a CSV with a header.
+
+    It is UTF-8, with or without a byte order mark, or UTF-16 with one. Blank lines and what follows a `#` are passed
+    over.
+
+    Raises:
+        InvalidArgumentError: It cannot be read, or a line is no account id; the message names its number.
+    """
+    try:
+        return parse_accounts(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InvalidArgumentError(f"{str(path)!r:.200} cannot be read: {error.strerror}") from None
+
+
+def parse_accounts(data: bytes, name: str) -> list[str]:
+    """Return the account ids in the bytes of a file of that name, each once; see `read_accounts`.
+
+    Raises:
+        InvalidArgumentError: A line is no account id; the message names its number.
+    """
+    encoding = next((encoding for bom, encoding in _BOMS if data.startswith(bom)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidArgumentError(f"{name}, line {line}: neither UTF-8, nor UTF-16 with a byte order mark") from None
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    first = next((number for number, line in enumerate(lines) if line), len(lines))
+    column = 0
+    if first < len(lines) and COLUMN in (header := _cells(lines[first])):
+        column, lines[first] = header.index(COLUMN), ""
+        several = len(header)
+    else:
+        several = 1
+    found: dict[str, None] = {}
+    for number, filled in enumerate(lines, 1):
+        cells = _cells(filled)
+        if not cells:
+            continue
+        if several == 1 and len(cells) > 1:
+            raise InvalidArgumentError(f"{name}, line {number}: several columns, but no header with {COLUMN}")
+        if column >= len(cells):
+            raise InvalidArgumentError(f"{name}, line {number}: there is no {COLUMN}")
+        found[check_token(cells[column], f"{name}, line {number}: the account id", InvalidArgumentError)] = None
+    return list(found)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for row in csv.reader(io.StringIO(line)) for cell in row]

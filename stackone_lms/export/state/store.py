@@ -1,0 +1,185 @@
+"""What is known about every list of a target: the manifest, and the log of the lists that a run has ended since.
+
+A run appends a line for each list that it has tried to its end; the manifest is written once, when the run is over.
+A process that ends before leaves the note of the run and the log: the next one puts them together.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from . import manifest
+from .journal import checked_bodies, checked_line
+from .manifest import ListEntry, Manifest
+from .storage import AppendFile, make_folder, sync_folder, wrap_os_errors, write_whole
+
+Key: TypeAlias = tuple[str, str]
+"""Resource and account."""
+
+LOG: Final = "log"
+LISTS: Final = "lists"
+DRAFTS: Final = "drafts"
+
+
+class RunNote(msgspec.Struct, frozen=True):
+    """A run that has begun, and is not over."""
+
+    run: str
+    started: str
+    """When it began, as the API writes moments."""
+    version: int = 2
+
+
+class _Logged(msgspec.Struct, frozen=True):
+    """A list that a run has tried to its end."""
+
+    run: str
+    entry: ListEntry
+
+
+_decode = msgspec.json.Decoder(_Logged).decode
+
+
+class StateStore:
+    """The states of all lists of a target.
+
+    Args:
+        root: The folder of the manifest.
+        work: The folder of the journals.
+        format: What the target holds.
+        sdk: Version of the package.
+
+    Attributes:
+        manifest: What the manifest said, with `lists` as they are known now only after `finish`.
+        interrupted: The run that an earlier process left unfinished.
+        ended: The lists that it had tried to their end.
+        logged: What was known last about the lists that were tried since the manifest was written.
+    """
+
+    def __init__(self, root: Path, work: Path, *, format: str, sdk: str) -> None:
+        self._root, self._work = root, work
+        self.manifest = manifest.read(root) or Manifest(sdk=sdk, format=format)
+        self._entries = {(entry.resource, entry.account_id): entry for entry in self.manifest.lists}
+        self.interrupted = _read_note(work / manifest.RUN)
+        self.ended: dict[Key, ListEntry] = {}
+        self.logged: dict[Key, ListEntry] = {}
+        self._read_log()
+        self._log: AppendFile | None = None
+        self._lock = threading.Lock()
+        self._run = ""
+
+    def _read_log(self) -> None:
+        with wrap_os_errors("reading the state of an interrupted export"), suppress(FileNotFoundError):
+            bodies, _ = checked_bodies((self._work / LOG).read_bytes())
+            for body in bodies:
+                with suppress(msgspec.DecodeError):
+                    logged = _decode(body)
+                    key = logged.entry.resource, logged.entry.account_id
+                    self._entries[key] = self.logged[key] = logged.entry
+                    if self.interrupted is not None and logged.run == self.interrupted.run:
+                        self.ended[key] = logged.entry
+
+    def __iter__(self) -> Iterator[ListEntry]:
+        return iter(self._entries.values())
+
+    def find(self, key: Key) -> ListEntry | None:
+        """Return what is known about a list."""
+        return self._entries.get(key)
+
+    def adopt(self, held_entries: Iterable[ListEntry]) -> None:
+        """Take the word of the target for what it holds: its state lives in it, and may be older or newer than ours."""
+        entries = {(entry.resource, entry.account_id): entry for entry in held_entries}
+        for key, entry in self._entries.items():
+            held = entries.get(key)
+            empty = ListEntry(resource=entry.resource, account_id=entry.account_id)
+            self._entries[key] = msgspec.structs.replace(held or empty, error=entry.error, tried=entry.tried)
+        for key, held in entries.items():
+            self._entries.setdefault(key, held)
+        run = self.interrupted.run if self.interrupted is not None else None
+        self.ended = {key: held for key, held in entries.items() if held.run == run}
+
+    def begin(self, note: RunNote, *, keep_log: bool) -> None:
+        """Note durably that a run begins, or goes on; what an older one left is put into the manifest before."""
+        self._run = note.run
+        if not keep_log:
+            if (self._work / LOG).exists():
+                self._write_manifest()
+                with wrap_os_errors("clearing away the log of an older export"):
+                    (self._work / LOG).unlink()
+            self.ended = {}
+        make_folder(self._work)
+        if note != self.interrupted:
+            write_whole(self._work / manifest.RUN, msgspec.json.encode(note))
+        self._log = AppendFile(self._work / LOG)
+        with wrap_os_errors("reading the state of an interrupted export"):
+            _, good = checked_bodies((self._work / LOG).read_bytes())
+        self._log.cut(good)
+        sync_folder(self._work)
+
+    def put(self, entry: ListEntry) -> None:
+        """Set what is known about a list, durably."""
+        line = checked_line(msgspec.json.encode(_Logged(self._run, entry)))
+        with self._lock:
+            self._entries[entry.resource, entry.account_id] = entry
+            if self._log is not None:
+                self._log.append(line)
+                self._log.sync()
+
+    def forget(self, key: Key) -> None:
+        """Know nothing of a list any more; it is durable after `finish`."""
+        self._entries.pop(key, None)
+
+    def finish(self, *, complete: bool, parameters: dict[str, Any], started: str, finished: str, sdk: str) -> None:
+        """Note durably that the run is over."""
+        found = self.manifest
+        found.sdk, found.complete, found.parameters = sdk, complete, parameters
+        found.started, found.finished = started, finished
+        self._write_manifest()
+        self.close()
+        for name in (manifest.RUN, LOG):
+            with wrap_os_errors("clearing away the state of this export"):
+                (self._work / name).unlink(missing_ok=True)
+            sync_folder(self._work)
+
+    def _write_manifest(self) -> None:
+        self.manifest.lists = [self._entries[key] for key in sorted(self._entries)]
+        manifest.write(self._root, self.manifest)
+
+    def close(self) -> None:
+        """Close the log."""
+        log, self._log = self._log, None
+        if log is not None:
+            log.close()
+
+
+def load(root: Path, work: Path) -> StateStore | None:
+    """Return what is known about a target without changing anything; None: it is no export.
+
+    Raises:
+        ExportError: The manifest cannot be read.
+    """
+    found = manifest.read(root)
+    if found is None and not (work / LOG).exists():
+        return None
+    return StateStore(root, work, format=found.format if found is not None else "", sdk="")
+
+
+def _read_note(path: Path) -> RunNote | None:
+    # A note that cannot be read is none: then every list is begun anew.
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RunNote)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def clear(path: Path) -> None:
+    """Remove a folder with all that is in it."""
+    with wrap_os_errors("clearing away what is not needed any more"), suppress(FileNotFoundError):
+        shutil.rmtree(path)

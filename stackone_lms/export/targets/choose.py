@@ -1,0 +1,60 @@
+"""From the text of a target to the target."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from ...errors import InvalidArgumentError
+from .base import Target
+from .database import database
+from .folder import Folder
+
+DATABASES: Final = ("duckdb", "sqlite")
+ALLOWED: Final = "a folder, duckdb:FILE or sqlite:FILE"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+def make_target(target: str | os.PathLike[str], form: str) -> Target:
+    """Return where an export goes: a folder (also `file://` and `~`), `duckdb:FILE`, or `sqlite:FILE`.
+
+    Raises:
+        InvalidArgumentError: It is none of these, or no form of files.
+    """
+    if not isinstance(target, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgumentError(f"target must be {ALLOWED}, not {target!r:.60}")
+    text = os.fspath(target)
+    kind, colon, file = text.partition(":")
+    if colon and kind in DATABASES:
+        return database(kind, _file(kind, file))
+    return Folder(_path(text), form)
+
+
+def _file(kind: str, file: str) -> Path:
+    # `md:` is a server, and a database in memory ends with the process: neither is a file to go on with.
+    inner, colon, _ = file.partition(":")
+    if not file or (colon and len(inner) != 1):
+        raise InvalidArgumentError(f"{kind}: needs a file, such as {kind}:lms.db, not {f'{kind}:{file}'!r:.60}")
+    return _path(file)
+
+
+def _path(text: str) -> Path:
+    """Return a path, with `~` and `file://` as they are meant."""
+    if text.lower().startswith("file://"):
+        url = urlsplit(text)
+        if url.netloc not in ("", "localhost") or not url.path.strip("/"):
+            raise InvalidArgumentError(f"{text!r:.80} must be file:///FOLDER, on this machine")
+        text = unquote(url.path)
+    elif match := _SCHEME.match(text):
+        raise InvalidArgumentError(
+            f"{match[0]} is no target: export to {ALLOWED}, and copy it from there with the tools of that store"
+        )
+    if not text.strip() or "\0" in text:
+        raise InvalidArgumentError(f"target must be {ALLOWED}, not {text!r:.60}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user
+        raise InvalidArgumentError(f"there is no home folder for {text!r:.60}") from None
