@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Generic, NoReturn, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from ..errors import InvalidArgumentError, StackOneError
+from ..models.base import Model
 from ..models.bodies import Body, prepare, prepare_batch
 from ..models.results import BatchResult, join_batches
 from .operation import (
@@ -38,7 +39,7 @@ class Send(Protocol[P, B_contra, R_co]):  # pyright: ignore[reportInvalidTypeVar
     """A method that takes a body, whole or as keywords."""
 
     @overload
-    def __call__(self, body: B_contra | Mapping[str, Any], /) -> R_co: ...
+    def __call__(self, body: B_contra | Model | Mapping[str, Any], /) -> R_co: ...
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
@@ -47,7 +48,7 @@ class SendTo(Protocol[P, B_contra, R_co]):  # pyright: ignore[reportInvalidTypeV
     """A method that takes an id and a body, whole or as keywords."""
 
     @overload
-    def __call__(self, id: str, body: B_contra | Mapping[str, Any], /) -> R_co: ...
+    def __call__(self, id: str, body: B_contra | Model | Mapping[str, Any], /) -> R_co: ...
     @overload
     def __call__(self, id: str, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
@@ -83,7 +84,8 @@ class _Writing(Method[...], Generic[P, B, R]):
     def _summary(self) -> str:
         return (
             f"{self._doc}\n\n"
-            f"The body is given as a {self._body.__name__}, as a mapping with its keys, or as keywords.\n\n"
+            f"The body is given as a {self._body.__name__}, as a record that was read, as a mapping with the keys of "
+            "either, or as keywords.\n\n"
             "Raises:\n"
             "    InvalidArgumentError: Before any I/O: the body cannot be sent; the message has the path in it.\n"
             "    StackOneError: Everything else; see `stackone_lms.errors`."
@@ -214,11 +216,11 @@ class Batch(Method[...], Generic[B]):
     @overload
     def __get__(
         self, obj: Resource[AsyncExecutor], owner: type, /
-    ) -> Callable[[Iterable[B | Mapping[str, Any]]], AsyncCall[BatchResult]]: ...
+    ) -> Callable[[Iterable[B | Model | Mapping[str, Any]]], AsyncCall[BatchResult]]: ...
     @overload
     def __get__(
         self, obj: Resource[SyncExecutor], owner: type, /
-    ) -> Callable[[Iterable[B | Mapping[str, Any]]], BatchResult]: ...
+    ) -> Callable[[Iterable[B | Model | Mapping[str, Any]]], BatchResult]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._bind(obj)
 
@@ -231,7 +233,7 @@ def _batch_source(items: Iterable[Any], /) -> None:
     the other. If one of those fails, the error has the result of those before it in its attribute `accepted`.
 
     Args:
-        items: Structs, or mappings with their keys.
+        items: Structs, records as they were read, or mappings with the keys of either.
 
     Raises:
         InvalidArgumentError: Before any I/O: an item cannot be sent, or there are none; the message has the path.
@@ -243,7 +245,7 @@ _Part = tuple[list[Any], CallArguments]
 
 
 def _parts(items: Iterable[Any], item_type: type[Body]) -> list[_Part]:
-    if isinstance(items, str | bytes | Mapping | Body):
+    if isinstance(items, str | bytes | Mapping | Body | Model):
         raise InvalidArgumentError(
             f"items must be several {item_type.__name__}, not {type(cast('object', items)).__name__}"
         )

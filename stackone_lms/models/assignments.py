@@ -78,6 +78,7 @@ class CreateAssignment(Body, kw_only=True, frozen=True):
     """An assignment to create for a user."""
 
     SCHEMA = "LmsCreateAssignmentRequestDto"
+    READ = Assignment
 
     learning_object_external_reference: str
     """Your own reference of the learning object, as it was upserted with."""

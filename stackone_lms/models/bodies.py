@@ -8,18 +8,19 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import NoneType
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar, cast, get_origin
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeAlias, TypeVar, cast, get_origin
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from ..errors import InvalidArgumentError, printable
 from ..safe_json import MAX_DEPTH
-from .base import DateTime, to_duration, to_wire
-from .fields import by_name, item_hint, kinds
+from .base import DateTime, Model, to_duration, to_wire
+from .fields import by_name, item_hint, kinds, record_kind
 from .values import UnifiedValue
 
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 Omittable: TypeAlias = T | UnsetType | None
 """A key that may be left out (`UNSET`, the default: it is not sent) or emptied (`None`: null is sent)."""
@@ -30,14 +31,32 @@ class Body(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
 
     SCHEMA: ClassVar[str] = ""
     """Name of the schema in the API document, where the class is named otherwise."""
+    READ: ClassVar[type[Model] | None] = None
+    """The model in which such a record is read; None if there is none."""
+
+    @classmethod
+    def of(cls, record: Model | Mapping[str, Any], /, **changes: Any) -> Self:
+        """Make a body of a record that was read, to change it and write it back.
+
+        Args:
+            record: The record, or a mapping as its `to_dict()` gives. What cannot be written is left out.
+            **changes: Keywords of the constructor, which take the place of what was read.
+
+        Raises:
+            InvalidArgumentError: Records of this kind are not read, or it is of another kind, or a key that is
+                required is missing; the message names it.
+            TypeError: There is no such keyword.
+        """
+        return _body_of(cls, record, changes, "$")
 
 
-def prepare(body: Body | Mapping[str, object], cls: type[Body]) -> bytes:
+def prepare(body: Body | Model | Mapping[str, object], cls: type[Body]) -> bytes:
     """Check a request body and encode it.
 
     Args:
-        body: A `cls`, or a mapping with its keys. In a mapping, whatever is an object in JSON may be a
-            mapping too, and a date-time may be an RFC 3339 string with its zone.
+        body: A `cls`, the model that is read where it is written, or a mapping with the keys of either; keys that
+            are only read are left out. In a mapping, whatever is an object in JSON may be a mapping too, and a
+            date-time may be an RFC 3339 string with its zone.
         cls: What the operation takes.
 
     Returns:
@@ -49,7 +68,7 @@ def prepare(body: Body | Mapping[str, object], cls: type[Body]) -> bytes:
     return msgspec.json.encode(_convert((_record_kind(cls),), body, "$"))
 
 
-def prepare_batch(items: Iterable[Body | Mapping[str, object]], cls: type[Body], *, first: int = 0) -> bytes:
+def prepare_batch(items: Iterable[Body | Model | Mapping[str, object]], cls: type[Body], *, first: int = 0) -> bytes:
     """Check the items of a batch, each as `prepare` does, and encode them as `{"items": [...]}`.
 
     Args:
@@ -75,6 +94,7 @@ class _Kind(NamedTuple):
 
 class _Field(NamedTuple):
     attribute: str
+    hint: Any
     default: Any
     required: bool
     kinds: tuple[_Kind, ...]
@@ -112,6 +132,21 @@ def _none(value: object, path: str) -> Any:
 
 def _flag(value: object, path: str) -> Any:
     return value if isinstance(value, bool) else _OTHER
+
+
+def _read_flag(value: object, path: str) -> Any:
+    if isinstance(value, str) and value in {"true", "false"}:
+        return value == "true"
+    return _flag(value, path)
+
+
+def _read_number(value: object, path: str) -> Any:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            raise _refused(path, "must be a number, or one in a string") from None
+    return _number(value, path)
 
 
 def _text(value: object, path: str) -> Any:
@@ -230,14 +265,18 @@ def _key(key: object, path: str) -> str:
 
 
 def _record(cls: type[msgspec.Struct], value: object, path: str) -> Any:
-    fields = _fields(cls)
+    fields, read = _fields(cls), _read_model(cls)
+    if read is not None and isinstance(value, read) and not isinstance(value, cls):
+        value = _body_of(cls, value, {}, path)
     if isinstance(value, cls):
         # What is left at its default was not given: UNSET in a body, None in a record of the read side.
         attributes = ((name, getattr(value, f.attribute), f.default) for name, f in fields.items())
         given = {name: item for name, item, default in attributes if item is not default}
     elif isinstance(value, Mapping):
         mapping = cast("Mapping[object, object]", value)
-        given = {_key(name, path): item for name, item in mapping.items() if item is not UNSET}
+        only_read = by_name(read).keys() - fields.keys() if read else ()
+        keys = {_key(name, path): item for name, item in mapping.items()}
+        given = {name: item for name, item in keys.items() if item is not UNSET and name not in only_read}
     else:
         return _OTHER
     for name in given:
@@ -253,14 +292,62 @@ def _record(cls: type[msgspec.Struct], value: object, path: str) -> Any:
     return record
 
 
+def _body_of(cls: type[S], record: object, changes: Mapping[str, Any], path: str) -> S:
+    fields, read = _fields(cls), _read_model(cls)
+    if read is None:
+        raise InvalidArgumentError(f"{cls.__name__} has no model that is read; give its keywords")
+    given: dict[str, object]
+    if isinstance(record, read):
+        given = {name: getattr(record, f.name) for name, f in by_name(read).items()}
+        given = {name: value for name, value in given.items() if value is not None}
+    elif isinstance(record, Mapping):
+        given = {_key(name, path): value for name, value in cast("Mapping[object, object]", record).items()}
+    else:
+        raise _refused(path, f"expected {read.__name__} or a mapping, not {type(record).__name__}")
+    for name in given.keys() - fields.keys() - by_name(read).keys():
+        raise _refused(_at(path, name), f"is no key of {cls.__name__} or {read.__name__}")
+    values = {f.attribute: _as_written(f, given[name], _at(path, name)) for name, f in fields.items() if name in given}
+    values |= changes
+    for name, field in fields.items():
+        if field.required and field.attribute not in values:
+            raise _refused(f"{path}.{name}", "is required")
+    return cls(**values)
+
+
+def _as_written(field: _Field, value: object, path: str) -> object:
+    """Return the value of a field that was read as its write model has it: the records in it, flags and numbers."""
+    inner = record_kind(field.hint) or record_kind(item_hint(field.hint))
+    read = inner and _read_model(inner)
+    if read and isinstance(value, read):
+        return _body_of(inner, value, {}, path)
+    if read and isinstance(value, list):
+        items = enumerate(cast("list[object]", value))
+        return [_body_of(inner, v, {}, f"{path}[{n}]") if isinstance(v, read) else v for n, v in items]
+    if isinstance(value, str) and not {bool, float}.isdisjoint(kinds(field.hint)):
+        return _convert(field.kinds, value, path)
+    return value
+
+
+def _read_model(cls: type[msgspec.Struct]) -> type[Model] | None:
+    return getattr(cls, "READ", None)
+
+
 @functools.cache
 def _fields(cls: type[msgspec.Struct]) -> Mapping[str, _Field]:
     """Return the fields of a class by their names in JSON."""
-    return {name: _Field(f.name, f.default, f.required, _kinds(f.type)) for name, f in by_name(cls).items()}
+    read = _read_model(cls)
+    hints = {name: f.type for name, f in by_name(read).items()} if read else {}
+    return {
+        name: _Field(f.name, f.type, f.default, f.required, _kinds(f.type, hints.get(name)))
+        for name, f in by_name(cls).items()
+    }
 
 
-def _kinds(hint: Any) -> tuple[_Kind, ...]:
+def _kinds(hint: Any, read: Any = None) -> tuple[_Kind, ...]:
+    """Return what a field takes; what it is `read` as matters where flags and numbers are read as strings."""
     types = kinds(hint)
+    if any(map(_is_string, kinds(read))):
+        types = tuple(_AS_READ.get(kind, kind) for kind in types)
     # Durations and unified values read the strings beside them in the hint.
     if any(kind is timedelta or _is_unified(kind) for kind in types):
         types = tuple(kind for kind in types if not _is_string(kind))
@@ -289,11 +376,16 @@ def _kind(hint: Any) -> _Kind:
 
 
 def _record_kind(cls: type[msgspec.Struct]) -> _Kind:
-    return _Kind(f"{cls.__name__} or a mapping", functools.partial(_record, cls))
+    read = _read_model(cls)
+    taken = f"{cls.__name__}, {read.__name__}" if read else cls.__name__
+    return _Kind(f"{taken} or a mapping", functools.partial(_record, cls))
 
 
 _TEXT = _Kind("a string", _text)
+_AS_READ: Mapping[Any, Any] = {bool: "flag", float: "number"}
 _KINDS: Mapping[Any, _Kind] = {
+    "flag": _Kind("true or false", _read_flag),
+    "number": _Kind("a number", _read_number),
     NoneType: _Kind("None", _none),
     bool: _Kind("true or false", _flag),
     float: _Kind("a number", _number),

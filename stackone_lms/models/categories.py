@@ -45,6 +45,7 @@ class CreateCategory(Body, kw_only=True, frozen=True):
     """A category of a learning object to write."""
 
     SCHEMA = "CreateCategoriesApiModel"
+    READ = Category
 
     id: Omittable[str] = UNSET
     """The category's id, of StackOne or of the provider."""

@@ -89,6 +89,7 @@ class CreateCompletion(Body, kw_only=True, frozen=True):
     """A completion to create for a user; it needs no assignment."""
 
     SCHEMA = "LmsCreateCompletionRequestDto"
+    READ = Completion
 
     learning_object_external_reference: str
     """Your own reference of the learning object, as it was upserted with."""

@@ -133,6 +133,8 @@ class ContentResult(Result[Content], kw_only=True, frozen=True):
 
 
 class _ContentBody(Body, kw_only=True, frozen=True):
+    READ = Content
+
     external_reference: str
     """Your own reference of the content: what it is found by when it is upserted again."""
     unified_custom_fields: Omittable[dict[str, Any]] = UNSET
@@ -196,6 +198,7 @@ class CreateContent(Body, kw_only=True, frozen=True):
     """Content to write as a part of a course."""
 
     SCHEMA = "CreateContentApiModel"
+    READ = Content
 
     external_reference: Omittable[str] = UNSET
     """Your own reference of the content."""

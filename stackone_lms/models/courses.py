@@ -76,6 +76,7 @@ class UpsertCourse(Body, kw_only=True, frozen=True):
     """A course to create, or to replace as a whole. The newest API version has no such operation."""
 
     SCHEMA = "LmsUpsertCourseRequestDto"
+    READ = Course
 
     unified_custom_fields: Omittable[dict[str, Any]] = UNSET
     """Fields that your StackOne project defines; values are primitives."""

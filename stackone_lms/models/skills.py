@@ -54,6 +54,7 @@ class CreateSkill(Body, kw_only=True, frozen=True):
     """A skill of a learning object to write."""
 
     SCHEMA = "CreateSkillsApiModel"
+    READ = Skill
 
     id: Omittable[str] = UNSET
     """The skill's id, of StackOne or of the provider."""

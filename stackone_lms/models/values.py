@@ -121,6 +121,7 @@ class WriteContentType(UnifiedValue[WriteContentTypeValue], kw_only=True, frozen
     """Which kind of content, on write: more kinds than are read."""
 
     SCHEMA = "WriteContentTypeEnum"
+    READ = ContentType
 
 
 class CategoryLevel(UnifiedValue[CategoryLevelValue], kw_only=True, frozen=True):

@@ -270,7 +270,7 @@ def test_a_malformed_duration_is_refused(duration: str) -> None:
             CreateCompletion,
             "$.score.percentage: expected a number or None, not bool",
         ),
-        ({"active": "true"}, UpsertCourse, "$.active: expected true or false or None, not str"),
+        ({"active": "yes"}, UpsertCourse, "$.active: expected true or false or None, not str"),
         ({"active": 1}, UpsertCourse, "$.active: expected true or false or None, not int"),
         (
             {"tags": "abc", "external_reference": "a"},
@@ -290,7 +290,7 @@ def test_a_malformed_duration_is_refused(duration: str) -> None:
         (
             {"skills": [ContentType()]},
             UpsertCourse,
-            "$.skills[0]: expected CreateSkill or a mapping, not ContentType",
+            "$.skills[0]: expected CreateSkill, Skill or a mapping, not ContentType",
         ),
         (
             completion(result=AssignmentStatus(value="completed")),
@@ -328,12 +328,12 @@ def test_a_malformed_duration_is_refused(duration: str) -> None:
             CreateCompletion,
             "$.time_spent: a duration cannot be negative",
         ),
-        ("course-1", CreateCompletion, "$: expected CreateCompletion or a mapping, not str"),
-        (None, CreateCompletion, "$: expected CreateCompletion or a mapping, not NoneType"),
+        ("course-1", CreateCompletion, "$: expected CreateCompletion, Completion or a mapping, not str"),
+        (None, CreateCompletion, "$: expected CreateCompletion, Completion or a mapping, not NoneType"),
         (
             UpsertContent(external_reference="a"),
             UpdateContent,
-            "$: expected UpdateContent or a mapping, not UpsertContent",
+            "$: expected UpdateContent, Content or a mapping, not UpsertContent",
         ),
     ],
 )
