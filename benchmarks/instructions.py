@@ -37,7 +37,8 @@ QUERY: Any = {"raw": True, "fields": "id,result,score", "proxy": {"include": "x"
 @contextlib.asynccontextmanager
 async def encoding(url: str, pages: bool) -> AsyncIterator[peers.Call]:
     """Reading the arguments and writing path and query."""
-    from stackone_lms.calls.query import encode_id, encode_query
+    from stackone_lms.calls.operation import encode_id
+    from stackone_lms.calls.query import encode_query
 
     async def call() -> Any:
         return encode_id(data.ID), encode_query(QUERY)

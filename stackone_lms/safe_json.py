@@ -67,6 +67,10 @@ def _thread_stack() -> int:
     return size.value
 
 
+if threading.current_thread() is threading.main_thread():
+    stack_is_roomy()  # known from the start, so that no call asks
+
+
 def too_deep(body: bytes) -> bool:
     """Tell whether `body` nests deeper than `MAX_DEPTH`; about 5 ms per MB."""
     # After a closing bracket too many the decoder stops, so what is below zero from there does not matter.

@@ -19,10 +19,11 @@ from ..calls.operation import (
     Resource,
     SyncExecutor,
     SyncFanOutExecutor,
+    encode_id,
     stream_of,
 )
 from ..calls.outcomes import AccountOutcome, Outcome
-from ..calls.query import GetQuery, encode_id, encode_query
+from ..calls.query import GetQuery, encode_query
 from ..calls.signatures import parameters_of
 from ..checks import known_keywords, whole_number
 from ..engine.call import BoundExecutor

@@ -28,10 +28,11 @@ from .operation import (
     Resource,
     SyncExecutor,
     SyncFanOutExecutor,
+    encode_id,
     stream_of,
 )
 from .outcomes import AccountOutcome
-from .query import encode_id, encode_query
+from .query import encode_query
 from .signatures import parameters_of
 
 P = ParamSpec("P")

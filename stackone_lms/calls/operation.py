@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
+from urllib.parse import quote
 
 import msgspec
 
 from ..checks import known_keywords
+from ..errors import InvalidArgumentError
 from ..models.base import Page
 from ..models.decode import Decoder
 from .outcomes import AccountOutcome
@@ -153,6 +156,39 @@ class Resource(Bound[C_co]):
 # Operations, and the methods made of them
 
 
+MAX_ID = 1024
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}", re.ASCII)
+
+
+def encode_id(id: str) -> str:
+    """Percent-encode an id as one path segment.
+
+    Any provider id is fine, with slashes, spaces, `#` or letters of any script.
+
+    Raises:
+        InvalidArgumentError: It is empty, `.` or `..` (URL resolvers fold those away), not a string, longer than
+            1024 characters, or holds control characters or half of a surrogate pair.
+    """
+    if not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgumentError(f"an id must be a string, not {type(id).__name__}")
+    if _PLAIN_ID.fullmatch(id):
+        return id
+    if not id or id in {".", ".."}:
+        raise InvalidArgumentError(f"{id!r} cannot be an id")
+    if len(id) > MAX_ID:
+        raise InvalidArgumentError(f"an id of {len(id)} characters is too long; {MAX_ID} is the most")
+    if any(c < " " or "\x7f" <= c <= "\x9f" for c in id):
+        raise InvalidArgumentError(f"an id cannot hold control characters: {id!r:.60}")
+    if "\\" in id and any(part in {".", ".."} for part in id.replace("\\", "/").split("/")):
+        raise InvalidArgumentError(f"{id!r:.60} cannot be an id")
+    if any(part in {".", ".."} for part in id.split("/")):
+        raise InvalidArgumentError(f"{id!r:.60} cannot be an id: it holds a dot segment")
+    try:
+        return quote(id, safe="")
+    except UnicodeEncodeError:
+        raise InvalidArgumentError("an id cannot hold half of a surrogate pair") from None
+
+
 class Operation(Generic[R]):
     """One operation of the API, as its document has it.
 
@@ -184,7 +220,7 @@ class Operation(Generic[R]):
         self.removed = removed
         self.name = id
         self.arity = path.count("{")
-        self.template = "%s".join(part.rpartition("}")[2] for part in path.split("{"))
+        self._template = "%s".join(part.rpartition("}")[2] for part in path.split("{"))
         self.checks_id = method == "GET" and path.endswith("}")
         self._source = source
 
@@ -219,6 +255,16 @@ class Operation(Generic[R]):
             raise TypeError(f"{self.name}() takes {self.arity} id(s) by position, {len(ids)} given")
         if query and not self.keywords.issuperset(query):
             known_keywords(self.name, query, self.keywords)
+
+    def path_of(self, ids: tuple[str, ...]) -> str:
+        """Return its path with these ids in it.
+
+        Raises:
+            InvalidArgumentError: One cannot be sent; see `encode_id`.
+        """
+        if not ids:
+            return self.path
+        return self._template % (encode_id(ids[0]) if len(ids) == 1 else tuple(map(encode_id, ids)))
 
     def warn_if_removed(self) -> None:
         """Warn that the newest API lacks this operation, if it does."""

@@ -307,33 +307,3 @@ def _percent(text: str, where: str) -> str:
 def _percent_name(text: str, where: str) -> str:
     """Encode a key or names of fields, which come again with every call. Values may be personal and are not kept."""
     return _percent(text, where)
-
-
-MAX_ID = 1024
-_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}", re.ASCII)
-
-
-def encode_id(id: str) -> str:
-    """Percent-encode an id as one path segment.
-
-    Any provider id is fine, with slashes, spaces, `#` or letters of any script.
-
-    Raises:
-        InvalidArgumentError: It is empty, `.` or `..` (URL resolvers fold those away), not a string, longer than
-            1024 characters, or holds control characters or half of a surrogate pair.
-    """
-    if not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidArgumentError(f"an id must be a string, not {type(id).__name__}")
-    if _PLAIN_ID.fullmatch(id):
-        return id
-    if not id or id in {".", ".."}:
-        raise InvalidArgumentError(f"{id!r} cannot be an id")
-    if len(id) > MAX_ID:
-        raise InvalidArgumentError(f"an id of {len(id)} characters is too long; {MAX_ID} is the most")
-    if any(c < " " or "\x7f" <= c <= "\x9f" for c in id):
-        raise InvalidArgumentError(f"an id cannot hold control characters: {id!r:.60}")
-    if "\\" in id and any(part in {".", ".."} for part in id.replace("\\", "/").split("/")):
-        raise InvalidArgumentError(f"{id!r:.60} cannot be an id")
-    if any(part in {".", ".."} for part in id.split("/")):
-        raise InvalidArgumentError(f"{id!r:.60} cannot be an id: it holds a dot segment")
-    return _percent(id, "id")

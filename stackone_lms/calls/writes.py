@@ -21,8 +21,8 @@ from .operation import (
     Operation,
     Resource,
     SyncExecutor,
+    encode_id,
 )
-from .query import encode_id
 from .signatures import parameters_of
 
 P = ParamSpec("P")

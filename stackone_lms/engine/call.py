@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import msgspec
 
 from ..calls.operation import AsyncExecutor, CallArguments, Operation
-from ..calls.query import encode_id, encode_query
+from ..calls.query import encode_query
 from ..errors import (
     APITimeoutError,
     ClientClosedError,
@@ -214,9 +214,7 @@ class Engine:
 
     async def call(self, settings: Settings, operation: Operation[R], args: CallArguments) -> R:
         """Perform one operation and return its decoded answer."""
-        path = operation.template
-        if args.ids:
-            path %= encode_id(args.ids[0]) if len(args.ids) == 1 else tuple(map(encode_id, args.ids))
+        path = operation.path_of(args.ids)
         query = args.query
         if not isinstance(query, str):
             query = encode_query(query, operation.filters) if query else ""

@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl, unquote
 from multidict import CIMultiDict
 
 from stackone_lms.api.operations import operations
-from stackone_lms.calls.operation import CallArguments, Operation
-from stackone_lms.calls.query import encode_id, encode_query
+from stackone_lms.calls.operation import CallArguments, Operation, encode_id
+from stackone_lms.calls.query import encode_query
 from stackone_lms.configuration import scrubber
 from stackone_lms.engine.responses import parse_response
 from stackone_lms.engine.retry import Failure, backoff, max_retries, parse_retry_after

@@ -94,7 +94,9 @@ def test_an_operation_can_be_looked_at_without_a_client() -> None:
     assert operation.answer is CompletionResult
     assert repr(operation) == "<Completions.get: GET /unified/lms/completions/{id}>"
     assert operation.keywords == {"raw", "fields", "proxy"}
-    assert UserCompletions.list.operation.template == "/unified/lms/users/%s/completions"
+    assert UserCompletions.list.operation.path_of(("u/1",)) == "/unified/lms/users/u%2F1/completions"
+    assert UserCompletions.get.operation.path_of(("u", "c")) == "/unified/lms/users/u/completions/c"
+    assert Completions.list.operation.path_of(()) == "/unified/lms/completions"
 
 
 @pytest.mark.parametrize("client", [aio, blocking], ids=["aio", "blocking"])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackone_lms.calls.query import MAX_ID, encode_id
+from stackone_lms.calls.operation import MAX_ID, encode_id
 from stackone_lms.errors import InvalidArgumentError
 
 UNRESERVED = re.compile(r"[A-Za-z0-9._~-]|%[0-9A-F]{2}")
