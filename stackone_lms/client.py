@@ -20,7 +20,7 @@ from .engine.rate_limit import Clock, RateLimitBackend, Sleep
 from .engine.stats import Stats
 from .errors import ConfigurationError, InvalidArgumentError
 from .options import RateLimit, RetryPolicy, Timeout
-from .transport.base import Secret, Transport
+from .transport.base import Transport
 
 if TYPE_CHECKING:
     import aiohttp
@@ -107,7 +107,7 @@ class BaseClient(Api[C_co]):
         Raises:
             ConfigurationError: Something is missing or cannot work.
         """
-        api_key, account_id, proxy = conf.veil(api_key), conf.veil(account_id), conf.veil(proxy)
+        api_key, proxy = conf.veil(api_key), conf.veil(proxy)
         url = conf.check_base_url(base_url)
         key = conf.check_api_key(api_key)
         # A closure, so that no attribute shows the key.
@@ -181,7 +181,7 @@ class BaseClient(Api[C_co]):
         account_id, timeout, retry = options.get("account_id"), options.get("timeout"), options.get("retry")
         heartbeat, keep_unknown = options.get("heartbeat"), options.get("keep_unknown")
         if account_id is not None:
-            account_id = Secret(conf.check_token(account_id, "the account id", kind))
+            account_id = conf.check_token(account_id, "the account id", kind)
         if not isinstance(timeout, Timeout):
             raise kind(f"timeout must be a Timeout, such as Timeout(total=30), not {type(timeout).__name__}")
         if not isinstance(retry, RetryPolicy):
@@ -213,8 +213,6 @@ class BaseClient(Api[C_co]):
             TypeError: An option is unknown.
         """
         known_keywords("with_options", options, ViewOptions.__annotations__)
-        if "account_id" in options:
-            options["account_id"] = conf.veil(options["account_id"])
         now = self._bound.settings
         merged: ViewOptions = {
             "account_id": now.account_id,
@@ -250,8 +248,8 @@ class BaseClient(Api[C_co]):
     def __repr__(self) -> str:
         if "_bound" not in self.__dict__:  # seen by a debugger while it is made
             return f"<{type(self).__name__}, not made yet>"
-        account = "***" if self._bound.settings.account_id is not None else None
-        return f"{type(self).__name__}(base_url={self.base_url!r}, api_key=***, account_id={account})"
+        account = self._bound.settings.account_id
+        return f"{type(self).__name__}(base_url={self.base_url!r}, api_key=***, account_id={account!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{type(self).__name__} cannot be copied or pickled; make one in each process")

@@ -66,15 +66,11 @@ def basic(api_key: str) -> str:
     return Secret("Basic " + base64.b64encode(f"{api_key}:".encode("ascii")).decode("ascii"))
 
 
-def scrubber(api_key: str, account_id: str | None) -> Redact:
-    """Return a function that blots the key and the account id out of what a server echoes."""
+def scrubber(api_key: str) -> Redact:
+    """Return a function that takes the key, in all its spellings, out of what a server echoes."""
     # The padding is left out, as some spell it without.
     encoded = [base64.b64encode(text.encode("ascii")).decode("ascii").rstrip("=") for text in (f"{api_key}:", api_key)]
-    secrets = [api_key, *encoded]
-    # A very short account id would blot out parts of words and numbers that have nothing to do with it.
-    if account_id is not None and len(account_id) >= 4:
-        secrets.append(account_id)
-    needles = [secret.encode("ascii") for secret in secrets]
+    needles = [secret.encode("ascii") for secret in (api_key, *encoded)]
 
     def scrub(body: bytes) -> bytes:
         for needle in needles:
@@ -204,7 +200,7 @@ def client_certificate(value: Any) -> tuple[str, str | None] | None:
 
 def account_headers(api_key: str, user_agent: str) -> Callable[[str | None, bool], tuple[Mapping[str, str], Redact]]:
     """Return a function from account id and heartbeat to all headers of a request, and a scrubber for its answers."""
-    authorization = basic(api_key)
+    authorization, scrub = basic(api_key), scrubber(api_key)
 
     def make(account_id: str | None, heartbeat: bool) -> tuple[Mapping[str, str], Redact]:
         headers = {
@@ -214,9 +210,9 @@ def account_headers(api_key: str, user_agent: str) -> Callable[[str | None, bool
             "User-Agent": user_agent,
         }
         if account_id is not None:
-            headers["x-account-id"] = Secret(account_id)
+            headers["x-account-id"] = account_id
         if heartbeat:
             headers["Prefer"] = "heartbeat"
-        return headers, scrubber(api_key, account_id)
+        return headers, scrub
 
     return make

@@ -1,6 +1,6 @@
 """Every exception the package raises, one class per thing that can go wrong.
 
-All of them carry plain data only, so they pickle, and none of them holds the API key, the account id
+All of them carry plain data only, so they pickle, and none of them holds the API key
 or a foreign exception that might.
 """
 

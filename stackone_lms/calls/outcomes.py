@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 import msgspec
 
@@ -38,7 +38,7 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True):
 
 
 class AccountOutcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """What came from one of several accounts. Its repr does not name the account."""
+    """What came from one of several accounts."""
 
     account_id: str
     """The linked account."""
@@ -65,9 +65,3 @@ class AccountOutcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         if self.error is not None:
             raise self.error
         return cast("T", self.result)
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [("account_id", "***"), *((name, getattr(self, name)) for name in ("id", "result", "error", "cursor"))]
-
-    def __repr__(self) -> str:
-        return f"AccountOutcome({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"

@@ -68,7 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether requests wait for the limit that their account has found for itself."""
 
     def __repr__(self) -> str:
-        return f"Settings(timeout={self.timeout}, retry={self.retry}, heartbeat={self.heartbeat})"
+        account = f"account_id={self.account_id!r}"
+        return f"Settings({account}, timeout={self.timeout}, retry={self.retry}, heartbeat={self.heartbeat})"
 
 
 class BulkContext(NamedTuple):

@@ -43,7 +43,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot of a client and all its views. Its repr names no account."""
+    """A snapshot of a client and all its views. Its repr tells of the accounts only how many there are."""
 
     limit: int | None
     """Requests that the client-side limit allows in `per` seconds; None without a limit."""

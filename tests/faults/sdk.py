@@ -24,7 +24,6 @@ KEY = "canary-key-5d0c7e1f"
 ACCOUNT = "canary-account-93b1"
 SECRETS = (
     KEY,
-    ACCOUNT,
     base64.b64encode(f"{KEY}:".encode()).decode(),
     base64.b64encode(KEY.encode()).decode().rstrip("="),
 )

@@ -211,7 +211,7 @@ async def test_plain_http_knows_no_proxy_and_nobody_reads_netrc(
             assert (await client.completions.get("x")).data.id == "x"
         assert evil.total.connections == 0
         (head,) = server.total.heads
-        assert f"\r\nauthorization: basic {SECRETS[2]}\r\n".lower() in head.decode().lower()
+        assert f"\r\nauthorization: basic {SECRETS[1]}\r\n".lower() in head.decode().lower()
 
 
 async def test_a_proxy_of_the_environment_sees_no_secret(

@@ -20,7 +20,7 @@ from stackone_lms.engine.responses import is_same_record, parse_response
 from stackone_lms.engine.retry import COST, COST_THROTTLED, Decision, Failure, decide, max_retries
 from stackone_lms.options import RetryPolicy
 from stackone_lms.transport import Response
-from tests.fake.fakes import ACCOUNT, KEY, error, page, record, reply
+from tests.fake.fakes import KEY, error, page, record, reply
 
 GET: Operation[Any] = Completions.get.operation
 LIST: Operation[Any] = Completions.list.operation
@@ -29,7 +29,7 @@ UPSERT: Operation[Any] = Contents.upsert.operation
 BATCH: Operation[Any] = Contents.batch_upsert.operation
 DELETE: Operation[Any] = UserCompletions.delete.operation
 
-REDACT = scrubber(KEY, ACCOUNT)
+REDACT = scrubber(KEY)
 EPOCH = 1_700_000_000.0
 
 
@@ -365,7 +365,7 @@ def test_other_statuses_are_unexpected(status: int) -> None:
     assert max_retries(failure) == 0
 
 
-SECRETS = [KEY, base64.b64encode(f"{KEY}:".encode()).decode(), base64.b64encode(KEY.encode()).decode(), ACCOUNT]
+SECRETS = [KEY, base64.b64encode(f"{KEY}:".encode()).decode(), base64.b64encode(KEY.encode()).decode()]
 
 
 @pytest.mark.parametrize("secret", SECRETS)
