@@ -144,7 +144,7 @@ class BaseClient(Api[C_co]):
                 return lean()
             if transport == "aiohttp" or session is not None:
                 return through_session()
-            from .transport.auto import choose  # noqa: PLC0415 (as above)
+            from .transport.lean import choose  # noqa: PLC0415 (as above)
 
             return choose(lean, through_session)
 

@@ -1,11 +1,11 @@
-"""The default transport: `aiohttp.ClientSession`, so that what users mock, trace and extend keeps working."""
+"""A transport through a plain `aiohttp.ClientSession`, so that what users mock, trace and extend is used and works."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -14,20 +14,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ..errors import ClientClosedError
-from . import aiohttp_internals as private
-from . import session as sessions
-from .base import Request, Response, TimeLimits, Transport, TransportError
-from .connections import (
-    KEEP_ALIVE,
-    READ_BUFFER,
-    Connector,
-    Timed,
-    check_head,
-    connected,
-    read_on,
-    readable,
-    whole,
-)
+from .aiohttp_internals import session_middlewares
+from .base import Request, Response, ThisProcess, TimeLimits, Transport, TransportError
+from .connections import KEEP_ALIVE, READ_BUFFER, check_head, read_on, readable, whole
 from .errors import translate
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
@@ -41,42 +30,91 @@ class _DroppedError(Exception):
         self.original = original
 
 
-class _Connector(Connector):
+class _Request(aiohttp.ClientRequest):
+    """A request that remembers which connection it went over."""
+
+    wire: asyncio.Transport | None = None
+
+
+class _Connector(aiohttp.TCPConnector):
     """A pool that hands out only connections on which nothing has happened since they came back to it.
 
     What the server sent meanwhile is an answer to something else, or a hang-up: found here, it costs no request.
+    A forked child leaves the connections alone: to close one there would take it out of the epoll that it shares with
+    its parent, which then would wait for its answers in vain.
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._known: WeakKeyDictionary[Any, Callable[[], Any]] = WeakKeyDictionary()
+        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
+        self.process = ThisProcess.id
+        self.known: WeakKeyDictionary[Any, Callable[[], Any]] = WeakKeyDictionary()
 
-    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 (aiohttp's signature)
+    async def connect(self, req: Any, *args: Any, **options: Any) -> Any:
+        """Return a connection of the pool, or a new one."""
         while True:
-            connection = await super().connect(req, traces, timeout)
+            connection = await super().connect(req, *args, **options)
             protocol: Any = connection.protocol
-            has_more = self._known.get(protocol)
+            has_more = self.known.get(protocol)
+            new = has_more is None
             if has_more is None:
-                self._known[protocol] = readable(protocol.transport)
-            if not protocol.should_close and not (has_more and has_more()):
-                connected(timeout)
+                has_more = self.known[protocol] = readable(protocol.transport)
+            if not protocol.should_close and not has_more():
+                req.wire = protocol.transport
                 return connection
             connection.close()
-            if has_more is None:
+            if new:
                 raise aiohttp.ServerDisconnectedError("it spoke before it was asked")
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or belongs to another process."""
+        return self.process != ThisProcess.id or super().closed
 
-async def _no_hidden_retry(
-    request: aiohttp.ClientRequest,
-    handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
-) -> aiohttp.ClientResponse:
-    # aiohttp sends idempotent requests a second time after these two (client.py, _retry_connection).
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _DroppedError(error) from None
+    def __del__(self, *args: Any) -> None:
+        if self.process == ThisProcess.id:
+            super().__del__(*args)
+
+
+class _Exchange:
+    """One request over a session: sent once, and its connection closed if need be.
+
+    Args:
+        session: The session.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._sent: aiohttp.ClientRequest | None = None
+        self._response: aiohttp.ClientResponse | None = None
+
+    async def send(self, method: str, url: URL, **options: Any) -> aiohttp.ClientResponse:
+        """Send the request, and return the answer when its head is here."""
+
+        # No method: mocks copy all arguments, and with a method what it belongs to.
+        async def without_hidden_retry(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            # aiohttp sends idempotent requests a second time after these two exceptions.
+            self._sent = request
+            try:
+                return await handler(request)
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                raise _DroppedError(error) from None
+
+        # A request's own middlewares replace the session's, so theirs are called from ours.
+        theirs = session_middlewares(self._session)
+        middlewares = None if theirs is None else (without_hidden_retry, *theirs)
+        self._response = await self._session.request(method, url, middlewares=middlewares, **options)
+        return self._response
+
+    def close_connection(self) -> None:
+        """Close the connection, at once, though aiohttp may have put it back into its pool."""
+        if self._response is not None:
+            self._response.close()
+        if isinstance(self._sent, _Request) and self._sent.wire is not None:
+            self._sent.wire.abort()
 
 
 def make_ssl_context(ca_bundle: str | None, client_cert: tuple[str, str | None] | None) -> ssl.SSLContext:
@@ -90,7 +128,7 @@ def make_ssl_context(ca_bundle: str | None, client_cert: tuple[str, str | None] 
 
 
 class AiohttpTransport(Transport):
-    """Exchanges over one `aiohttp.ClientSession`, made on the first use.
+    """Sends requests through one `aiohttp.ClientSession`, by its documented methods.
 
     Args:
         origin: Scheme, host and port, such as `https://api.stackone.com`.
@@ -111,40 +149,66 @@ class AiohttpTransport(Transport):
         self._scheme, self._host, self._port = url.scheme, cast("str", url.raw_host), url.explicit_port
         self._host_header = cast("str", url.host_port_subcomponent)
         self._make_ssl, self._proxy, self._own = ssl_context, proxy, session is None
-        self._quick = session is None and sessions.UNUSABLE is None
         self._session = session
-        self._fresh: aiohttp.ClientSession | None = None
+        self._single_use: aiohttp.ClientSession | None = None
         self._ssl: ssl.SSLContext | bool = True
         self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
-        self._headers: dict[int, tuple[Mapping[str, str], CIMultiDict[str], sessions.Prepared | None]] = {}
+        self._headers: dict[int, tuple[Mapping[str, str], CIMultiDict[str]]] = {}
 
     async def open(self) -> None:
         """Make the session."""
         if self._make_ssl is not None and self._scheme == "https":
             self._ssl = await asyncio.to_thread(self._make_ssl)  # reading CA files takes milliseconds
         if self._session is None:
-            self._session = self._make_session(force_close=False)
+            self._session = self._make_session(keepalive_timeout=KEEP_ALIVE)
 
-    def _make_session(self, *, force_close: bool) -> aiohttp.ClientSession:
-        if self._quick:
-            return sessions.make(ssl=self._ssl, force_close=force_close)
-        keep_alive: dict[str, Any] = {"force_close": True} if force_close else {"keepalive_timeout": KEEP_ALIVE}
+    def _make_session(self, **options: Any) -> aiohttp.ClientSession:
+        # No limit here: whatever waits inside aiohttp gets CancelledError when the session closes.
         return aiohttp.ClientSession(
-            connector=_Connector(limit=0, ssl=self._ssl, **keep_alive),
+            connector=_Connector(limit=0, ssl=self._ssl, **options),
             cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_Request,
             timeout=_NO_TIMEOUT,
             read_bufsize=READ_BUFFER,
-            response_class=sessions.SessionResponse,
             trust_env=False,
         )
 
     async def send(self, request: Request, limits: TimeLimits) -> Response:
         """Send one request and read its answer."""
         failed: TransportError | None = None
-        response: aiohttp.ClientResponse | None = None
+        exchange = _Exchange(self._session_for(request))
         try:
-            response = await self._send(request, limits)
-            return await _read(response, request.max_body, limits)
+            response = await exchange.send(
+                request.method,
+                URL.build(
+                    scheme=self._scheme,
+                    host=self._host,
+                    port=self._port,
+                    path=request.path,
+                    query_string=request.query,
+                    encoded=True,
+                ),
+                headers=self._headers_of(request).copy(),  # others may change them
+                data=_payload(request.body),
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=self._timeout(limits.connect),
+                proxy=self._proxy,
+                ssl=self._ssl,
+            )
+            limits.progress()
+            status, headers, content = response.status, response.headers, response.content
+            now = whole(content)
+            if now == b"" and content.total_bytes:  # read already, by a middleware or by tracing
+                now = await response.read()
+            body, complete = check_head(status, headers, now, request.max_body), True
+            if body is None:
+                body, complete = await read_on(status, content, request.max_body, limits)
+            if complete:
+                response.release()
+            else:
+                exchange.close_connection()
+            return Response(status, headers, body, exchange.close_connection)
         except TransportError as error:
             failed = error
         except _DroppedError as error:
@@ -152,52 +216,22 @@ class AiohttpTransport(Transport):
         except (TimeoutError, aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
             failed = translate(error)
         except BaseException:
-            if response is not None:
-                response.close()
+            exchange.close_connection()
             raise
         # Raised outside the handlers, so that no foreign exception hangs on it as context.
-        if response is not None:
-            response.close()
+        exchange.close_connection()
         raise failed
 
-    def _send(self, request: Request, limits: TimeLimits) -> Awaitable[aiohttp.ClientResponse]:
-        session = self._session
-        if session is None:
+    def _session_for(self, request: Request) -> aiohttp.ClientSession:
+        if self._session is None:
             raise TransportError(ClientClosedError("the transport is closed"), request_sent=False, max_retries=0)
-        if request.new_connection and self._own:
-            # A pool may hold many dead connections: a retry gets one that nobody has used.
-            session = self._fresh = self._fresh or self._make_session(force_close=True)
-        url = URL.build(
-            scheme=self._scheme,
-            host=self._host,
-            port=self._port,
-            path=request.path,
-            query_string=request.query,
-            encoded=True,
-        )
-        ask: Callable[..., Awaitable[aiohttp.ClientResponse]] = session.request
-        if self._own and not sessions.replaced():
-            limits.connecting()
-            timeout: aiohttp.ClientTimeout = Timed(limits)
-            if self._quick:
-                ask = session._request  # pyright: ignore[reportPrivateUsage] (all that `request` does is to call it)
-        else:
-            # Whatever it does, it may not hand the limits on. So it is told when to give up connecting.
-            timeout = self._timeout(limits.connect)
-        return ask(
-            request.method,
-            url,
-            headers=self._prepared(request),
-            data=_payload(request.body),
-            allow_redirects=False,
-            timeout=timeout,
-            proxy=self._proxy,
-            ssl=self._ssl,
-            # A request's own middlewares replace the session's, so theirs are called from ours.
-            middlewares=None if self._quick else (_no_hidden_retry, *getattr(session, "_middlewares", ())),
-        )
+        if not request.new_connection or not self._own:
+            return self._session
+        # A pool may hold many dead connections: a retry gets one that nobody has used.
+        self._single_use = self._single_use or self._make_session(force_close=True)
+        return self._single_use
 
-    def _prepared(self, request: Request) -> CIMultiDict[str]:
+    def _headers_of(self, request: Request) -> CIMultiDict[str]:
         # A client has one headers mapping for each of its views: they are few and reused by every call.
         headers = request.headers
         kept = self._headers.get(id(headers))
@@ -205,25 +239,24 @@ class AiohttpTransport(Transport):
             if len(self._headers) > 1024:
                 self._headers.clear()
             whole = CIMultiDict({"Host": self._host_header, **headers} if self._own else headers)
-            quick = sessions.Prepared(whole) if self._quick else None
-            kept = self._headers[id(headers)] = (headers, whole, quick)
-        if kept[2] is None or sessions.watched():
-            return kept[1].copy()  # others may change them
-        return kept[2] if request.method == "GET" and request.body is None else kept[1]
+            kept = self._headers[id(headers)] = (headers, whole)
+        return kept[1]
 
     def _timeout(self, connect: float | None) -> aiohttp.ClientTimeout:
         timeout = self._timeouts.get(connect)
         if timeout is None:
             if len(self._timeouts) > 64:
                 self._timeouts.clear()
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect, ceil_threshold=float("inf"))
+            # The time for a place in a pool that is not ours does not count: there it may be long.
+            limit = {"connect": connect} if self._own else {"sock_connect": connect}
+            timeout = aiohttp.ClientTimeout(total=None, ceil_threshold=float("inf"), **limit)
             self._timeouts[connect] = timeout
         return timeout
 
     async def close(self) -> None:
         """Close the session, if it is our own."""
-        ours = (self._session, self._fresh) if self._own else ()
-        self._session = self._fresh = None
+        ours = (self._session, self._single_use) if self._own else ()
+        self._session = self._single_use = None
         for session in ours:
             if session is not None:
                 await session.close()
@@ -232,21 +265,3 @@ class AiohttpTransport(Transport):
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
     # aiohttp warns of bytes that are longer than this.
     return io.BytesIO(body) if body is not None and len(body) > 2**20 else body
-
-
-async def _read(response: aiohttp.ClientResponse, most: int, limits: TimeLimits) -> Response:
-    status, headers, content = response.status, response.headers, response.content
-    now = getattr(response, "_body", None)  # read already, by a middleware or by tracing
-    if now is None:
-        now = (private.whole if private.UNUSABLE is None else whole)(content)
-    body, complete = check_head(status, headers, now, most), True
-    if body is None:
-        limits.progress()
-        body, complete = await read_on(status, content, most, limits)
-    connection = response.connection
-    wire = None if connection is None else connection.transport
-    if complete:
-        response.release()
-    else:
-        response.close()
-    return Response(status, headers, body, *(() if wire is None else (wire.abort,)))

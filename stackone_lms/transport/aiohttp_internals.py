@@ -1,4 +1,8 @@
-"""What the lean transport takes of aiohttp beside its documented names, all in one place, and whether it is there."""
+# pyright: reportPrivateUsage=false
+"""What this package takes of aiohttp beside its documented names, all in one place, and whether it is there.
+
+Without it (`UNUSABLE` tells why) everything works through a plain `aiohttp.ClientSession`, at more cost.
+"""
 
 from __future__ import annotations
 
@@ -6,123 +10,129 @@ import asyncio
 import inspect
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from types import FunctionType
 from typing import Any, cast
 
 import aiohttp
-from aiohttp import helpers, streams
+import aiohttp.client
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import BaseConnector, Connection
-from aiohttp.helpers import TimerNoop
+from aiohttp.http import HttpResponseParser
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from .connections import (
-    KEEP_ALIVE,
-    READ_BUFFER,
-    Connector,
-    readable,
-)
-from .connections import whole as whole_of_any
+from .base import ThisProcess
+from .connections import KEEP_ALIVE, READ_BUFFER, readable, whole
 
 __all__ = [
+    "NAMES",
     "UNUSABLE",
+    "Connector",
     "HttpProcessingError",
     "Protocol",
     "check",
     "connect",
     "describe",
-    "prepare",
-    "whole",
+    "session_middlewares",
+    "session_replaced",
+    "whole_body",
 ]
+
+NAMES = (
+    "_request",
+    "_middlewares",
+    "_factory",
+    "_release",
+    "_key",
+    "_protocol",
+    "_lines",
+    "_eof",
+    "_exception",
+    "_buffer",
+)
+"""All private names of aiohttp that are used, here and nowhere else."""
 
 BEGIN, END = (3, 14, 4), (3, 15)
 """The aiohttp versions that this was written and tested for: from the first, before the second."""
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _TRUSTED = 0.001  # seconds; a connection given back so recently is not asked whether something came in since
-_timer = TimerNoop()
-_receive = ResponseHandler.data_received
-_EMPTY: Any = getattr(streams, "EMPTY_PAYLOAD", None)
-_WITHOUT_BODY: Any = getattr(helpers, "EMPTY_BODY_STATUS_CODES", None)
+_cut = "the connection ended inside the answer"
+
+
+class Connector(aiohttp.TCPConnector):
+    """A connector that makes connections of `Protocol`, and leaves them alone in a forked child.
+
+    To close one in the child would take it out of the epoll that the child shares with the parent, which then would
+    wait for its answers in vain.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
+        self.process = ThisProcess.id
+        factory: Any = partial(Protocol, asyncio.get_running_loop(), memoryview(bytearray(READ_BUFFER)))
+        self._factory = factory
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        if self.process == ThisProcess.id:
+            super()._release(key, protocol, should_close=should_close)
+
+    def __del__(self, *args: Any) -> None:
+        if self.process == ThisProcess.id:
+            super().__del__(*args)
 
 
 class Protocol(ResponseHandler, asyncio.BufferedProtocol):
-    """A connection: aiohttp's protocol and parser, reading into one buffer and tolerating nothing that comes unasked.
+    """A connection: aiohttp's parser, reading into one buffer and tolerating nothing that comes unasked.
 
     asyncio reads every time into new bytes of 256 KiB, which the C library borrows from the system and gives back:
     that is a third of what a request costs. What is in the buffer is used up before the next read, so all
     connections of a loop can share it.
 
+    Until `start` it is aiohttp's own, so that a proxy's answer to CONNECT is read as ever.
+
     Attributes:
         idle: Whether no request is under way, so that nothing may come.
-        since: When it was last given back, on the clock of `time.monotonic`.
-        forget: Tells the connector that it is closed.
+        since: When it was last parked, on the clock of `time.monotonic`.
+        on_release: Tells the connector that it is closed.
         has_more: Tells whether something stands in the socket that the event loop has not read yet.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, buffer: memoryview) -> None:
         super().__init__(loop)
-        self._shared = buffer
-        self._asked: Any = None
-        self.idle = False
+        self.loop, self.shared = loop, buffer
+        self.parser: Any = None
+        self.content: aiohttp.StreamReader | None = None
+        self.last = self.paused = self.idle = False
         self.since = 0.0
         self.has_more: Callable[[], Any] | None = None
-        self.forget: Callable[[], None] | None = None
+        self.on_release: Callable[[], None] | None = None
 
-    def listen(self) -> None:
+    def start(self) -> None:
         """Begin to take what comes for answers. One parser reads all answers of a connection."""
-        self.set_response_params(timer=_timer, read_until_eof=True, read_bufsize=READ_BUFFER)
+        self.parser = HttpResponseParser(
+            cast("Any", self),
+            self.loop,
+            READ_BUFFER,
+            payload_exception=aiohttp.ClientPayloadError,
+            read_until_eof=True,
+        )
 
-    def set_response_params(
-        self,
-        *,
-        timer: Any = None,
-        skip_payload: bool = False,
-        read_until_eof: bool = False,
-        auto_decompress: bool = True,
-        read_timeout: float | None = None,
-        read_bufsize: int = READ_BUFFER,
-        timeout_ceil_threshold: float = 5,
-        max_line_size: int = 8190,
-        max_field_size: int = 8190,
-        max_headers: int = 128,
-        **more: Any,
-    ) -> None:
-        """Begin an answer, as sessions do before each request: with the last one's parser, if that reads alike."""
-        # All names are spelled out, since CPython compares each that is not with every one that is.
-        limits = (read_bufsize, max_line_size, max_field_size, max_headers)
-        asked: Any = (type(timer), skip_payload, read_until_eof, auto_decompress, read_timeout, limits)
-        if self._parser is None or asked != self._asked or more:
-            self._asked = asked
-            super().set_response_params(
-                timer=timer,
-                skip_payload=skip_payload,
-                read_until_eof=read_until_eof,
-                auto_decompress=auto_decompress,
-                read_timeout=read_timeout,
-                read_bufsize=read_bufsize,
-                timeout_ceil_threshold=timeout_ceil_threshold,
-                max_line_size=max_line_size,
-                max_field_size=max_field_size,
-                max_headers=max_headers,
-                **more,
-            )
-
-    def rest(self) -> bool:
+    def park(self) -> bool:
         """Let nothing come any more, since no request is under way; False if it has to be closed instead.
 
         What comes now ends the connection: an answer that is late, or one that nobody asked for.
         """
-        wire, parser = self.transport, self._parser
+        wire, parser = self.transport, self.parser
         # The answer may be here before the whole request is away: what is left of it would precede the next one.
-        if self.should_close or wire is None or wire.get_write_buffer_size():
+        if self.last or self.should_close or wire is None or wire.get_write_buffer_size():
             return False
         try:
             # Does nothing if the last answer ended the bytes that came, else shows the beginning of another.
-            if parser is None or parser.feed_eof() is not None or getattr(parser, "_lines", None):
+            if parser.feed_eof() is not None or getattr(parser, "_lines", None):
                 return False
         except Exception:  # noqa: BLE001 (whatever it makes of half an answer)
             return False
@@ -132,86 +142,92 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
         self.since = time.monotonic()
         return True
 
-    def resume(self) -> bool:
-        """Let answers come again; False if it was closed meanwhile, something came in, or it rested too long."""
-        if not self.idle:
-            return self.is_connected() and not self.should_close
+    def unpark(self) -> bool:
+        """Let answers come again; False if it was closed meanwhile, something came in, or it was parked too long."""
         wire = self.transport
         if wire is None or wire.is_closing():
             return False
-        rested = time.monotonic() - self.since
-        if rested >= KEEP_ALIVE or (rested > _TRUSTED and self.has_more is not None and self.has_more()):
+        parked = time.monotonic() - self.since
+        if parked >= KEEP_ALIVE or (parked > _TRUSTED and self.has_more is not None and self.has_more()):
             return False
         self.idle = False
         return True
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """Close, at once."""
         self.abort()
-        if self.forget is not None:
-            self.forget()
-            self.forget = None
+        on_release, self.on_release = self.on_release, None
+        if on_release is not None:
+            on_release()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where to read into."""
-        return self._shared
+        return self.shared
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
-        if self.idle:
-            self.abort()
-        else:
-            self._take(bytes(self._shared[:nbytes]))
+        self.data_received(bytes(self.shared[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Take what an event loop read into a buffer of its own, or what the parser had put aside."""
+        parser = self.parser
+        if parser is None:
+            super().data_received(data)
+            return
         if self.idle:
             self.abort()
-        else:
-            self._take(data)
-
-    def _take(self, data: bytes) -> None:
-        # As aiohttp's own, without what is only there for its read timeout and for WebSockets.
-        parser = self._parser
-        if parser is None or self._upgraded or self._read_timeout or self._skip_payload:
-            _receive(self, data)
             return
         try:
-            messages, self._upgraded, _ = parser.feed_data(data)
-        except Exception as error:  # noqa: BLE001 (as aiohttp's own)
-            if self.transport is not None:
-                self.transport.close()
-            refused = HttpProcessingError()
-            if isinstance(error, HttpProcessingError):
-                refused = HttpProcessingError(code=error.code, message=error.message)
-            self.set_exception(refused, error)
+            messages, _, _ = parser.feed_data(data)
+        except Exception as error:  # noqa: BLE001 (whatever the parser makes of what a server sends)
+            self._refuse(error)
             return
         for message, content in messages:
             if message.should_close:
-                self._should_close = True
-            self._payload = content
-            self.feed_data((message, _EMPTY if message.code in _WITHOUT_BODY else content))
+                self.last = True
+            self.content = content
+            self.feed_data((message, content))
+
+    def _refuse(self, error: Exception) -> None:
+        if self.transport is not None:
+            self.transport.close()
+        refused = HttpProcessingError()
+        if isinstance(error, HttpProcessingError):
+            refused = HttpProcessingError(code=error.code, message=error.message)
+        if self.content is not None and not self.content.is_eof() and self.content.exception() is None:
+            self.content.set_exception(aiohttp.ClientPayloadError(_cut), error)
+        self.set_exception(refused, error)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Wake who waits for an answer, or for the rest of one."""
+        parser, content = self.parser, self.content
+        if content is not None and not content.is_eof() and content.exception() is None:
+            try:
+                parser.feed_eof()  # where no length is declared, this is the end of the body
+            except Exception as error:  # noqa: BLE001 (as above)
+                content.set_exception(aiohttp.ClientPayloadError(_cut), error)
+        super().connection_lost(exc)
+
+    def pause_reading(self) -> None:
+        """Read no more, since nobody takes what is here."""
+        if self.parser is None:
+            super().pause_reading()
+            return
+        self.paused = True
+        self.parser.pause_reading()
+        if self.transport is not None:
+            self.transport.pause_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Go on reading. Bodies say so at every step, nearly always without having paused it."""
-        if self._reading_paused:
+        if self.parser is None:
             super().resume_reading(resume_parser)
-
-
-def prepare(connector: Connector) -> None:
-    """Let `connector` make connections of the class above."""
-    factory: Any = partial(Protocol, asyncio.get_running_loop(), memoryview(bytearray(READ_BUFFER)))
-    connector._factory = factory  # pyright: ignore[reportPrivateUsage]
-
-
-def whole(content: aiohttp.StreamReader) -> bytes | None:
-    """Return a body that is here to its end, else None. What the public methods do besides is not needed then."""
-    if type(content) is not aiohttp.StreamReader:
-        return whole_of_any(content)
-    if not content._eof or content._exception is not None:  # pyright: ignore[reportPrivateUsage]
-        return None
-    chunks = content._buffer  # pyright: ignore[reportPrivateUsage]
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        elif self.paused:
+            self.paused = False
+            if resume_parser:
+                self.data_received(b"")  # what the parser had put aside
+            if not self.paused and self.transport is not None:
+                self.transport.resume_reading()
 
 
 def describe(origin: str, ssl: Any, proxy: str | None) -> ClientRequest:
@@ -221,100 +237,189 @@ def describe(origin: str, ssl: Any, proxy: str | None) -> ClientRequest:
 
 
 async def connect(connector: Connector, request: ClientRequest) -> Protocol | None:
-    """Return a new connection, to be ended by its `hang_up`; None if the server spoke first, or hung up.
+    """Return a new connection, to be ended by its `close`; None if the server spoke first, or hung up.
 
     Raises:
         aiohttp.ClientError: There is none to be had.
     """
     connection = await connector.connect(request, [], _NO_TIMEOUT)
     protocol: Any = connection.protocol
-    forget = partial(connector._release, connection._key, protocol, should_close=True)  # pyright: ignore[reportPrivateUsage]
+    on_release = partial(connector._release, connection._key, protocol, should_close=True)
     # A Connection would be closed by the garbage collector, with a warning, also in a forked child.
-    connection._protocol = None  # pyright: ignore[reportPrivateUsage]
-    if not protocol.resume():
-        protocol.abort()
-        forget()
+    connection._protocol = None
+    protocol.on_release = on_release
+    if not protocol.is_connected() or protocol.should_close:
+        protocol.close()
         return None
-    protocol.forget = forget
-    protocol.listen()
+    protocol.start()
     return cast("Protocol", protocol)
 
 
+def whole_body(content: aiohttp.StreamReader) -> bytes | None:
+    """Return a body that is here to its end, else None: as `whole`, in a quarter of the time."""
+    if type(content) is not aiohttp.StreamReader:
+        return whole(content)
+    if not content._eof or content._exception is not None:
+        return None
+    chunks = content._buffer
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+# Sessions
+
+_Session = aiohttp.client.ClientSession  # whatever may stand for it in `aiohttp` already
+
+
+def _original(name: str) -> Any:
+    # None for what was put in its place before this module was imported.
+    function: Any = vars(_Session).get(name)
+    plain = isinstance(function, FunctionType) and function.__code__.co_filename == aiohttp.client.__file__
+    return function if plain else None
+
+
+_ask, _public_ask, _init = map(_original, ("_request", "request", "__init__"))
+
+
+def session_replaced() -> bool:
+    """Tell whether anything of somebody else stands in `aiohttp.ClientSession`, or for it.
+
+    Mocks (aioresponses, vcrpy) replace its `_request` and mean to see every request; tracing and error reporting
+    (OpenTelemetry, Sentry) replace its `__init__`, to add their hooks to each session.
+    """
+    return (
+        _Session._request is not _ask
+        or _Session.request is not _public_ask
+        or _Session.__init__ is not _init
+        or aiohttp.ClientSession is not _Session
+    )
+
+
+def session_middlewares(session: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...] | None:
+    """Return the middlewares that a session was made with; None if this aiohttp does not tell.
+
+    Those that are given with a request take their place.
+    """
+    return getattr(session, "_middlewares", None)
+
+
+# The check
+
+
 def check() -> str | None:
-    """Return why the lean transport cannot be used with this aiohttp, None if it can."""
+    """Return why this cannot be used with the aiohttp that is installed, None if it can."""
     version = tuple(int(n) for n in re.findall(r"[0-9]+", aiohttp.__version__)[:3])
     if not BEGIN <= version < END:
         low, high = (".".join(map(str, v)) for v in (BEGIN, END))
         return f"aiohttp {aiohttp.__version__} is not from {low} to {high} (exclusive)"
     try:
-        missing = _missing()
+        missing = _missing_name() or _missing_argument() or _missing_behaviour()
     except Exception as error:  # noqa: BLE001 (whatever an aiohttp of another make does)
-        missing = f"a parser that works ({type(error).__name__})"
+        missing = f"what a connection needs ({error!r:.100})"
     return f"aiohttp {aiohttp.__version__} lacks {missing}" if missing else None
 
 
-def _missing() -> str | None:
-    for name, found in {
-        "EMPTY_PAYLOAD": _EMPTY,
-        "EMPTY_BODY_STATUS_CODES": _WITHOUT_BODY,
-    }.items():
-        if found is None:
-            return name
+def _missing_name() -> str | None:
+    """Look for what only shows when there is an event loop, by name."""
+    uses: list[tuple[type[object], str]] = [
+        (_Session, "_request"),
+        (_Session, "_middlewares"),
+        (BaseConnector, "_factory"),
+        (aiohttp.TCPConnector, "_factory"),
+        (Connection, "_release"),
+        (aiohttp.StreamReader, "pause_reading"),
+        (aiohttp.StreamReader, "resume_reading"),
+    ]
+    for owner, name in uses:
+        codes = [f.__code__ for f in vars(owner).values() if isinstance(f, FunctionType)]
+        if not any(name in code.co_names for code in codes):
+            return f"{name} in {owner.__name__}"
+    return None
+
+
+def _missing_argument() -> str | None:
     signatures: list[tuple[Any, set[str]]] = [
         (BaseConnector.connect, {"req", "traces", "timeout"}),
-        (BaseConnector._release, {"key", "protocol", "should_close"}),  # pyright: ignore[reportPrivateUsage]
+        (BaseConnector._release, {"key", "protocol", "should_close"}),
         (ClientRequest, {"method", "url", "loop", "ssl", "proxy"}),
-        (ResponseHandler, {"loop"}),
-        (ResponseHandler.set_response_params, {"timer", "read_until_eof", "read_bufsize"}),
         (ResponseHandler.resume_reading, {"resume_parser"}),
     ]
     for function, names in signatures:
         lacking = names - inspect.signature(function).parameters.keys()
         if lacking:
             return f"{min(lacking)}= of {function.__qualname__}"
-    uses: list[tuple[Any, str]] = [
-        (aiohttp.TCPConnector._create_direct_connection, "_factory"),  # pyright: ignore[reportPrivateUsage]
-        (aiohttp.TCPConnector._start_tls_connection, "_factory"),  # pyright: ignore[reportPrivateUsage]
-        (Connection.__init__, "_key"),
-        (Connection.__del__, "_protocol"),
-        (ResponseHandler.pause_reading, "pause_reading"),
-        (ResponseHandler.data_received, "_skip_payload"),
-        (aiohttp.StreamReader.feed_eof, "resume_reading"),
-        (aiohttp.StreamReader.feed_eof, "_eof"),
-        (aiohttp.StreamReader.exception, "_exception"),
-        (aiohttp.StreamReader.feed_data, "_buffer"),
-    ]
-    for function, name in uses:
-        if name not in function.__code__.co_names:
-            return f"{name} in {function.__qualname__}"
-    return None if _reads_two_answers() else "a parser that tells where an answer ends"
+    return None
 
 
-def _reads_two_answers() -> bool:
-    heard: list[tuple[int, str | None, bytes, bool]] = []
-    protocol = Protocol(cast("asyncio.AbstractEventLoop", object()), memoryview(bytearray(64)))
-    wire: Any = _Wire()
-    protocol.transport, protocol.has_more = wire, bool
-    protocol.listen()
-    for text, more in ((b"one", b""), (b"two", b"HTTP/1.1 200 OK\r\nX")):
-        protocol.data_received(b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 3\r\n\r\n" + text + more)
-        try:
-            protocol.read().send(None)
-        except StopIteration as done:
-            message, content = done.value
-            rests = protocol.rest() and protocol.resume()
-            heard.append((message.code, message.headers.get("x-a"), content.read_nowait(), rests))
-    return heard == [(200, "b", b"one", True), (200, "b", b"two", False)]
+def _missing_behaviour() -> str | None:
+    begin, whole = b"HTTP/1.1 200 OK\r\nX", b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 3\r\n\r\none"
+    protocol = _opened()
+    if [_answer(protocol, whole), _answer(protocol, whole)] != [(200, "b", b"one", True)] * 2:
+        return "answers that are read to their end"
+    if _answer(protocol, whole + begin)[-1]:
+        return "a parser that tells where an answer ends"
+    if _answer(_opened(), begin + b": x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")[-1]:
+        return "connections that are closed when they should be"
+    protocol = _opened()
+    protocol.data_received(whole[:-1])
+    _, content = _run(protocol.read())
+    protocol.connection_lost(None)
+    if whole_body(content) is not None or not isinstance(content.exception(), aiohttp.ClientPayloadError):
+        return "answers that are known to be cut"
+    for data in (b"", b"no HTTP\r\n\r\n"):
+        protocol = _opened()
+        protocol.data_received(data)
+        protocol.connection_lost(None)
+        if not isinstance(protocol.exception(), HttpProcessingError if data else aiohttp.ServerDisconnectedError):
+            return "connections that are known to be lost"
+    return None if _lets_go() else "connections that can be taken out of their pool"
 
 
-class _Wire:
-    """The least of an asyncio transport."""
+def _opened() -> Protocol:
+    protocol, world = Protocol(cast("Any", _World()), memoryview(bytearray(64))), cast("Any", _World())
+    protocol.transport, protocol.has_more = world, bool
+    protocol.start()
+    return protocol
+
+
+def _answer(protocol: Protocol, data: bytes) -> tuple[int, str | None, bytes | None, bool]:
+    protocol.data_received(data)
+    message, content = _run(protocol.read())
+    return message.code, message.headers.get("x-a"), whole_body(content), protocol.park() and protocol.unpark()
+
+
+def _lets_go() -> bool:
+    world, key = _World(), object()
+    protocol: Any = _opened()
+    connection = Connection(cast("Any", world), cast("Any", key), protocol, cast("Any", world))
+    try:
+        found = connection._key is key and connection.protocol is protocol
+    finally:
+        connection._protocol = None  # or it would tell that it was never closed
+    return found and connection.protocol is None
+
+
+def _run(steps: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        steps.send(None)
+    except StopIteration as done:
+        return done.value
+    raise RuntimeError("it waits")
+
+
+class _World:
+    """The least of an event loop and of its transport."""
+
+    def get_debug(self) -> bool:
+        return False
 
     def get_write_buffer_size(self) -> int:
         return 0
 
     def is_closing(self) -> bool:
         return False
+
+    def close(self) -> None:
+        pass
 
 
 UNUSABLE = check()

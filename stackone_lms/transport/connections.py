@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import hdrs
 
 from ..errors import ProtocolError, ResponseTooLargeError
-from .base import ThisProcess, TimeLimits, TransportError
+from .base import TimeLimits, TransportError
 
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error answer that are read; the rest is not worth the wait."""
@@ -24,55 +24,6 @@ KEEP_ALIVE = 10.0
 
 _VISIBLE = bytes(range(ord("!"), ord("~") + 1))
 _DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
-
-
-class Connector(aiohttp.TCPConnector):
-    """A connector that is dead in a forked child, and leaves its connections alone there.
-
-    To close one in the child would take it out of the epoll that the child shares with the parent, which then would
-    wait for its answers in vain.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
-        self._process = ThisProcess.id
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed, or belongs to another process."""
-        return self._process != ThisProcess.id or super().closed
-
-    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
-        if self._process != ThisProcess.id:
-            return
-        if should_close and protocol.transport is not None and protocol.transport.get_write_buffer_size():
-            # To close it would wait until all of a request is away that nobody wants any more.
-            protocol.transport.abort()
-        super()._release(key, protocol, should_close=should_close)
-
-    def __del__(self, *args: Any) -> None:
-        if self._process == ThisProcess.id:
-            super().__del__(*args)
-
-
-class Timed(aiohttp.ClientTimeout):
-    """The time limits of a request over a session of our own: those of a call only.
-
-    aiohttp hands it on from the session to the connector, whatever stands between and in whatever task it runs.
-    """
-
-    total = connect = sock_read = sock_connect = None
-    ceil_threshold = 5.0
-    limits: TimeLimits
-
-    def __init__(self, limits: TimeLimits) -> None:
-        vars(self)["limits"] = limits  # the rest is the same for all: frozen fields are expensive to set
-
-
-def connected(timeout: aiohttp.ClientTimeout) -> None:
-    """Tell the limits of a request, if it has some, that there is a connection for it."""
-    if isinstance(timeout, Timed):
-        timeout.limits.progress()
 
 
 def request_line(method: str, target: str) -> bytes:

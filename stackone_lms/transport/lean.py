@@ -7,27 +7,31 @@ What is mocked, traced or hooked in aiohttp's sessions does not see them.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import aiohttp
 from yarl import URL
 
 from ..errors import ClientClosedError, ConfigurationError, ConnectionLostError
-from . import aiohttp_internals as private
-from .base import Request, Response, SecretBytes, TimeLimits, Transport, TransportError
+from . import aiohttp_internals as internals
+from .base import LazyTransport, Request, Response, SecretBytes, TimeLimits, Transport, TransportError
 from .connections import (
     KEEP_ALIVE,
-    Connector,
     check_head,
     read_on,
     request_line,
 )
 from .errors import translate
 
+log = logging.getLogger("stackone_lms")
+
+_told: set[str] = set()
 _KEPT_HEADS = 1024
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -55,12 +59,12 @@ class LeanTransport(Transport):
         ssl_context: Callable[[], ssl.SSLContext] | None = None,
         proxy: str | None = None,
     ) -> None:
-        if private.UNUSABLE is not None:
-            raise ConfigurationError(f"the lean transport cannot be used: {private.UNUSABLE}")
+        if internals.UNUSABLE is not None:
+            raise ConfigurationError(f"the lean transport cannot be used: {internals.UNUSABLE}")
         self._origin, self._make_ssl, self._proxy = origin, ssl_context, proxy
         self._secure = URL(origin).scheme == "https"
-        self._connector: Connector | None = None
-        self._idle: deque[private.Protocol] = deque()
+        self._connector: internals.Connector | None = None
+        self._idle: deque[internals.Protocol] = deque()
         self._sweeping: asyncio.TimerHandle | None = None
         self._heads: dict[int, _Head] = {}
         self._host = self._before_path = ""
@@ -72,9 +76,8 @@ class LeanTransport(Transport):
         if self._make_ssl is not None and self._secure:
             settings = await asyncio.to_thread(self._make_ssl)  # reading CA files takes milliseconds
         # No limit here: whatever waits inside aiohttp gets CancelledError when the connector closes.
-        self._connector = Connector(limit=0, ssl=settings)
-        private.prepare(self._connector)
-        self._request = private.describe(self._origin, settings, self._proxy)
+        self._connector = internals.Connector(limit=0, ssl=settings)
+        self._request = internals.describe(self._origin, settings, self._proxy)
         self._host = self._request.headers["Host"]
         if self._proxy is not None and not self._secure:
             # Without TLS there is no tunnel, and the proxy is told in each request where to go. RFC 9112 section 3.2.2.
@@ -86,73 +89,73 @@ class LeanTransport(Transport):
 
     async def send(self, request: Request, limits: TimeLimits) -> Response:
         """Send one request and read its answer."""
-        line: private.Protocol | None = None
+        connection: internals.Protocol | None = None
         try:
-            line = None if request.new_connection else self._take()
-            if line is None:
+            connection = None if request.new_connection else self._take()
+            if connection is None:
                 limits.connecting()
-                line = await self._connect()
+                connection = await self._connect()
                 limits.progress()
-            wire = line.transport
+            wire = connection.transport
             if wire is None:
                 raise TransportError(ConnectionLostError("the connection was closed"), request_sent=False)
             wire.write(self._written(request))
-            message, content = await line.read()
+            message, content = await connection.read()
             while 100 <= message.code < 200 and message.code != 101:
-                message, content = await line.read()
+                message, content = await connection.read()
             status, headers = message.code, message.headers
-            body, complete = check_head(status, headers, private.whole(content), request.max_body), True
+            body, complete = check_head(status, headers, internals.whole_body(content), request.max_body), True
             if body is None:
                 limits.progress()
                 body, complete = await read_on(status, content, request.max_body, limits)
-            if complete and not request.new_connection and line.rest():
-                self._keep(line)
+            if complete and not request.new_connection and connection.park():
+                self._keep(connection)
             else:
-                line.hang_up()
-            return Response(status, headers, body, line.hang_up)
+                connection.close()
+            return Response(status, headers, body, connection.close)
         except TransportError as error:
             failed = error
         except (
             TimeoutError,
             aiohttp.ClientError,
             aiohttp.EofStream,
-            private.HttpProcessingError,
+            internals.HttpProcessingError,
             OSError,
             RuntimeError,
             ValueError,
         ) as error:
             failed = translate(error)
         except BaseException:
-            if line is not None:
-                line.hang_up()
+            if connection is not None:
+                connection.close()
             raise
         # Raised outside the handlers, so that no foreign exception hangs on it as context.
-        if line is not None:
-            line.hang_up()
+        if connection is not None:
+            connection.close()
         raise failed
 
     # Connections
 
-    async def _connect(self) -> private.Protocol:
+    async def _connect(self) -> internals.Protocol:
         if self._connector is None:
             raise TransportError(ClientClosedError("the transport is closed"), request_sent=False, max_retries=0)
-        line = await private.connect(self._connector, self._request)
-        if line is None:
+        connection = await internals.connect(self._connector, self._request)
+        if connection is None:
             message = "the server hung up, or spoke first, before a request was sent"
             raise TransportError(ConnectionLostError(message), request_sent=False)
-        return line
+        return connection
 
-    def _take(self) -> private.Protocol | None:
+    def _take(self) -> internals.Protocol | None:
         # The one used last is the least likely to be dead, and those that are not needed can expire.
         while self._idle:
-            line = self._idle.pop()
-            if line.resume():
-                return line
-            line.hang_up()
+            connection = self._idle.pop()
+            if connection.unpark():
+                return connection
+            connection.close()
         return None
 
-    def _keep(self, line: private.Protocol) -> None:
-        self._idle.append(line)
+    def _keep(self, connection: internals.Protocol) -> None:
+        self._idle.append(connection)
         if self._sweeping is None:
             self._sweeping = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._sweep)
 
@@ -160,7 +163,7 @@ class LeanTransport(Transport):
         self._sweeping = None
         now = time.monotonic()
         while self._idle and now - self._idle[0].since >= KEEP_ALIVE:
-            self._idle.popleft().hang_up()
+            self._idle.popleft().close()
         if self._idle:
             delay = KEEP_ALIVE - (now - self._idle[0].since)
             self._sweeping = asyncio.get_running_loop().call_later(delay, self._sweep)
@@ -172,8 +175,8 @@ class LeanTransport(Transport):
             self._sweeping.cancel()
             self._sweeping = None
         idle, self._idle = self._idle, deque()
-        for line in idle:
-            line.abort()
+        for connection in idle:
+            connection.abort()
         if connector is not None:
             await connector.close()
 
@@ -201,3 +204,50 @@ class LeanTransport(Transport):
             raise ValueError("a header holds control characters")
         head = SecretBytes("".join([f"{name}: {value}\r\n" for name, value in lines.items()]).encode())
         return headers, head, SecretBytes(head + self._last + b"\r\n")
+
+
+class AutoTransport(Transport):
+    """Exchanges over a lean transport, but through aiohttp's session while somebody watches sessions.
+
+    Args:
+        lean: The lean transport.
+        session: Makes the transport that uses a session, when it is first needed.
+    """
+
+    def __init__(self, lean: LeanTransport, session: Callable[[], Transport]) -> None:
+        self._lean, self._session = lean, LazyTransport(session)
+
+    async def open(self) -> None:
+        """Get ready."""
+        await self._lean.open()
+
+    def send(self, request: Request, limits: TimeLimits) -> Coroutine[Any, Any, Response]:
+        """Send one request and read its answer."""
+        return (
+            self._through_session(request, limits) if internals.session_replaced() else self._lean.send(request, limits)
+        )
+
+    async def _through_session(self, request: Request, limits: TimeLimits) -> Response:
+        return await (await self._session.open()).send(request, limits)
+
+    async def close(self) -> None:
+        """Close both."""
+        try:
+            await self._lean.close()
+        finally:
+            await self._session.close()
+
+
+def choose(lean: Callable[[], LeanTransport], session: Callable[[], Transport]) -> Transport:
+    """Return the best transport for the aiohttp that is installed.
+
+    Args:
+        lean: Makes the lean transport.
+        session: Makes the one that uses a session.
+    """
+    if internals.UNUSABLE is None:
+        return AutoTransport(lean(), session)
+    if internals.UNUSABLE not in _told:
+        _told.add(internals.UNUSABLE)
+        log.warning("the lean transport is not used: %s", internals.UNUSABLE)
+    return session()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from stackone_lms.transport import aiohttp_internals as private
+from stackone_lms.transport import aiohttp_internals as internals
 
 pytestmark = pytest.mark.matrix
 
@@ -129,7 +129,7 @@ def test_the_suite_on_another_python(version: str) -> None:
 @pytest.mark.timeout(1500)
 def test_the_suite_on_the_oldest_aiohttp() -> None:
     """The lean transport uses what is not public in aiohttp, so both ends of the supported range are tested."""
-    oldest = ".".join(map(str, private.BEGIN))
+    oldest = ".".join(map(str, internals.BEGIN))
     own = environment_of(sys.executable, f"aiohttp-{oldest}", f"aiohttp=={oldest}")
     assert run(own, "-c", "import aiohttp; print(aiohttp.__version__)", within=20).stdout.strip() == oldest
     assert_suite_passes(own, (), "parser or loop")

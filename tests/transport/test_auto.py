@@ -13,7 +13,8 @@ from aioresponses import aioresponses
 from stackone_lms import AsyncClient
 from stackone_lms.sandbox import Sandbox
 from stackone_lms.testing import aioresponses_compat
-from stackone_lms.transport import Transport, auto
+from stackone_lms.transport import Transport, lean
+from stackone_lms.transport import aiohttp_internals as internals
 from stackone_lms.transport.aiohttp import AiohttpTransport
 from stackone_lms.transport.lean import LeanTransport
 
@@ -148,12 +149,12 @@ async def test_an_unknown_aiohttp_is_used_by_its_public_names(
     sandbox: Sandbox, sent: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log says why, once."""
-    monkeypatch.setattr(auto, "UNUSABLE", "aiohttp 9 is not known")
+    monkeypatch.setattr(internals, "UNUSABLE", "aiohttp 9 is not known")
     with caplog.at_level(logging.WARNING, "stackone_lms"):
         for _ in range(2):
             async with client(sandbox) as c:
                 await c.users.list(max_items=1).collect()
-    auto._told.discard("aiohttp 9 is not known")  # pyright: ignore[reportPrivateUsage]
+    lean._told.discard("aiohttp 9 is not known")  # pyright: ignore[reportPrivateUsage]
     assert sent == ["AiohttpTransport"] * 2
     assert [record.getMessage() for record in caplog.records] == [
         "the lean transport is not used: aiohttp 9 is not known"
@@ -179,7 +180,7 @@ async def test_both_are_closed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
     c = client(sandbox)
     await c.users.list(max_items=1).collect()
     with monkeypatch.context() as patch:
-        patch.setattr(auto, "watched", lambda: True)
+        patch.setattr(internals, "session_replaced", lambda: True)
         await c.users.list(max_items=1).collect()
     with pytest.raises(OSError, match="no"):
         await c.aclose()

@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 from stackone_lms import AsyncClient, Timeout
-from stackone_lms.transport import session
 from stackone_lms.transport.aiohttp import AiohttpTransport
 
 from .conftest import HEADERS, KINDS, Opener, get, post, requested, send
@@ -187,14 +186,12 @@ def _cookie(options: dict[str, Any]) -> None:
     options["cookies"] = {"added": "yes"}
 
 
-@pytest.mark.parametrize("usable", [True, False], ids=["known-aiohttp", "unknown-aiohttp"])
 @pytest.mark.parametrize("request_of", [get, lambda: post(b"{}")], ids=["get", "post"])
 @pytest.mark.parametrize("change", [_header, _one_more, _copy, _middleware, _query, _cookie])
 async def test_what_a_replaced_method_changes_is_sent(
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[dict[str, Any]], None],
     request_of: Callable[[], Any],
-    usable: bool,
 ) -> None:
     """Once for each request: nothing that it is given is given to the next."""
     ask: Any = aiohttp.ClientSession._request  # pyright: ignore[reportPrivateUsage]
@@ -203,8 +200,6 @@ async def test_what_a_replaced_method_changes_is_sent(
         change(options)
         return await ask(self, method, url, **options)
 
-    if not usable:
-        monkeypatch.setattr(session, "UNUSABLE", "aiohttp 9 is not known")
     async with serving(always(answer())) as server:
         transport = AiohttpTransport(server.url)
         await transport.open()
@@ -316,19 +311,6 @@ async def test_requests_of_a_middleware_on_the_same_connection_are_read_as_they_
         await requested(server, 3)
     assert asked == ["", "x"]
     assert [len(peer.requests) for peer in server.peers] == [5]
-
-
-async def test_middlewares_of_every_session_are_called_with_an_unknown_aiohttp_too(
-    every_session: Add, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def add(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        request.headers["X-Added"] = "yes"
-        return await handler(request)
-
-    every_session(middlewares=(add,))
-    monkeypatch.setattr(session, "UNUSABLE", "aiohttp 9 is not known")
-    async with serving(always(answer())) as server:
-        assert [each.header("x-added") for each in await requested(server)] == ["yes", "yes"]
 
 
 async def test_a_cancelled_upload_gives_its_socket_back_at_once(connect_to: Opener) -> None:
