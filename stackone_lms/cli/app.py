@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import StackOneError
-from . import demo, export, failures, get, listing, operations, report, sandbox
+from . import demo, export, failures, get, listing, operations, report, sandbox, writing
 from .connection import Debug
 from .messages import note, problem
 from .output import OutputClosedError, discard_output, finish, leave_nothing_buffered
@@ -27,16 +28,24 @@ class _InOrder(TyperGroup):
         return sorted(super().list_commands(ctx), key=_ORDER.index)
 
 
-_ORDER = ("demo", "sandbox", "get", "list", "export", "report", "operations")
+_ORDER = (
+    *("demo", "sandbox", "get", "list", "create", "upsert", "update", "delete", "batch-upsert"),
+    *("export", "report", "operations"),
+)
 
 app = typer.Typer(
-    cls=_InOrder, no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+    cls=_InOrder, no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False
 )
 
 app.command("demo")(demo.command)
 app.command("sandbox")(sandbox.command)
 app.command("get")(get.command)
 app.command("list")(listing.command)
+app.command("create")(writing.create)
+app.command("upsert")(writing.upsert)
+app.command("update")(writing.update)
+app.command("delete")(writing.delete)
+app.command("batch-upsert")(writing.batch_upsert)
 app.command("operations")(operations.command)
 app.add_typer(export.app, name="export")
 app.command("report")(report.command)
@@ -73,6 +82,8 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    if sys.stderr is None:  # as after `2>&-` in a shell
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 (until the process ends)
     if sys.stdout is None:  # as after `>&-` in a shell
         problem("stdout is closed, so there is nowhere to write to")
         return 1
@@ -83,7 +94,8 @@ def run(arguments: Sequence[str]) -> int:
         discard_output()
         return 0
     except Exception as error:  # noqa: BLE001 (whatever it is, it ends as one or two lines)
-        return _fail(error, debug="--debug" in arguments)
+        command = next((word for word in arguments if not word.startswith("-")), None)
+        return _fail(error, command, debug="--debug" in arguments)
     finally:
         leave_nothing_buffered()
     if code == 130:
@@ -91,11 +103,11 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _fail(error: Exception, *, debug: bool) -> int:
+def _fail(error: Exception, command: str | None, *, debug: bool) -> int:
     if debug:
         sys.stderr.write("".join(traceback.format_exception(error)))
     if isinstance(error, StackOneError):
-        failures.report(error)
+        failures.report(error, command)
         return failures.exit_code(error)
     explain = getattr(error, "format_message", None)
     if explain is not None:  # typer's own, about the command line

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import completion
+from .declared import model_of, narrowing_names
+from .messages import note
+from .output import Form
+
 if TYPE_CHECKING:
     from ..api.operations import Declared
 
-Resource = Annotated[str, typer.Argument(metavar="RESOURCE", help="Such as courses, or users.completions.")]
+Resource = Annotated[
+    str,
+    typer.Argument(
+        metavar="RESOURCE", help="Such as courses, or users.completions.", autocompletion=completion.resources
+    ),
+]
 Raw = Annotated[bool, typer.Option("--raw", help="Add the calls to the provider behind the answer.")]
 Fields = Annotated[
     list[str] | None,
-    typer.Option("--field", metavar="NAME", help="Return only this field; repeat it, or separate names by commas."),
+    typer.Option(
+        "--field",
+        metavar="NAME",
+        help="Return only this field; repeat it, or separate names by commas.",
+        autocompletion=completion.fields,
+    ),
 ]
 Proxy = Annotated[
     list[str] | None,
@@ -57,6 +74,41 @@ def check_ids(declared: Declared, ids: list[str]) -> None:
     raise typer.BadParameter(
         f"{declared.verb} {declared.resource} takes {names or 'no id'}, and {len(ids)} given", param_hint="IDS"
     )
+
+
+def columns(declared: Declared, field: list[str] | None, form: Form) -> list[str]:
+    """Return the columns of a table or of csv: those that were asked for, else for csv all that are known."""
+    if field or form is not Form.CSV:
+        return names(field or ())
+    return list(model_of(declared).__struct_encode_fields__)
+
+
+def warn_of_fields(given: Iterable[str], declared: Iterable[Declared]) -> None:
+    """Tell of fields that no record is known to have: the API passes over them."""
+    known = {name for one in declared for name in model_of(one).__struct_encode_fields__}
+    for name in given:
+        if name.partition(".")[0] not in known:
+            close = get_close_matches(name, sorted(known), n=1)
+            meant = f"did you mean {close[0]}?" if close else f"known are: {', '.join(sorted(known))}"
+            note(f"--field {name}: not known here, and the API passes over it; {meant}")
+
+
+def read_ids(file: Path) -> list[str]:
+    """Return the ids of a file, one a line; `-` is stdin.
+
+    Raises:
+        typer.BadParameter: It cannot be read, or has none.
+    """
+    from ..bulk.ids import iterate_ids  # noqa: PLC0415 (not needed for --help)
+
+    try:
+        found = list(iterate_ids(sys.stdin if str(file) == "-" else file))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise typer.BadParameter(f"{file}: {reason}", param_hint="--ids-file") from None
+    if not found:
+        raise typer.BadParameter(f"{file} has no ids", param_hint="--ids-file")
+    return found
 
 
 def method(client: Any, declared: Declared) -> Any:
@@ -101,13 +153,12 @@ def read_query(raw: bool, field: list[str] | None, proxy: list[str] | None) -> d
 
 
 def narrowing(declared: Declared, given: list[str] | None) -> dict[str, Any]:
-    """Return the keywords for `--filter k=v`: filters, and those of the list's parameters that narrow it, too.
+    """Return the keywords for `--filter k=v`.
 
     Raises:
         typer.BadParameter: A key is not known here, or comes twice; the message names those that are allowed.
     """
-    operation = declared.operation
-    allowed = operation.filters | (operation.keywords & {"user_id", "remote_user_id"})
+    allowed = narrowing_names(declared)
     query: dict[str, Any] = {}
     for key, value in pairs(given or (), "--filter").items():
         if key not in allowed:

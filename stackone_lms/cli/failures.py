@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
+
 from .. import errors as e
 from .messages import problem
 
@@ -22,6 +25,9 @@ _HINTS: tuple[tuple[type[e.StackOneError], str], ...] = (
     (e.PaginationError, "the server's cursors lead nowhere new; what was printed so far is good"),
 )
 
+_PLAIN_HTTP = re.compile("wrong.version.number|record layer failure|http request", re.IGNORECASE)
+"""How OpenSSL's versions say that what came was no TLS."""
+
 _MISSING = {
     "no API key": "set STACKONE_API_KEY (others on the machine can see --api-key), or begin with: stackone-lms demo",
     "no account id": "set STACKONE_ACCOUNT_ID, or add --account",
@@ -33,18 +39,41 @@ def exit_code(error: e.StackOneError) -> int:
     return 2 if isinstance(error, e.ConfigurationError | e.InvalidArgumentError) else 1
 
 
-def report(error: e.StackOneError) -> None:
-    """Tell about an error in one or two lines."""
+def report(error: e.StackOneError, command: str | None = None) -> None:
+    """Tell about an error in one or two lines.
+
+    Args:
+        error: The error.
+        command: The command that failed, for hints that fit.
+    """
     details: list[str] = []
+    if isinstance(error, e.APIStatusError) and isinstance(error.body, str) and (text := _text_of(error.body)):
+        details.append(f"what answered says: {text}")
     wait: float | None = getattr(error, "retry_after", None)
     if wait is not None:
         details.append(f"the server asks to wait {wait:g} s")
     if error.attempts > 1:
         details.append(f"{error.attempts} attempts")
-    problem("; ".join([f"{type(error).__name__}: {error}", *details]), _hint(error))
+    problem("; ".join([f"{type(error).__name__}: {error}", *details]), _hint(error, command))
 
 
-def _hint(error: e.StackOneError) -> str | None:
+_PAGE_PARTS = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_LONGEST_TEXT = 300
+
+
+def _text_of(page: str) -> str:
+    """Return what a page says to people, without its HTML, in a line; empty if that is nothing."""
+    text = " ".join(unescape(_PAGE_PARTS.sub(" ", page[:20_000])).split())
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
+
+
+def _hint(error: e.StackOneError, command: str | None) -> str | None:
+    if isinstance(error, e.NotFoundError) and command == "list":
+        return "check the account (STACKONE_ACCOUNT_ID or --account) and the address: a list is there for every account"
+    if isinstance(error, e.PermissionDeniedError) and isinstance(error.body, str):
+        return "this is no answer of the API: something in between refuses, such as a firewall or a proxy"
+    if isinstance(error, e.TLSError | e.ConnectError) and _PLAIN_HTTP.search(error.message):
+        return "what answers there speaks plain http, not https: check the address and its port"
     if isinstance(error, e.ConfigurationError):
         return next((hint for missing, hint in _MISSING.items() if missing in error.message), None)
     known = next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)

@@ -12,10 +12,24 @@ import msgspec
 import typer
 
 from ..errors import DecodeError, PaginationError, StackOneError
-from .arguments import Fields, Proxy, Raw, Resource, check_ids, find, method, names, narrowing, read_query
+from . import completion
+from .arguments import (
+    Fields,
+    Proxy,
+    Raw,
+    Resource,
+    check_ids,
+    columns,
+    find,
+    method,
+    names,
+    narrowing,
+    read_query,
+    warn_of_fields,
+)
 from .connection import Connection, connected
 from .messages import console, note, problem
-from .output import Form, Output, Writer, for_list, on_terminal
+from .output import Form, Output, Wide, Writer, for_list, on_terminal
 
 if TYPE_CHECKING:
     from ..calls.lists import SyncPager
@@ -41,7 +55,12 @@ def command(
     ] = None,
     narrow: Annotated[
         list[str] | None,
-        typer.Option("--filter", metavar="K=V", help="Only some: updated_after=2026-01-31, status=..., and so on."),
+        typer.Option(
+            "--filter",
+            metavar="K=V",
+            help="Only some: updated_after=2026-01-31, status=..., and so on.",
+            autocompletion=completion.filters,
+        ),
     ] = None,
     page_size: Annotated[
         int | None, typer.Option("--page-size", metavar="N", min=1, help="Items a page. The API's default is 25.")
@@ -51,6 +70,7 @@ def command(
     field: Fields = None,
     proxy: Proxy = None,
     output: Output = None,
+    wide: Wide = False,
 ) -> None:
     """Print a list, item by item, exactly as the server sent them; one page, unless --all or --max-items says more.
 
@@ -62,18 +82,19 @@ def command(
     declared = find(resource, "list")
     check_ids(declared, ids or [])
     form = for_list(output) if output or not raw else Form.JSON if on_terminal() else Form.JSONL
-    if raw and form is Form.TABLE:
-        raise typer.BadParameter("a table cannot show --raw; take json or jsonl", param_hint="--output")
+    if raw and form in (Form.TABLE, Form.CSV):
+        raise typer.BadParameter(f"a {form} cannot show --raw; take json or jsonl", param_hint="--output")
     if raw and max_items is not None:
         raise typer.BadParameter("--raw prints whole pages; limit them with --page-size", param_hint="--max-items")
     query = read_query(raw, field, proxy) | narrowing(declared, narrow)
+    warn_of_fields(names(field or ()), [declared])
     if page_size is not None:
         query["page_size"] = page_size
     if start:
         query["next"] = start
     with connection.client() as client:
         pager: SyncPager[Any] = method(client, declared)(*(ids or []), **query)
-        walk = _Walk(pager, Writer(form, names(field or [])), start)
+        walk = _Walk(pager, Writer(form, columns(declared, field, form), wide=wide), start)
         walk.run(everything=everything, most=max_items, whole_pages=raw)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ class Form(StrEnum):
 
     JSON = "json"
     JSONL = "jsonl"
+    CSV = "csv"
     TABLE = "table"
 
 
@@ -29,10 +32,11 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="json, jsonl (one item a line) or table. Default: json for a single record; for lists a table on a "
+        help="json, jsonl (one item a line), csv or table. Default: json for a single record; for lists a table on a "
         "terminal, jsonl elsewhere.",
     ),
 ]
+Wide = Annotated[bool, typer.Option("--wide", help="Tables with all columns and whole ids, however wide they get.")]
 
 
 class OutputClosedError(Exception):
@@ -91,21 +95,31 @@ def for_list(form: Form | None) -> Form:
     return form or (Form.TABLE if on_terminal() else Form.JSONL)
 
 
-def write_one(body: bytes, form: Form | None) -> None:
+def write_one(body: bytes, form: Form | None, fields: Sequence[str] = ()) -> None:
     """Write one answer of the API.
 
     Args:
         body: Its bytes. On a terminal JSON is indented, elsewhere it is one line.
         form: What was asked for.
+        fields: The columns of csv.
     """
     if form is Form.TABLE:
-        answer = _fields_of(body)
-        fields = _fields_of(answer["data"]) if "data" in answer else answer
-        rows = [{"field": name, "value": value} for name, value in fields.items()]
-        columns, _ = _choose(rows, ["field", "value"])
-        _show(columns, rows)
+        rows = [{"field": name, "value": value} for name, value in _record_in(body).items()]
+        _show(_choose(rows, ["field", "value"], wide=True)[0], rows)
+    elif form is Form.CSV:
+        Writer(form, fields).write([msgspec.json.encode(_record_in(body))])
     else:
         _write(_json(body, indented=form is not Form.JSONL and on_terminal()) + b"\n")
+
+
+def write_json(body: bytes) -> None:
+    """Write JSON: indented on a terminal, one line elsewhere."""
+    write_one(body, Form.JSON)
+
+
+def _record_in(body: bytes) -> dict[str, Any]:
+    answer = _fields_of(body)
+    return _fields_of(answer["data"]) if "data" in answer else answer
 
 
 class Writer:
@@ -113,20 +127,26 @@ class Writer:
 
     Args:
         form: What was asked for.
-        fields: The columns of a table, if chosen.
+        fields: The columns of a table or of csv, if chosen; csv has those of the first items otherwise.
+        wide: Whether a table may be wider than the terminal.
     """
 
-    def __init__(self, form: Form, fields: Sequence[str] = ()) -> None:
+    def __init__(self, form: Form, fields: Sequence[str] = (), *, wide: bool = False) -> None:
         self._form = form
         self._fields = list(fields)
+        self._wide = wide
         self._columns: list[_Column] = []
         self._first = True
 
     def write(self, items: Sequence[bytes]) -> None:
         """Write items, each of them JSON."""
-        if self._form is Form.TABLE:
+        if self._form in (Form.TABLE, Form.CSV):
             if items:
-                self._write_rows([_fields_of(item) for item in items])
+                records = [_fields_of(item) for item in items]
+                if self._form is Form.TABLE:
+                    self._write_rows(records)
+                else:
+                    self._write_csv(records)
             return
         pretty = self._form is Form.JSON and on_terminal()
         texts = [_json(item, indented=pretty) for item in items]
@@ -140,14 +160,26 @@ class Writer:
         """Write what comes after the last item. Left out after a failure: half an array does not pass for a whole."""
         if self._form is Form.JSON:
             _write(b"[]\n" if self._first else b"\n]\n")
+        elif self._form is Form.CSV and self._first and self._fields:
+            self._write_csv([])
 
     def _write_rows(self, records: list[dict[str, Any]]) -> None:
         if not self._columns:
-            self._columns, left_out = _choose(records, self._fields)
+            self._columns, left_out = _choose(records, self._fields, wide=self._wide)
             if left_out:
-                note(f"left out for want of room: {', '.join(left_out)} (--field chooses, --output json has all)")
+                note(_not_shown(left_out))
         _show(self._columns, records, titled=self._first)
         self._first = False
+
+    def _write_csv(self, records: list[dict[str, Any]]) -> None:
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        if self._first:
+            self._fields = self._fields or list(dict.fromkeys(name for record in records for name in record))
+            lines.writerow(self._fields)
+            self._first = False
+        lines.writerows([_plain(record.get(name)) for name in self._fields] for record in records)
+        write_text(text.getvalue())
 
 
 def _json(body: bytes, *, indented: bool) -> bytes:
@@ -176,12 +208,6 @@ def _rendered(content: Any, width: int | None = None) -> str:
     return capture.get()
 
 
-# Tables
-
-_GAP = 2
-_WIDEST = 32
-
-
 def _fields_of(value: Any) -> dict[str, Any]:
     if isinstance(value, bytes):
         try:
@@ -191,14 +217,22 @@ def _fields_of(value: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {"value": value}
 
 
-def _cell(value: Any) -> str:
+def _plain(value: Any) -> str:
     """Return a value as people write it: of `{"value": ..., "source_value": ...}` the value, text as it is."""
     if value is None:
         return ""
     if isinstance(value, dict) and "value" in value and set(cast("dict[str, Any]", value)) <= {"value", "source_value"}:
-        return _cell(cast("dict[str, Any]", value)["value"])
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return printable(text, 10_000)
+        return _plain(cast("dict[str, Any]", value)["value"])
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+# Tables
+
+_GAP = 2
+_WIDEST = 32
+_ID_END = 8
+"""Characters of an id that a table shows: their ends differ, their beginnings seldom do."""
+_NAMES = ("name", "title", "origin_owner_name")
 
 
 class _Column(NamedTuple):
@@ -206,53 +240,76 @@ class _Column(NamedTuple):
     width: int
     cut: bool = False
     """Whether what is too long ends in an ellipsis, instead of going on below."""
+    short: bool = False
+    """Whether only the end of an id is shown."""
+
+    def cell(self, record: dict[str, Any]) -> str:
+        """Return what the column shows of a record."""
+        text = printable(_plain(record.get(self.name)), 10_000)
+        return f"…{text[-_ID_END:]}" if self.short and len(text) > _ID_END + 1 else text
 
 
-def _choose(records: list[dict[str, Any]], asked: list[str]) -> tuple[list[_Column], list[str]]:
+def _choose(records: list[dict[str, Any]], asked: list[str], *, wide: bool) -> tuple[list[_Column], list[str]]:
     """Return the columns, and the names of those for which there is no room."""
-    if asked:
-        return [_Column(name, _width(name, records)) for name in asked], []
     present = dict.fromkeys(name for record in records for name, value in record.items() if value not in (None, [], {}))
-    if not on_terminal():
-        return [_Column(name, _width(name, records)) for name in present], []
+    names = asked or sorted(present, key=lambda name: _rank(name, records))
+    if asked or wide or not on_terminal():
+        return [_Column(name, _width(_Column(name, 0), records)) for name in asked or present], []
     room = _room()
     chosen: list[_Column] = []
-    for name in sorted(present, key=lambda name: _rank(name, records)):
-        width = _width(name, records)
-        column = _Column(name, width) if name == "id" else _Column(name, min(width, _WIDEST), cut=True)
+    for name in names:
+        column = _Column(name, 0, cut=True, short=name == "id" or name.endswith("_id"))
+        column = column._replace(width=min(_width(column, records), _WIDEST if chosen else room))
         if not chosen or column.width + _GAP <= room:
             chosen.append(column)
             room -= column.width + _GAP
-    return chosen, [name for name in present if all(column.name != name for column in chosen)]
+    return chosen, [name for name in names if all(column.name != name for column in chosen)]
 
 
 def _rank(name: str, records: list[dict[str, Any]]) -> int:
-    # The id first, then what people can read, then references to other records, then what is nested.
-    if name == "id":
+    # A name first, then the id, then what people can read, then references to other records, then what is nested.
+    if name in _NAMES:
         return 0
-    if any(_cell(record.get(name))[:1] in {"[", "{"} for record in records):
-        return 3
-    return 2 if name.startswith("remote_") or name.endswith(("_id", "_ids", "_url", "_reference")) else 1
+    if name == "id":
+        return 1
+    if any(_plain(record.get(name))[:1] in {"[", "{"} for record in records):
+        return 4
+    return 3 if name.startswith("remote_") or name.endswith(("_id", "_ids", "_url", "_reference")) else 2
+
+
+def _not_shown(names: list[str]) -> str:
+    """Say in one line of the terminal what a table leaves out."""
+    how = " (--wide, --field NAME)"
+    room = _room() - len("not shown: ") - len(how)
+    for count in range(len(names), 0, -1):
+        more = f", {len(names) - count} more" if count < len(names) else ""
+        text = ", ".join(names[:count]) + more
+        if len(text) <= room:
+            return f"not shown: {text}{how}"
+    return f"not shown: {len(names)} columns{how}"
 
 
 def _room() -> int:
     return console().width
 
 
-def _width(name: str, records: list[dict[str, Any]]) -> int:
+def _width(column: _Column, records: list[dict[str, Any]]) -> int:
     from rich.cells import cell_len  # noqa: PLC0415
 
-    return max(cell_len(text) for text in (name, *(_cell(record.get(name)) for record in records)))
+    return max(cell_len(text) for text in (column.name, *(column.cell(record) for record in records)))
 
 
 def _show(columns: list[_Column], records: list[dict[str, Any]], *, titled: bool = True) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, show_header=titled, padding=(0, _GAP, 0, 0))
-    for name, width, cut in columns:
-        table.add_column(name, width=width, no_wrap=cut, overflow="ellipsis" if cut else "fold")
+    for column in columns:
+        table.add_column(
+            column.name, width=column.width, no_wrap=column.cut, overflow="ellipsis" if column.cut else "fold"
+        )
     for record in records:
-        table.add_row(*(_cell(record.get(column.name)) for column in columns))
+        table.add_row(*(column.cell(record) for column in columns))
     whole = sum(column.width + _GAP for column in columns)
-    text = _rendered(table, min(whole, _room()) if on_terminal() else whole)
+    fits = on_terminal() and any(column.cut for column in columns)
+    text = _rendered(table, min(whole, _room()) if fits else whole)
     write_text("".join(f"{line.rstrip()}\n" for line in text.splitlines()))

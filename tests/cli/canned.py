@@ -48,6 +48,7 @@ def canned(*bodies: bytes, status: int = 200, stall: bool = False) -> Generator[
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked.append(self.path)
             if stall and not left:
                 ended.wait(30)
@@ -58,6 +59,8 @@ def canned(*bodies: bytes, status: int = 200, stall: bool = False) -> Generator[
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        do_PUT = do_POST = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -41,6 +41,31 @@ def test_an_error_status_is_told_with_class_status_request_id_and_a_hint(sandbox
     assert hint.startswith("hint: check the id")
 
 
+def test_a_missing_list_is_no_matter_of_an_id(sandbox: Sandbox, run: Run) -> None:
+    ended = run("list", "courses", STACKONE_ACCOUNT_ID="nobody")
+    assert ended.code == 1
+    assert "check the account" in ended.err
+    assert "check the id" not in ended.err
+
+
+def test_a_page_of_a_gateway_is_told_as_text(run: Run) -> None:
+    page = (
+        b"<html><head><title>x</title><style>a{}</style></head><body><h1>Access &amp; more</h1>\n<p>denied</p></body>"
+    )
+    with canned(page, status=403) as url:
+        ended = run("list", "courses", "--base-url", url)
+    assert ended.code == 1
+    assert "what answered says: Access & more denied" in ended.err
+    assert "something in between refuses" in ended.err
+
+
+def test_https_to_a_port_of_http_is_told(run: Run) -> None:
+    with canned(b"{}") as url:
+        ended = run("list", "courses", "--base-url", url.replace("http://", "https://"))
+    assert ended.code == 1
+    assert "speaks plain http, not https" in ended.err
+
+
 def test_retry_after_is_told(sandbox: Sandbox, run: Run) -> None:
     sandbox.fail_next(429, retry_after=3600)
     ended = run("get", "courses", "1")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import subprocess
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from stackone_lms.sandbox import Sandbox
 
 from .canned import canned
-from .program import Environment, Run, environment, program, settings
+from .program import LONGEST, MODULE, Environment, Run, environment, program, settings
 from .terminal import on_terminal, plain
 
 
@@ -129,7 +132,7 @@ def test_what_is_no_json_is_not_printed(run: Run, form: str) -> None:
         (["course", "1"], "did you mean courses?"),
         (["collections", "1"], "collections has no get"),
         (["users.completions", "1"], "takes USER_ID ID, and 1 given"),
-        (["courses", "1", "2"], "takes ID, and 2 given"),
+        (["users.completions", "--ids-file", "x"], "takes USER_ID before the ids"),
         (["courses", "1", "--proxy", "age"], "'age' is no pair"),
         (["courses", "1", "--output", "xml"], "--output"),
         (["courses", "1", "--output", "table", "--raw"], "a table cannot show --raw"),
@@ -137,7 +140,9 @@ def test_what_is_no_json_is_not_printed(run: Run, form: str) -> None:
         (["courses", "1", "--timeout", "0"], "Timeout"),
         (["courses", ".."], "cannot be an id"),
         (["courses", "1", "--colour"], "No such option"),
-        (["courses"], "Missing argument"),
+        (["courses"], "takes ID, and 0 given"),
+        (["courses", "--ids-file", "/nowhere"], "No such file"),
+        (["courses", "1", "--output", "csv", "--raw"], "a csv cannot show --raw"),
     ],
 )
 def test_wrong_usage_is_told_in_two_lines_and_exits_2(
@@ -149,3 +154,71 @@ def test_wrong_usage_is_told_in_two_lines_and_exits_2(
     assert ended.err.startswith("error: ")
     assert len(ended.err.splitlines()) <= 2
     assert sandbox.request_count == 0
+
+
+# Several ids
+
+
+def test_several_ids_are_a_line_each_in_their_order(sandbox: Sandbox, run: Run, tmp_path: Path) -> None:
+    ids = sandbox.ids("completions")[:5]
+    file = tmp_path / "ids"
+    file.write_text("\n".join(ids[2:]) + "\n\n")
+    ended = run("get", "completions", ids[1], ids[0], "--ids-file", str(file), "--field", "id")
+    assert (ended.code, ended.err) == (0, "")
+    assert [json.loads(line) for line in ended.out.splitlines()] == [{"id": id} for id in (ids[1], ids[0], *ids[2:])]
+
+
+def test_ids_come_from_stdin(sandbox: Sandbox, env: Environment) -> None:
+    ids = sandbox.ids("users")[:3]
+    done = subprocess.run(
+        [*MODULE, "get", "users", "--ids-file", "-"],
+        input="\n".join(ids),
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=True,
+    )
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [sandbox.record("users", id) for id in ids]
+
+
+def test_ids_that_fail_are_told_and_the_others_printed(sandbox: Sandbox, run: Run) -> None:
+    good = sandbox.ids("users")[0]
+    ended = run("get", "users", "nobody", good)
+    assert ended.code == 1
+    assert [json.loads(line)["id"] for line in ended.out.splitlines()] == [good]
+    assert "nobody:\nerror: NotFoundError: 404" in ended.err
+    assert "1 of 2 ids failed" in ended.err
+
+
+def test_several_records_of_a_user(sandbox: Sandbox, run: Run) -> None:
+    by_user: dict[str, list[str]] = {}
+    for id in sandbox.ids("completions"):
+        by_user.setdefault(sandbox.record("completions", id)["user_id"], []).append(id)
+    user, ids = next((user, ids) for user, ids in by_user.items() if len(ids) > 1)
+    ended = run("get", "users.completions", user, *ids)
+    assert [json.loads(line)["id"] for line in ended.out.splitlines()] == ids
+
+
+def test_several_records_as_csv_have_all_known_columns(sandbox: Sandbox, run: Run) -> None:
+    ids = sandbox.ids("courses")[:3]
+    rows = list(csv.DictReader(run("get", "courses", *ids, "--output", "csv").out.splitlines()))
+    assert [row["id"] for row in rows] == ids
+    assert {"title", "duration", "content_ids"} <= rows[0].keys()
+    one = list(csv.reader(run("get", "courses", ids[0], "--output", "csv", "--field", "id,title").out.splitlines()))
+    assert one == [["id", "title"], [ids[0], sandbox.record("courses", ids[0])["title"]]]
+
+
+def test_a_bar_runs_on_stderr_while_data_go_elsewhere(sandbox: Sandbox, env: Environment) -> None:
+    ids = sandbox.ids("completions")
+    ended = on_terminal("get", "completions", *ids, env=env, piped=True)
+    assert len(ended.out.splitlines()) == len(ids)
+    assert f"of {len(ids)}" in plain(ended.err)
+
+
+def test_a_field_that_no_record_has_is_told(run: Run, sandbox: Sandbox) -> None:
+    id = sandbox.ids("courses")[0]
+    ended = run("get", "courses", id, "--field", "titel")
+    assert ended.code == 0
+    assert "--field titel: not known here, and the API passes over it; did you mean title?" in ended.err
+    assert run("get", "courses", id, "--field", "title").err == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from stackone_lms.sandbox import Sandbox
 
 from .canned import canned
-from .program import Environment, Run, environment, program, settings
+from .program import MODULE, Environment, Run, environment, program, settings
 from .terminal import on_terminal, plain
 
 
@@ -172,6 +173,7 @@ def test_cursors_that_go_in_circles_end_the_list(run: Run) -> None:
         (["collections"], "collections has no list"),
         (["courses", "--raw", "--max-items", "3"], "--raw prints whole pages"),
         (["courses", "--raw", "--output", "table"], "a table cannot show --raw"),
+        (["courses", "--raw", "--output", "csv"], "a csv cannot show --raw"),
     ],
 )
 def test_wrong_usage_exits_2_before_any_request(sandbox: Sandbox, run: Run, arguments: list[str], told: str) -> None:
@@ -184,16 +186,27 @@ def test_wrong_usage_exits_2_before_any_request(sandbox: Sandbox, run: Run, argu
 # Tables
 
 
-def test_a_terminal_gets_a_table_that_fits(sandbox: Sandbox, env: Environment) -> None:
-    """The id is whole, columns without room are named, and the header comes once for all pages."""
-    ended = on_terminal("list", "users", "--all", "--page-size", "5", env=env, columns=110)
-    lines = plain(ended.out).splitlines()
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("resource", ["users", "courses", "completions", "assignments", "content"])
+def test_a_terminal_gets_a_table_that_fits(sandbox: Sandbox, env: Environment, columns: int, resource: str) -> None:
+    """A name stands first, ids are their ends, one line names what is left out, the header comes once for all pages."""
+    ended = on_terminal("list", resource, "--all", "--page-size", "5", env=env, columns=columns)
+    told, head, *rows = plain(ended.out).splitlines()
     assert ended.code == 0
-    assert "left out for want of room: " in lines[0]
-    assert lines[1].split()[:2] == ["id", "name"]
-    rows = [line.split()[0] for line in lines[2:]]
-    assert rows == sandbox.ids("users")
-    assert max(map(len, lines[1:])) <= 110
+    assert told.startswith("not shown: ")
+    assert told.endswith(" (--wide, --field NAME)")
+    assert head.split()[0] == {"users": "name", "courses": "title", "content": "title"}.get(resource, "id")
+    assert len(rows) == len(sandbox.ids(resource))
+    assert max(map(len, [told, head, *rows])) <= columns
+    for row, id in zip(rows, sandbox.ids(resource), strict=True):
+        assert f"…{id[-8:]}" in row
+
+
+def test_a_wide_table_has_everything(sandbox: Sandbox, env: Environment) -> None:
+    head, first, *_ = plain(on_terminal("list", "users", "--wide", env=env, columns=60).out).splitlines()
+    user = sandbox.record("users", sandbox.ids("users")[0])
+    assert set(head.split()) >= {name for name, value in user.items() if value}
+    assert user["id"] in first
 
 
 def test_a_table_elsewhere_is_whole(sandbox: Sandbox, run: Run) -> None:
@@ -219,7 +232,7 @@ def test_a_table_shows_data_as_text_only(sandbox: Sandbox) -> None:
     page = '{"data":[{"id":"[red]1[/red]","name":"a\u009b31m\\u001b[2J\\nb"},"odd",{"id":"2","name":1e400}]}'
     with canned(page.encode()) as url:
         env = environment(**{**settings(sandbox), "STACKONE_BASE_URL": url})
-        ended = on_terminal("list", "courses", env=env)
+        ended = on_terminal("list", "courses", "--wide", env=env)
     shown = plain(ended.out)
     assert "[red]1[/red]" in shown
     assert "a\\x9b31m\\x1b[2J\\nb" in shown
@@ -231,3 +244,32 @@ def test_a_count_runs_on_stderr_while_data_go_elsewhere(sandbox: Sandbox, env: E
     ended = on_terminal("list", "completions", "--all", "--page-size", "2", env=env, piped=True)
     assert ids_of(ended.out) == sandbox.ids("completions")
     assert "items" in plain(ended.err)
+
+
+# CSV
+
+
+def test_csv_has_one_header_and_all_known_fields(sandbox: Sandbox, run: Run) -> None:
+    rows = list(
+        csv.DictReader(run("list", "completions", "--all", "--page-size", "7", "--output", "csv").out.splitlines())
+    )
+    assert [row["id"] for row in rows] == sandbox.ids("completions")
+    first: dict[str, Any] = sandbox.record("completions", rows[0]["id"])
+    assert rows[0]["result"] == (first["result"] or {"value": ""})["value"]
+    assert json.loads(rows[0]["unified_custom_fields"] or "null") == first["unified_custom_fields"]
+    assert None not in rows[0]
+
+
+def test_csv_without_items_has_its_header(run: Run) -> None:
+    ended = run("list", "users", "--filter", "updated_after=2999-01-01", "--output", "csv", "--field", "id,name")
+    assert ended.out == "id,name\n"
+
+
+# Without stderr
+
+
+def test_a_closed_stderr_loses_no_data(sandbox: Sandbox, env: Environment) -> None:
+    command = ["bash", "-c", '"$@" list completions --all 2>&-', "bash", *MODULE]
+    ended = program(env=env, command=command)
+    assert ended.code == 0
+    assert ids_of(ended.out) == sandbox.ids("completions")

@@ -63,10 +63,15 @@ def test_version() -> None:
     assert program("--version", env=environment()) == (0, f"stackone-lms {__version__}\n", "")
 
 
+def test_the_package_itself_can_be_run() -> None:
+    command = (sys.executable, "-W", "error", "-m", "stackone_lms")
+    assert program("--version", env=environment(), command=command) == (0, f"stackone-lms {__version__}\n", "")
+
+
 def test_help_names_all_commands_and_exit_codes(run_alone: Run) -> None:
     ended = run_alone("--help")
     assert ended.code == 0
-    for word in ("demo", "sandbox", "get", "list", "operations", "130 interrupted"):
+    for word in ("demo", "sandbox", "get", "list", "upsert", "delete", "batch-upsert", "operations", "130 interrupted"):
         assert word in ended.out
 
 

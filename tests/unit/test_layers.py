@@ -31,10 +31,11 @@ FLOORS = """
     sync
     export testing
     arrow cli
+    __main__
 """
 """The rooms from the ground up; those in one line do not know of each other. `sandbox` stands apart."""
 
-OUTSKIRTS = frozenset({"sandbox", "shared_limit", "arrow", "export", "testing", "cli"})
+OUTSKIRTS = frozenset({"sandbox", "shared_limit", "arrow", "export", "testing", "cli", "__main__"})
 """What may need an extra."""
 
 OURS = {"msgspec": "", "anyio": "sync", "aiohttp": "transport.", "multidict": "transport.", "yarl": "transport."}

@@ -1,0 +1,51 @@
+"""What a shell offers while a command line is typed. Nothing here asks the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import typer
+
+from .declared import model_of, narrowing_names
+
+_VERBS = {"batch-upsert": "batch_upsert", "run": "list"}
+
+
+def _verb(context: typer.Context) -> str:
+    name = context.command.name or ""
+    return _VERBS.get(name, name)
+
+
+def resources(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the resources that the command works on."""
+    from ..api.operations import operations  # noqa: PLC0415 (not needed for --help)
+
+    verb = _verb(context)
+    return [known.resource for known in operations() if known.verb == verb and known.resource.startswith(incomplete)]
+
+
+def _chosen(context: typer.Context) -> Iterator[str]:
+    given = context.params.get("resource") or context.params.get("resources") or ()
+    yield from [given] if isinstance(given, str) else given
+    yield from context.args  # where they stand while an option has no value yet
+
+
+def fields(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the fields of the resource; of several, separated by commas, the last is completed."""
+    from ..api.operations import operations  # noqa: PLC0415
+
+    before, comma, begun = incomplete.rpartition(",")
+    chosen = set(_chosen(context))
+    models = [model_of(known) for known in operations() if known.verb == "get" and known.resource in chosen]
+    names = dict.fromkeys(name for model in models for name in model.__struct_encode_fields__)
+    return [f"{before}{comma}{name}" for name in names if name.startswith(begun)]
+
+
+def filters(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the filters of the list, with their `=`."""
+    from ..api.operations import operations  # noqa: PLC0415
+
+    chosen = set(_chosen(context))
+    found = [known for known in operations() if known.verb == "list" and known.resource in chosen]
+    names = dict.fromkeys(name for known in found for name in sorted(narrowing_names(known)))
+    return [f"{name}=" for name in names if name.startswith(incomplete)]

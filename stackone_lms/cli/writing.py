@@ -1,0 +1,324 @@
+"""`create`, `upsert`, `update`, `delete`, `batch-upsert`: bodies from the command line, a file or stdin."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+import msgspec
+import typer
+
+from .arguments import Resource, find, method
+from .connection import Connection, connected
+from .messages import note
+from .output import Form, Output, Writer, on_terminal, write_json, write_one
+
+if TYPE_CHECKING:
+    from ..api.operations import Declared
+    from ..sync import SyncClient
+    from ..transport.base import Request
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID] K=V", help="The id, where the operation has one, then fields of the body."),
+]
+Body = Annotated[
+    str | None, typer.Option("--body", metavar="FILE", help="The body as JSON; - is stdin. Fields given as K=V win.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, show the request, and send nothing; needs no key.")
+]
+
+_PLACEHOLDER = "dry-run"
+
+
+@connected
+def create(
+    connection: Connection,
+    resource: Resource,
+    words: Words = None,
+    body: Body = None,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Create a record: an assignment or completion of a user, or a collection.
+
+    Dots reach into objects; a list or object is given as JSON. For example:
+
+    stackone-lms create users.completions 4711 learning_object_external_reference=C-1 result=Pass score.percentage=90
+    """
+    _write_one("create", connection, resource, words or [], body, dry_run=dry_run, output=output)
+
+
+@connected
+def upsert(
+    connection: Connection,
+    resource: Resource,
+    words: Words = None,
+    body: Body = None,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    r"""Create a record, or replace the one with this external_reference: what is not given is emptied.
+
+    For example:
+
+    stackone-lms upsert content external_reference=C-1 title='Fire Safety' 'languages=\["en_GB"]'
+
+    stackone-lms upsert content --body content.json --dry-run
+    """
+    _write_one("upsert", connection, resource, words or [], body, dry_run=dry_run, output=output)
+
+
+@connected
+def update(
+    connection: Connection,
+    resource: Resource,
+    words: Words = None,
+    body: Body = None,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Change fields of a record. The newest API version has no such operation; accounts on older ones have.
+
+    For example:
+
+    stackone-lms update content 4711 external_reference=C-1 title='Fire Safety'
+    """
+    _write_one("update", connection, resource, words or [], body, dry_run=dry_run, output=output)
+
+
+@connected
+def delete(
+    connection: Connection,
+    resource: Resource,
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="For users.* the user's id, then the record's.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Delete a record, after asking.
+
+    For example:
+
+    stackone-lms delete users.completions 4711 4712 --yes
+    """
+    declared = find(resource, "delete")
+    if len(ids) != declared.operation.arity:
+        raise typer.BadParameter(f"delete {resource} takes USER_ID ID, and {len(ids)} given", param_hint="IDS")
+    if not yes and not dry_run:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("add --yes: there is nobody to ask", param_hint="--yes")
+        typer.confirm(f"Delete {resource} {' '.join(ids)}?", abort=True, err=True)
+    _send(connection, lambda client: method(client, declared)(*ids), output, dry_run=dry_run)
+
+
+@connected
+def batch_upsert(
+    connection: Connection,
+    resource: Resource,
+    body: Annotated[
+        str, typer.Option("--body", metavar="FILE", help="The items: JSON lines, or a JSON array; - is stdin.")
+    ],
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Create or replace many records, and print what was said of each item.
+
+    `accepted` items are worked off in the background: the request id leads to the log that has their outcomes.
+    The exit code is 1 if an item failed. For example:
+
+    stackone-lms batch-upsert content --body contents.jsonl
+    """
+    declared = find(resource, "batch_upsert")
+    items = list(_items(_read(body), body))
+    if dry_run:
+        _send(connection, lambda client: method(client, declared)(items), output, dry_run=True)
+        return
+    with connection.client() as client:
+        result = method(client, declared)(items)
+    rows = [
+        {
+            "index": number,
+            "external_reference": one.item.get("external_reference"),
+            "status": "failed" if one.errors else "accepted",
+            "errors": one.errors,
+            "request_id": part.request_id,
+        }
+        for number, (part, one) in enumerate((part, one) for part in result.parts for one in part.items)
+    ]
+    write_outcomes(rows, output)
+
+
+def write_outcomes(rows: Sequence[dict[str, Any]], output: Form | None) -> None:
+    """Write what became of the items of a batch; exit with 1 if one failed."""
+    writer = Writer(output or (Form.TABLE if on_terminal() else Form.JSONL), list(rows[0]) if rows else ())
+    writer.write([msgspec.json.encode(row) for row in rows])
+    writer.end()
+    counts = Counter(row["status"] for row in rows)
+    note(", ".join(f"{count:,} {status}" for status, count in counts.items()))
+    if counts.get("failed"):
+        raise typer.Exit(1)
+
+
+def _write_one(
+    verb: str,
+    connection: Connection,
+    resource: str,
+    words: list[str],
+    body: str | None,
+    *,
+    dry_run: bool,
+    output: Form | None,
+) -> None:
+    declared = find(resource, verb)
+    arity = declared.operation.arity
+    ids, given = words[:arity], words[arity:]
+    if len(ids) < arity:
+        names = "USER_ID" if "." in resource else "ID"
+        raise typer.BadParameter(f"{verb} {resource} takes {names} first", param_hint="IDS")
+    fields = _from_file(body) if body is not None else {}
+    for text in given:
+        _put(fields, text, declared)
+    if not fields:
+        raise typer.BadParameter("there is nothing to send: give fields as K=V, or --body FILE", param_hint="--body")
+    _send(connection, lambda client: method(client, declared)(*ids, fields), output, dry_run=dry_run)
+
+
+def _send(connection: Connection, call: Callable[[SyncClient], Any], output: Form | None, *, dry_run: bool) -> None:
+    if not dry_run:
+        with connection.client() as client:
+            answer = call(client)
+        if answer.body.strip():
+            write_one(answer.body, output)
+        return
+    for request in _requests_of(connection, call):
+        shown = {
+            "method": request.method,
+            "path": request.path,
+            "account_id": str.__str__(request.headers.get("x-account-id", "")),
+            "body": msgspec.Raw(request.body) if request.body is not None else None,
+        }
+        write_json(msgspec.json.encode(shown))
+
+
+def _requests_of(connection: Connection, call: Callable[[SyncClient], Any]) -> list[Request]:
+    """Return the requests that a call would send."""
+    from ..sync import SyncClient  # noqa: PLC0415 (not needed for --help)
+    from ..transport.base import Response, Transport  # noqa: PLC0415
+
+    caught: list[Request] = []
+
+    class Recorder(Transport):
+        async def send(self, request: Request, limits: Any) -> Response:
+            caught.append(request)
+            return Response(202, {}, b"{}")
+
+    options = connection.options()
+    options.setdefault("api_key", _PLACEHOLDER)
+    with SyncClient(**options, transport=Recorder()) as client:
+        call(client)
+    return caught
+
+
+# Bodies
+
+
+def _read(source: str) -> bytes:
+    if source == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{source}: {error.strerror}", param_hint="--body") from None
+
+
+def _from_file(source: str) -> dict[str, Any]:
+    try:
+        value = json.loads(_read(source))
+    except ValueError as error:
+        raise typer.BadParameter(f"{source} is no JSON: {error}", param_hint="--body") from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"{source} must hold a JSON object", param_hint="--body")
+    return cast("dict[str, Any]", value)
+
+
+def _items(text: bytes, source: str) -> Iterator[dict[str, Any]]:
+    """Yield the items of a JSON array, or of lines of JSON."""
+    if text.lstrip()[:1] == b"[":
+        try:
+            found: list[Any] = json.loads(text)
+        except ValueError as error:
+            raise typer.BadParameter(f"{source} is no JSON array: {error}", param_hint="--body") from None
+        numbered = list(enumerate(found, 1))
+    else:
+        numbered = list[tuple[int, Any]]()
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                try:
+                    numbered.append((number, json.loads(line)))
+                except ValueError as error:
+                    raise typer.BadParameter(
+                        f"{source}, line {number} is no JSON: {error}", param_hint="--body"
+                    ) from None
+    if not numbered:
+        raise typer.BadParameter(f"{source} has no items", param_hint="--body")
+    for number, item in numbered:
+        if not isinstance(item, dict):
+            raise typer.BadParameter(f"{source}, item {number} is no JSON object", param_hint="--body")
+        yield cast("dict[str, Any]", item)
+
+
+def _put(fields: dict[str, Any], text: str, declared: Declared) -> None:
+    """Put what `a.b=value` says into a body."""
+    key, equals, value = text.partition("=")
+    path = key.split(".")
+    if not equals or not all(path):
+        raise typer.BadParameter(f"{text!r:.60} is no pair such as title=Text or score.percentage=90", param_hint="K=V")
+    holder = fields
+    for part in path[:-1]:
+        inner = holder.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise typer.BadParameter(f"{key} is given both as a value and as an object", param_hint="K=V")
+        holder = cast("dict[str, Any]", inner)
+    holder[path[-1]] = _value(value, _hint(declared, path))
+
+
+def _hint(declared: Declared, path: Sequence[str]) -> Any:
+    """Return the type of a field of the body; Any where nothing is known of it."""
+    kind: Any = declared.operation.body
+    for part in path:
+        struct = next((one for one in _kinds(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
+        if struct is None:
+            return Any
+        kind = get_type_hints(struct, include_extras=True).get(part, Any)
+    return kind
+
+
+def _kinds(hint: Any) -> Iterator[Any]:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        yield from _kinds(get_args(hint)[0])
+    elif origin in (Union, types.UnionType):
+        for member in get_args(hint):
+            yield from _kinds(member)
+    else:
+        yield hint
+
+
+def _value(text: str, hint: Any) -> Any:
+    """Read a value: text where the field takes text, else JSON, such as 90, true or ["en_GB"]."""
+    kinds = list(_kinds(hint))
+    if bool in kinds and text in ("true", "false"):
+        return text == "true"
+    if str in kinds or any(get_origin(kind) is Literal for kind in kinds):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
