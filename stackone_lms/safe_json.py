@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from itertools import accumulate
@@ -129,10 +130,35 @@ decode_any = msgspec.json.Decoder[Any]().decode
 
 
 def parse(body: bytes | msgspec.Raw) -> Any:
-    """Decode any JSON to plain values, or raise DecodeError."""
+    """Decode any JSON to plain values, repaired if need be, or raise DecodeError."""
     body = bytes(body)
     check_depth(body)
     try:
         return decode_any(body)
     except FAILURES as error:
-        raise failure(error, body) from None
+        repaired = repair(body)
+        if repaired is body:
+            raise failure(error, body) from None
+    return parse(repaired)
+
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]|u[dD]([89a-fA-F]..)|.)", re.DOTALL)
+"""An escape in a JSON text; with a group if it is half of a surrogate pair, as JavaScript cuts texts."""
+
+
+def repair(body: bytes) -> bytes:
+    """Return a JSON text without a byte-order mark, and with U+FFFD for each half of a surrogate pair.
+
+    Returns:
+        `body` itself if there is nothing to repair.
+    """
+    text = body.removeprefix(_BYTE_ORDER_MARK)
+    if b"\\ud" in text or b"\\uD" in text:
+        text = _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] is not None else escape[0], text)
+    return body if text == body else text
+
+
+def has_halves(body: bytes) -> bool:
+    """Tell whether a JSON text holds half of a surrogate pair."""
+    return repair(body) not in {body, body.removeprefix(_BYTE_ORDER_MARK)}

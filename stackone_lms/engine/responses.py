@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
@@ -25,6 +26,8 @@ from ..models.decode import is_error, unfinished
 from ..safe_json import parse
 from ..transport.base import Response
 from .retry import Failure, parse_retry_after, status_failure
+
+log = logging.getLogger("stackone_lms")
 
 R = TypeVar("R")
 
@@ -59,6 +62,8 @@ def parse_response(
         refused = problem
     else:
         decoded: Any = answer
+        if decoded.problems:
+            log.warning("%s: %s", operation.name, "; ".join(decoded.problems))
         if operation.checks_id and decoded.data.id == args.ids[-1]:
             return answer
         for error in _left_out(answer):

@@ -18,6 +18,7 @@ from ..safe_json import (
     check_depth,
     failure,
     parse,
+    repair,
 )
 
 T = TypeVar("T")
@@ -41,7 +42,17 @@ class Model(msgspec.Struct, kw_only=True, frozen=True, gc=False, omit_defaults=T
     def extra(self) -> Mapping[str, Any]:
         """What was sent and has no place in the fields; undeclared names are kept with `keep_unknown=True` only."""
         declared = self.__struct_encode_fields__
-        return {name: value for name, value in left_over(self).items() if value is not None or name not in declared}
+        return {n: value for n, value in left_over(self).items() if n not in declared or not is_blank(value)}
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with fields of this record that could not be read: they are None, and as sent in `.extra`."""
+        return tuple(f"{name} is no date-time" for name in self.extra if name in self.__struct_encode_fields__)
+
+
+def is_blank(value: Any) -> bool:
+    """Tell whether a value of JSON stands for nothing: null, or no text."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 _NONE: dict[str, Any] = {}
@@ -159,6 +170,12 @@ class Answer(Model, frozen=True, dict=True, gc=True):
         """Seconds from the start of the call to the decoded answer."""
         return self.response.elapsed
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the answer as a whole; a record in it has its own."""
+        replaced = ("half of a surrogate pair was replaced by U+FFFD",) if "_replaced" in self.__dict__ else ()
+        return (*super().problems, *replaced)
+
     def json(self) -> Any:
         """Return the body decoded to plain dicts and lists, with every field that was sent."""
         return parse(self.body)
@@ -201,7 +218,7 @@ class _WithRaw(Answer, kw_only=True, frozen=True):
             return None
         check_depth(body)
         try:
-            return _raw_decoder.decode(body)
+            return _raw_decoder.decode(repair(body))
         except FAILURES as error:
             raise failure(error, body) from None
 
@@ -229,6 +246,11 @@ class Page(_WithRaw, Generic[T], kw_only=True, frozen=True):
     def errors(self) -> tuple[DecodeError, ...]:
         """The records that did not decode, each with its bytes in `.body`; the others are in `data`."""
         return cast("tuple[DecodeError, ...]", self.__dict__.get("_errors", ()))
+
+
+def note_replaced(answer: Answer) -> None:
+    """Note that half of a surrogate pair was replaced in an answer."""
+    vars_of(answer)["_replaced"] = True
 
 
 def record_errors(page: Page[Any], errors: Iterable[DecodeError]) -> None:

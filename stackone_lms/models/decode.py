@@ -11,7 +11,8 @@ import math
 import re
 import typing
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Generic, TypeVar, cast
 
@@ -24,11 +25,13 @@ from ..safe_json import (
     brackets,
     check_depth,
     failure,
+    has_halves,
     parse,
+    repair,
     roomy,
 )
-from .base import Page, record_errors
-from .extras import KeepUnknown
+from .base import Answer, Page, is_blank, note_replaced, record_errors
+from .extras import KeepUnknown, convert_with_room
 from .fields import by_name, is_record, item_hint, literals, value_kinds
 
 R = TypeVar("R")
@@ -63,6 +66,9 @@ class Decoder(Generic[R]):
         try:
             return self._keeper()(body) if keep_unknown else self._strict(body)
         except FAILURES as error:
+            repaired = repair(body)
+            if repaired is not body:
+                return self._repaired(repaired, keep_unknown=keep_unknown, halves=has_halves(body))
             first = failure(error, body)
             # A ValidationError is about types, not about syntax (or not yet): look again, patiently.
             patience = isinstance(error, msgspec.ValidationError)
@@ -79,6 +85,12 @@ class Decoder(Generic[R]):
         else:
             return self._whole(value, body, keep_unknown=keep_unknown)
         raise second
+
+    def _repaired(self, body: bytes, *, keep_unknown: bool, halves: bool) -> R:
+        answer = self(body, keep_unknown=keep_unknown)
+        if halves and isinstance(answer, Answer):
+            note_replaced(answer)
+        return answer
 
     def _keeper(self) -> KeepUnknown[R]:
         if self._open is None:
@@ -121,11 +133,23 @@ _items = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
 def _convert(value: Any, kind: Any, body: bytes, *, keep_unknown: bool) -> Any:
     try:
         coerced = coerce(value, kind)
-        if keep_unknown:
-            return KeepUnknown(kind).convert(coerced, value)
-        return msgspec.convert(coerced, kind)
+        kept = value if keep_unknown else _unread(value, coerced)
+        return msgspec.convert(coerced, kind) if kept is None else convert_with_room(coerced, kind, kept)
     except FAILURES as error:
         raise failure(error, body) from None
+
+
+def _unread(sent: object, coerced: object) -> Any:
+    """Return what of `sent` became None when it was coerced, nested as it was sent; None if nothing did."""
+    if coerced is sent:
+        return None
+    if isinstance(sent, dict) and isinstance(coerced, dict):
+        fields, read = cast("dict[str, Any]", sent), cast("dict[str, Any]", coerced)
+        return {name: found for name in fields if (found := _unread(fields[name], read[name])) is not None} or None
+    if isinstance(sent, list) and isinstance(coerced, list):
+        items = [*map(_unread, cast("list[Any]", sent), cast("list[Any]", coerced))]
+        return items if any(items) else None
+    return cast("Any", sent) if coerced is None and not is_blank(sent) else None
 
 
 def coerce(value: Any, kind: Any) -> Any:
@@ -183,14 +207,48 @@ def _as_is(value: Any) -> Any:
     return value
 
 
+_LOOSE = re.compile(
+    r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ](\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:[.,](\d{1,9}))?)? ?(Z|[+-]\d\d:?\d\d)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+_EPOCH = re.compile(r"-?\d{9,13}(?:\.\d{1,9})?", re.ASCII)
+_MOST_SECONDS, _MOST_MILLISECONDS = 10**11, 10**13
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def _datetime(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
+    """Read a date-time in whatever form; None if it is none."""
     try:
-        moment = datetime.fromisoformat(value.strip())
-    except ValueError:
-        return value
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if isinstance(value, str):
+            return _from_text(value.strip())
+        return _from_epoch(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _from_text(text: str) -> datetime | None:
+    if _EPOCH.fullmatch(text):
+        return _from_epoch(float(text))
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    found = _LOOSE.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, fraction, zone = found.groups(default="0")
+    if int(hour) > 24 or int(minute) > 59 or int(second) > 60 or (int(hour) == 24 and int(minute) + int(second)):
+        return None
+    # 24:00 is the next day, and a leap second the next minute: as a duration after midnight both are.
+    midnight = datetime.fromisoformat(f"{year}-{month:0>2}-{day:0>2}T00:00:00{'Z' if zone in '0Zz' else zone}")
+    microseconds = int(f"{fraction:0<6}"[:6])
+    return midnight + timedelta(hours=int(hour), minutes=int(minute), seconds=int(second), microseconds=microseconds)
+
+
+def _from_epoch(number: float) -> datetime | None:
+    """Read seconds since 1970, or milliseconds where seconds would be of a far future."""
+    if abs(number) < _MOST_SECONDS:
+        return _START + timedelta(seconds=number)
+    return _START + timedelta(milliseconds=number) if abs(number) < _MOST_MILLISECONDS else None
 
 
 _NUMBER = re.compile(r"\s*-?[0-9]{1,30}(\.[0-9]{1,30})?\s*", re.ASCII)

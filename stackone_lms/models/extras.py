@@ -130,6 +130,15 @@ class KeepUnknown(Generic[R]):
 
     def convert(self, value: Any, sent: Any) -> R:
         """Convert plain values of JSON, and keep what is left over of what was `sent`; raises what msgspec raises."""
-        found: R = msgspec.convert(value, self._kind)
-        keep(found, sent)
-        return found
+        return cast("R", _convert(value, self._kind, sent))
+
+
+def convert_with_room(value: Any, kind: Any, sent: Any) -> Any:
+    """Convert plain values of JSON to records of `kind` that keep what is left over of what was `sent`."""
+    return _convert(value, with_room(kind), sent)
+
+
+def _convert(value: Any, kind: Any, sent: Any) -> Any:
+    found = msgspec.convert(value, kind)
+    keep(found, sent)
+    return found

@@ -237,12 +237,12 @@ async def test_empty_pages_are_only_counted_in_a_row_and_bad_items_are_not_nothi
 @virtual
 async def test_a_bad_item_is_recorded_and_the_walk_goes_on() -> None:
     first = reply(200, b'{"data":[{"id":"1"},{"id":[]},{"id":"2"}],"next":"A"}')
-    transport = FakeTransport(first, page(["3"], "B"), reply(200, b'{"data":[{"completed_at":"soon"}]}'))
+    transport = FakeTransport(first, page(["3"], "B"), reply(200, b'{"data":[{"score":"none"}]}'))
     pager = client_of(transport).completions.list()
     assert await ids_of(pager) == ["1", "2", "3"]
     assert [(bad.path, bad.body) for bad in pager.errors] == [
         ("$.data[1].id", b'{"id":[]}'),
-        ("$.data[0].completed_at", b'{"completed_at":"soon"}'),
+        ("$.data[0].score", b'{"score":"none"}'),
     ]
 
 

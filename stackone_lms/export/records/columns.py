@@ -89,8 +89,9 @@ _encode = msgspec.json.Encoder().encode
 
 def as_json(value: Any) -> str:
     """Return a value as JSON text."""
-    items = cast("list[Any]", value) if isinstance(value, list) else []
-    return (encode if items and has_room(type(items[0])) else _encode)(value).decode()
+    first: Any = value[0] if isinstance(value, list) and value else None
+    cls: type[Any] = type(first)
+    return (encode if has_room(cls) else _encode)(value).decode()
 
 
 def _number(value: Any) -> float:

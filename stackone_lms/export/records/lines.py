@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -13,7 +12,7 @@ from ...errors import DecodeError
 from ...models.base import Model
 from ...models.decode import coerce
 from ...models.extras import KeepUnknown, closed
-from ...safe_json import FAILURES, check_depth, parse
+from ...safe_json import FAILURES, check_depth, has_halves, parse
 from ..state.storage import wrap_os_errors
 from .columns import Rows
 
@@ -96,7 +95,7 @@ class Reader(Generic[M]):
         except (DecodeError, *_FAILURES):
             pass
         try:
-            return self._what_fits(coerce(_parse(line), self._model), row, rows)
+            return self._what_fits(_parse(line), row, rows)
         except (DecodeError, *_FAILURES):
             rows.whole[row] = line.decode("utf-8", "replace")
             return None
@@ -104,15 +103,16 @@ class Reader(Generic[M]):
     def _what_fits(self, value: Any, row: int, rows: Rows) -> M:
         if not isinstance(value, dict):
             raise DecodeError("no record")
-        fields = cast("dict[str, Any]", value)
-        stray: dict[str, Any] = {}
+        sent, stray = cast("dict[str, Any]", value), dict[str, Any]()
+        fields = coerce(sent, self._model)
         try:
-            record = self._one.convert(fields, fields)
+            record = self._one.convert(fields, sent)
         except _FAILURES:
             for name in fields.keys() & self._fields.keys():
                 if not self._fits(fields[name], self._fields[name].type):
-                    stray[name] = fields.pop(name)
-            record = self._one.convert(fields, fields)
+                    del fields[name]
+                    stray[name] = sent.pop(name)
+            record = self._one.convert(fields, sent)
         if stray:
             rows.extras[row] = stray
         return record
@@ -126,13 +126,8 @@ class Reader(Generic[M]):
         return True
 
 
-_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]|u[dD]([89a-fA-F]..)|.)", re.DOTALL)
-"""An escape in a JSON text; with a group if it is half a character, as cutting texts leaves behind."""
-
-
 def _parse(line: bytes) -> Any:
-    whole = _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] is not None else escape[0], line)
-    value: Any = parse(whole)
-    if whole != line and isinstance(value, dict) and "\ufffd" in str(cast("dict[str, Any]", value).get("id")):
+    value: Any = parse(line)
+    if isinstance(value, dict) and "\ufffd" in str(cast("dict[str, Any]", value).get("id")) and has_halves(line):
         raise DecodeError("two ids that differ in what was replaced would be one")
     return cast("Any", value)
