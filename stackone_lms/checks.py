@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from .errors import ConfigurationError, InvalidArgumentError
@@ -25,16 +25,22 @@ def whole_number(
     return value
 
 
-def known_keywords(function: str, given: Iterable[str], allowed: Collection[str], *, hint: str = "") -> None:
+def known_keywords(
+    function: str, given: Iterable[str], allowed: Collection[str], *, elsewhere: Mapping[str, str] | None = None
+) -> None:
     """Raise the TypeError of a plain function for a keyword that is not one of `allowed`.
 
     Args:
         function: Its name, for the message.
         given: The keywords of the call.
         allowed: Those that it takes.
-        hint: What else to say.
+        elsewhere: Of keywords that have their place elsewhere, what to write instead.
     """
-    unknown = set(given).difference(allowed)
-    if unknown:
+    unknown = min(set(given).difference(allowed), default=None)
+    if unknown is not None:
+        instead = (elsewhere or {}).get(unknown)
         known = ", ".join(sorted(allowed)) or "none"
-        raise TypeError(f"{function}() got an unexpected keyword argument {min(unknown)!r}; allowed: {known}{hint}")
+        raise TypeError(
+            f"{function}() got an unexpected keyword argument {unknown!r}; "
+            + (f"write {instead}" if instead else f"allowed: {known}")
+        )

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
+from pathlib import Path
 from random import random as random_number
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, Unpack
 
 from . import configuration as conf
 from .api.accounts import Accounts, AsyncAccountsExecutor
 from .api.resources import Api
+from .bulk.ids import Ids, iterate_ids
 from .calls.operation import AsyncExecutor, AsyncFanOutExecutor, C_co, Resource
 from .checks import known_keywords, whole_number
 from .engine.call import BoundExecutor, Engine, Settings
 from .engine.rate_limit import Clock, RateLimitBackend, Sleep
 from .engine.stats import Stats
 from .errors import ConfigurationError, InvalidArgumentError
-from .options import RateLimit, RetryPolicy, Timeout
+from .options import RateLimit, RetryPolicy, Timeout, ViewOptions, from_number, total_seconds
 from .transport.base import Transport
 
 if TYPE_CHECKING:
@@ -31,21 +33,6 @@ MAX_BODY = 32 * 1024 * 1024
 MAX_CONCURRENCY = 100
 
 
-class ViewOptions(TypedDict, total=False):
-    """What `with_options` changes."""
-
-    account_id: str | None
-    """The linked account (`x-account-id`)."""
-    timeout: Timeout
-    """Time limits."""
-    retry: RetryPolicy
-    """Retry rules; the budget stays the client's."""
-    heartbeat: bool
-    """Ask for newlines while a call is slow (`Prefer: heartbeat`)."""
-    keep_unknown: bool
-    """Keep fields that the models do not declare, in `.extra`."""
-
-
 class BaseClient(Api[C_co]):
     """What both clients share: the constructor, the resources, the views."""
 
@@ -55,9 +42,9 @@ class BaseClient(Api[C_co]):
         account_id: str | None = None,
         *,
         base_url: str | None = None,
-        timeout: Timeout = Timeout(),  # noqa: B008 (frozen)
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 (frozen)
-        rate_limit: RateLimit | RateLimitBackend | None = RateLimit(1000, per=60.0),  # noqa: B008 (frozen)
+        timeout: Timeout | float = Timeout(),  # noqa: B008 (frozen)
+        retry: RetryPolicy | int = RetryPolicy(),  # noqa: B008 (frozen)
+        rate_limit: RateLimit | RateLimitBackend | int | None = RateLimit(1000, per=60.0),  # noqa: B008 (frozen)
         max_concurrency: int = MAX_CONCURRENCY,
         max_body: int = MAX_BODY,
         heartbeat: bool = False,
@@ -80,11 +67,11 @@ class BaseClient(Api[C_co]):
             account_id: The linked account; default: STACKONE_ACCOUNT_ID. `with_options(account_id=...)` makes views
                 of other accounts that share everything else.
             base_url: Default: STACKONE_BASE_URL, then `https://api.stackone.com`. Plain http only for loopback.
-            timeout: Time limits.
-            retry: Retry rules.
-            rate_limit: Client-side limit of the API key, over all accounts; None switches it off. The documented
-                limit of the API is 1000 requests a minute. Processes that share a key can share a limit:
-                `stackone_lms.shared_limit.SharedLimit`.
+            timeout: Time limits; a number is the seconds that a whole call may take.
+            retry: Retry rules; a number is the attempts for one call at most, the first included.
+            rate_limit: Client-side limit of the API key, over all accounts, in requests a minute or as a RateLimit;
+                None switches it off. Default: 1000 a minute, which the API documents. Processes that share a key can
+                share a limit: `stackone_lms.shared_limit.SharedLimit`.
             max_concurrency: Requests under way at once.
             max_body: Most bytes of a decompressed answer.
             heartbeat: Ask for newlines while a call is slow (`Prefer: heartbeat`).
@@ -120,8 +107,8 @@ class BaseClient(Api[C_co]):
         )
         for name, value in {"max_concurrency": max_concurrency, "max_body": max_body}.items():
             whole_number(name, value, at_least=1, error=ConfigurationError)
-        if rate_limit is not None and not isinstance(rate_limit, RateLimit | RateLimitBackend):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError("rate_limit must be a RateLimit or None")
+        if rate_limit is not None and not isinstance(rate_limit, RateLimitBackend):
+            rate_limit = from_number("rate_limit", rate_limit, RateLimit, RateLimit, error=ConfigurationError)
         if not (isinstance(transport, Transport) or transport in {"auto", "aiohttp", "lean", None}):
             raise ConfigurationError("transport must be 'auto', 'aiohttp', 'lean' or a Transport")
         if transport == "lean" and session is not None:
@@ -162,7 +149,7 @@ class BaseClient(Api[C_co]):
             rate_limit=rate_limit,
             max_concurrency=max_concurrency,
             max_body=max_body,
-            budget=retry.budget,
+            budget=settings.retry.budget,
             clock=clock,
             sleep=sleep,
             random=random,
@@ -178,14 +165,12 @@ class BaseClient(Api[C_co]):
         raise NotImplementedError
 
     def _make_settings(self, options: ViewOptions, kind: type[ConfigurationError | InvalidArgumentError]) -> Settings:
-        account_id, timeout, retry = options.get("account_id"), options.get("timeout"), options.get("retry")
+        account_id = options.get("account_id")
+        timeout = from_number("timeout", options.get("timeout"), Timeout, total_seconds, error=kind)
+        retry = from_number("retry", options.get("retry"), RetryPolicy, RetryPolicy, error=kind)
         heartbeat, keep_unknown = options.get("heartbeat"), options.get("keep_unknown")
         if account_id is not None:
             account_id = conf.check_token(account_id, "the account id", kind)
-        if not isinstance(timeout, Timeout):
-            raise kind(f"timeout must be a Timeout, such as Timeout(total=30), not {type(timeout).__name__}")
-        if not isinstance(retry, RetryPolicy):
-            raise kind(f"retry must be a RetryPolicy, such as RetryPolicy(attempts=5), not {type(retry).__name__}")
         if not isinstance(heartbeat, bool) or not isinstance(keep_unknown, bool):
             raise kind("heartbeat and keep_unknown must be True or False")
         headers, redact = self._headers_and_scrubber(account_id, heartbeat)
@@ -228,10 +213,20 @@ class BaseClient(Api[C_co]):
         view._bind(BoundExecutor(self._bound.engine, self._make_settings(merged, InvalidArgumentError)))
         return view
 
-    def _by_account(self, account_ids: Iterable[str]) -> dict[str, BoundExecutor]:
-        if isinstance(account_ids, str):
-            raise InvalidArgumentError("account_ids must be several account ids, such as a list")
-        executors = {id: self.with_options(account_id=id)._bound for id in account_ids}
+    def _by_account(self, account_ids: Ids) -> dict[str, BoundExecutor]:
+        given: Any = account_ids
+        what = "account_ids must be several account ids, such as a list, or the path of a file with one id a line"
+        if isinstance(given, Mapping):
+            raise InvalidArgumentError(f"{what}; a mapping from accounts to ids is for get_many()")
+        if isinstance(given, str | bytes | bytearray) or not isinstance(given, Iterable | Path):
+            raise InvalidArgumentError(f"{what}, not {type(given).__name__}")
+        try:
+            ids = list(iterate_ids(given))
+        except (OSError, UnicodeError) as problem:
+            raise InvalidArgumentError(f"the account ids cannot be read: {problem}") from problem
+        if None in ids:
+            raise InvalidArgumentError(f"{what}; one of them is None")
+        executors = {id: self.with_options(account_id=id)._bound for id in ids}
         if not executors:
             raise InvalidArgumentError("there are no account ids")
         return executors
@@ -293,11 +288,11 @@ class AsyncClient(BaseClient[AsyncExecutor]):
     def _executor_for(self, bound: BoundExecutor) -> AsyncExecutor:
         return bound
 
-    def for_accounts(self, account_ids: Iterable[str]) -> Accounts[AsyncFanOutExecutor]:
+    def for_accounts(self, account_ids: Ids) -> Accounts[AsyncFanOutExecutor]:
         """Return the resources of several accounts at once: every read is performed in each of them.
 
         Args:
-            account_ids: The linked accounts.
+            account_ids: The linked accounts: a list, or the `pathlib.Path` of a file with one id a line.
 
         Raises:
             InvalidArgumentError: There are none, or one of them cannot be an account id.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypedDict, TypeVar
 
 import msgspec
 
-from .errors import ConfigurationError
+from .checks import whole_number
+from .errors import ConfigurationError, InvalidArgumentError
 
 
 def _number(owner: str, name: str, value: Any, *, above: float, inclusive: bool = False) -> None:
@@ -70,11 +72,8 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         for name in ("attempts", "budget"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < (name == "attempts"):
-                raise ConfigurationError(
-                    f"RetryPolicy: {name} must be a whole number, {int(name == 'attempts')} or more"
-                )
+            least = int(name == "attempts")
+            whole_number(f"RetryPolicy: {name}", getattr(self, name), at_least=least, error=ConfigurationError)
         for name in ("base", "cap", "throttle_base", "throttle_cap", "max_retry_after"):
             _number("RetryPolicy", name, getattr(self, name), above=0, inclusive=True)
 
@@ -98,10 +97,62 @@ class RateLimit(msgspec.Struct, frozen=True):
     into the same window as those that came after it."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.requests, int) or isinstance(self.requests, bool) or self.requests < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError("RateLimit: requests must be a whole number, 1 or more")
+        whole_number("RateLimit: requests", self.requests, at_least=1, error=ConfigurationError)
         _number("RateLimit", "per", self.per, above=0)
         if self.burst is None:
             return
-        if not isinstance(self.burst, int) or isinstance(self.burst, bool) or not 1 <= self.burst <= self.requests:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError("RateLimit: burst must be a whole number between 1 and requests")
+        if whole_number("RateLimit: burst", self.burst, at_least=1, error=ConfigurationError) > self.requests:
+            raise ConfigurationError("RateLimit: burst must not be more than requests")
+
+
+class ViewOptions(TypedDict, total=False):
+    """What `with_options` changes."""
+
+    account_id: str | None
+    """The linked account (`x-account-id`)."""
+    timeout: Timeout | float
+    """Time limits; a number is the seconds that the whole call may take."""
+    retry: RetryPolicy | int
+    """Retry rules, whose budget stays the client's; a number is the attempts, the first included."""
+    heartbeat: bool
+    """Ask for newlines while a call is slow (`Prefer: heartbeat`)."""
+    keep_unknown: bool
+    """Keep fields that the models do not declare, in `.extra`."""
+
+
+VIEW_OPTIONS = {name: f"client.with_options({name}=...)" for name in ViewOptions.__annotations__}
+"""Of each option of a view, where it is given."""
+
+Option = TypeVar("Option", Timeout, RetryPolicy, RateLimit)
+
+
+def from_number(
+    name: str,
+    value: Any,
+    kind: type[Option],
+    make: Callable[[Any], Option],
+    *,
+    error: type[ConfigurationError | InvalidArgumentError],
+) -> Option:
+    """Return an option that was given whole or as a plain number.
+
+    Args:
+        name: Its keyword, for messages.
+        value: What was given.
+        kind: What it is when given whole.
+        make: Makes one of a number.
+        error: What to raise if it is neither.
+    """
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise error(f"{name} must be a number or a {kind.__name__}, not {type(value).__name__}")
+    try:
+        return make(value)
+    except ConfigurationError as problem:
+        raise error(f"{name}: {problem}") from None
+
+
+def total_seconds(seconds: float) -> Timeout:
+    """Return the time limits of calls that may take so many seconds each."""
+    return Timeout(total=seconds)

@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from typing import Any, Self, TypeVar
 
@@ -17,6 +17,7 @@ import anyio
 from anyio.from_thread import BlockingPortal
 
 from .api.accounts import Accounts, SyncAccountsExecutor
+from .bulk.ids import Ids
 from .calls.operation import SyncExecutor, SyncFanOutExecutor
 from .client import BaseClient
 from .engine.call import BoundExecutor, Engine
@@ -244,11 +245,11 @@ class SyncClient(BaseClient[SyncExecutor]):
         self._portal_executor = PortalExecutor(bound, self._shared)
         return self._portal_executor
 
-    def for_accounts(self, account_ids: Iterable[str]) -> Accounts[SyncFanOutExecutor]:
+    def for_accounts(self, account_ids: Ids) -> Accounts[SyncFanOutExecutor]:
         """Return the resources of several accounts at once: every read is performed in each of them.
 
         Args:
-            account_ids: The linked accounts.
+            account_ids: The linked accounts: a list, or the `pathlib.Path` of a file with one id a line.
 
         Raises:
             InvalidArgumentError: There are none, or one of them cannot be an account id.

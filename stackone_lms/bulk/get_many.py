@@ -28,6 +28,7 @@ from ..calls.signatures import parameters_of
 from ..checks import known_keywords, whole_number
 from ..engine.call import BoundExecutor
 from ..errors import InvalidArgumentError
+from ..options import VIEW_OPTIONS
 from .ids import AsyncSource, Ids, IdSource, IteratorSource, QueueSource, check_ids, iterate_ids, known_size
 from .list_strategy import (
     PAGE_SIZE,
@@ -269,7 +270,8 @@ class _BulkMethod(Method[...], Generic[R]):
     ) -> BulkRequest:
         get = self.operation
         if not get.keywords.issuperset(query):
-            known_keywords(self.title, query, {"concurrency", "ordered", "progress", "strategy", *get.keywords})
+            known = {"concurrency", "ordered", "progress", "strategy", *get.keywords}
+            known_keywords(self.title, query, known, elsewhere=VIEW_OPTIONS)
         if concurrency is not None:
             whole_number("concurrency", concurrency, at_least=1)
         if not isinstance(ordered, bool):

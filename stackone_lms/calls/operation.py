@@ -21,6 +21,7 @@ from ..checks import known_keywords
 from ..errors import InvalidArgumentError
 from ..models.base import Page
 from ..models.decode import Decoder
+from ..options import VIEW_OPTIONS
 from .outcomes import AccountOutcome
 from .query import filters, keywords
 from .signatures import describe, parameters_of, query_type
@@ -254,7 +255,7 @@ class Operation(Generic[R]):
         if len(ids) != self.arity:
             raise TypeError(f"{self.name}() takes {self.arity} id(s) by position, {len(ids)} given")
         if query and not self.keywords.issuperset(query):
-            known_keywords(self.name, query, self.keywords)
+            known_keywords(self.name, query, self.keywords, elsewhere=VIEW_OPTIONS)
 
     def path_of(self, ids: tuple[str, ...]) -> str:
         """Return its path with these ids in it.

@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Generic, NoReturn, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
+import msgspec
+
+from ..checks import known_keywords
 from ..errors import InvalidArgumentError, StackOneError
 from ..models.base import Model
 from ..models.bodies import Body, prepare, prepare_batch
 from ..models.results import BatchResult, join_batches
+from ..options import VIEW_OPTIONS
 from .operation import (
     AsyncCall,
     AsyncExecutor,
@@ -124,6 +128,9 @@ class _Writing(Method[...], Generic[P, B, R]):
         operation.check(ids, {})
         if len(whole) > 1 or (whole and fields):
             raise TypeError(f"{operation.name}() takes one body: a {body_type.__name__}, a mapping, or keywords")
+        if not VIEW_OPTIONS.keys().isdisjoint(fields):
+            names = {field.encode_name for field in msgspec.structs.fields(body_type)}
+            known_keywords(operation.name, VIEW_OPTIONS.keys() & fields.keys(), names, elsewhere=VIEW_OPTIONS)
         body: Any = whole[0] if whole else fields
         for id in ids:
             encode_id(id)

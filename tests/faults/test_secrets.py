@@ -52,7 +52,7 @@ _BAD: tuple[Callable[[], object], ...] = (
     lambda: AsyncClient(KEY, ACCOUNT + " "),
     lambda: AsyncClient(KEY, ACCOUNT, base_url="ftp://x"),
     lambda: AsyncClient(KEY, ACCOUNT, proxy=f"socks5://{KEY}@x"),
-    lambda: AsyncClient(KEY, ACCOUNT, timeout=5),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    lambda: AsyncClient(KEY, ACCOUNT, timeout=-5),
     lambda: AsyncClient(KEY + ":", ACCOUNT),
     lambda: AsyncClient(KEY, ACCOUNT, ca_bundle="/no/such/file"),
 )

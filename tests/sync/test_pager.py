@@ -150,3 +150,23 @@ def test_a_page_fetched_ahead_in_vain_is_given_up_silently(
     client.close()
     gc.collect()
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_a_page_fetched_ahead_is_given_up_where_the_walk_is_collected_on_the_thread_of_the_loop(
+    client: SyncClient, transport: FakeTransport
+) -> None:
+    """As the garbage collector may do at any time: nothing is raised where nobody can catch it."""
+    transport.script = (page(["1"], "A"), hang)
+    walk = client.completions.list(prefetch=1).pages()
+    next(walk)
+    executor_of(client).run(asyncio.sleep, 0.02)
+    assert transport.under_way == 1
+    held: list[Any] = [walk]
+    del walk
+
+    async def drop() -> None:
+        held.clear()
+
+    executor_of(client).run(drop)
+    executor_of(client).run(asyncio.sleep, 0.02)
+    assert transport.under_way == 0

@@ -20,7 +20,8 @@ ROOT = Path(stackone_lms.__file__).parent
 
 FLOORS = """
     errors _version _lazy
-    options safe_json checks threads
+    checks safe_json threads
+    options
     transport models
     calls
     engine
