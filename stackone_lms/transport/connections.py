@@ -22,20 +22,7 @@ READ_BUFFER = 256 * 1024
 KEEP_ALIVE = 10.0
 """Seconds; shorter than servers' usual 15 and more, so that few connections die in our hands."""
 
-_VISIBLE = bytes(range(ord("!"), ord("~") + 1))
 _DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
-
-
-def request_line(method: str, target: str) -> bytes:
-    """Return the first line of a request.
-
-    Raises:
-        ValueError: `target` is not percent-encoded.
-    """
-    line = f"{method} {target} HTTP/1.1\r\n".encode()
-    if line.translate(None, _VISIBLE) != b"  \r\n":
-        raise ValueError("the URL is not percent-encoded")
-    return line
 
 
 def readable(wire: asyncio.BaseTransport) -> Callable[[], Any]:

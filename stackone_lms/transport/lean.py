@@ -25,7 +25,6 @@ from .connections import (
     KEEP_ALIVE,
     check_head,
     read_on,
-    request_line,
 )
 from .errors import translate
 
@@ -33,6 +32,7 @@ log = logging.getLogger("stackone_lms")
 
 _told: set[str] = set()
 _KEPT_HEADS = 1024
+_VISIBLE = bytes(range(ord("!"), ord("~") + 1))
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -91,6 +91,7 @@ class LeanTransport(Transport):
         """Send one request and read its answer."""
         connection: internals.Protocol | None = None
         try:
+            data = self._written(request)
             connection = None if request.new_connection else self._take()
             if connection is None:
                 limits.connecting()
@@ -99,17 +100,24 @@ class LeanTransport(Transport):
             wire = connection.transport
             if wire is None:
                 raise TransportError(ConnectionLostError("the connection was closed"), request_sent=False)
-            wire.write(self._written(request))
+            wire.write(data)
             message, content = await connection.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, content = await connection.read()
             status, headers = message.code, message.headers
-            body, complete = check_head(status, headers, internals.whole_body(content), request.max_body), True
+            body = internals.whole_body(content)
+            complete = body is not None
+            # First of all, since nothing may come any more. Whatever is wrong with the answer closes it all the same.
+            parked = complete and not request.new_connection and connection.park()
+            body = check_head(status, headers, body, request.max_body)
             if body is None:
                 limits.progress()
                 body, complete = await read_on(status, content, request.max_body, limits)
-            if complete and not request.new_connection and connection.park():
-                self._keep(connection)
+                parked = complete and not request.new_connection and connection.park()
+            if parked:
+                self._idle.append(connection)
+                if self._sweeping is None:
+                    self._sweeping = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._sweep)
             else:
                 connection.close()
             return Response(status, headers, body, connection.close)
@@ -154,11 +162,6 @@ class LeanTransport(Transport):
             connection.close()
         return None
 
-    def _keep(self, connection: internals.Protocol) -> None:
-        self._idle.append(connection)
-        if self._sweeping is None:
-            self._sweeping = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._sweep)
-
     def _sweep(self) -> None:
         self._sweeping = None
         now = time.monotonic()
@@ -185,7 +188,9 @@ class LeanTransport(Transport):
     def _written(self, request: Request) -> bytes:
         method, query, body = request.method, request.query, request.body
         target = f"{request.path}?{query}" if query else request.path
-        first = request_line(method, self._before_path + target)
+        first = f"{method} {self._before_path}{target} HTTP/1.1\r\n".encode()
+        if first.translate(None, _VISIBLE) != b"  \r\n":
+            raise ValueError("the URL is not percent-encoded")
         # A client has one headers mapping for each of its views: they are few and reused by every call.
         kept = self._heads.get(id(request.headers))
         if kept is None or kept[0] is not request.headers:
