@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine
@@ -39,52 +40,82 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
+_CLOSING_TIME = 2.0
+"""Seconds that closing may take, in all."""
+
+
 class PortalThread:
-    """An event loop in a daemon thread, reached through an anyio BlockingPortal.
+    """An event loop in a daemon thread, with an anyio BlockingPortal that ends it.
 
     `anyio.from_thread.start_blocking_portal` would hang the interpreter at exit when it is never left, so the
-    thread is our own: it ends with `stop`, which a finalizer calls while threads still work.
+    thread is our own. Calls go to the loop directly: the portal waits, without limit, until the loop has taken them.
+
+    Raises:
+        ClientClosedError: The interpreter is ending and starts no threads any more.
     """
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        ready: Future[BlockingPortal] = Future()
-        self._thread = start_thread(lambda: _run_portal(ready), "stackone_lms")
-        self.portal = ready.result()
+        self._futures: set[Future[Any]] = set()
+        ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
+        try:
+            self._thread = start_thread(lambda: self._run(ready), "stackone_lms")
+        except RuntimeError as error:
+            if "shutdown" not in str(error):
+                raise
+            raise ClientClosedError("the interpreter is ending: it starts no thread for this client") from None
+        self.portal, self._loop = ready.result()
+
+    def _run(self, ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:
+        async def main() -> None:
+            async with BlockingPortal() as portal:
+                ready.set_result((portal, asyncio.get_running_loop()))
+                await portal.sleep_until_stopped()
+
+        try:
+            anyio.run(main)
+        except BaseException as error:  # noqa: BLE001 (the one who waits has to hear of it)
+            if not ready.done():
+                ready.set_exception(error)
+        for future in self._futures.copy():  # what the loop was given and did not come to
+            future.cancel()
 
     @property
     def usable(self) -> bool:
-        """Whether the thread runs, in this process."""
-        return self._pid == os.getpid() and self._thread.is_alive()
+        """Whether the thread runs, in this process, and goes on to."""
+        return self._pid == os.getpid() and self._thread.is_alive() and not sys.is_finalizing()
 
     @property
     def is_current(self) -> bool:
         """Whether the calling thread is the portal's own."""
         return threading.current_thread() is self._thread
 
-    def stop(self) -> None:
-        """End the loop and the thread; waits two seconds at most. Does nothing in a forked child."""
-        if not self.usable:
-            return
+    def submit(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any) -> Future[T]:
+        """Run a coroutine function on the loop, without waiting for anything.
+
+        Raises:
+            ClientClosedError: The loop has ended.
+        """
+        coroutine = function(*args)
         try:
-            self.portal.start_task_soon(self.portal.stop, True)
-        except RuntimeError:
-            return
-        if not self.is_current:
-            self._thread.join(2.0)
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except BaseException as error:
+            coroutine.close()
+            if isinstance(error, RuntimeError) and self._loop.is_closed():
+                raise ClientClosedError("the client is closed") from None
+            raise
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        if self._loop.is_closed():
+            future.cancel()
+        return future
 
-
-def _run_portal(ready: Future[BlockingPortal]) -> None:
-    async def main() -> None:
-        async with BlockingPortal() as portal:
-            ready.set_result(portal)
-            await portal.sleep_until_stopped()
-
-    try:
-        anyio.run(main)
-    except BaseException as error:  # noqa: BLE001 (the one who waits has to hear of it)
-        if not ready.done():
-            ready.set_exception(error)
+    def stop(self, within: float = _CLOSING_TIME) -> None:
+        """End the loop and the thread; waits so many seconds at most."""
+        if self.usable:
+            with contextlib.suppress(ClientClosedError):
+                self.submit(self.portal.stop, True)
+            self._thread.join(within)
 
 
 class _Shared:
@@ -118,16 +149,12 @@ class PortalExecutor(SyncExecutor):
 
     def run(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any) -> T:
         """Run a coroutine function on the other loop and wait; Ctrl-C cancels it there."""
-        thread = self._thread()
-        try:
-            future: Future[T] = thread.portal.start_task_soon(_contained, function, args)
-        except RuntimeError:
-            raise ClientClosedError("the client is closed") from None
+        future: Future[T] = self._thread().submit(_contained, function, args)
         try:
             if sys.platform == "win32":
                 _wait_interruptibly(future)
             return future.result()
-        except CancelledError:  # the loop ended before the call had begun
+        except CancelledError:  # the loop ended first
             raise ClientClosedError("the client is closed") from None
         except BaseException:
             future.cancel()
@@ -150,6 +177,8 @@ class PortalExecutor(SyncExecutor):
                     weakref.finalize(shared, _finish, thread, self._engine)
         if thread.is_current:
             raise RuntimeError("a SyncClient cannot be called from its own event loop")
+        if sys.is_finalizing():  # threads do not run any more: nobody would answer
+            raise ClientClosedError("the interpreter is ending")
         if asyncio._get_running_loop() is not None and not shared.warned:  # pyright: ignore[reportPrivateUsage]
             shared.warned = True
             _warn_of_blocking()
@@ -175,22 +204,26 @@ class PortalExecutor(SyncExecutor):
 _ending: set[asyncio.Task[None]] = set()
 
 
-def _finish(thread: PortalThread, core: Engine) -> None:
+def _finish(thread: PortalThread, engine: Engine) -> None:
     """Close the client on its loop, then end the loop; bounded in time, and nothing in a forked child."""
     if thread.is_current:  # the garbage collector found the client, and happened to run there
         with contextlib.suppress(RuntimeError):  # no loop runs: it has ended already
-            task = asyncio.get_running_loop().create_task(_finish_within(thread.portal, core))
+            task = asyncio.get_running_loop().create_task(_finish_within(thread.portal, engine))
             _ending.add(task)
             task.add_done_callback(_ending.discard)
         return
-    if thread.usable:
-        with contextlib.suppress(RuntimeError, TimeoutError):
-            thread.portal.start_task_soon(core.aclose).result(5.0)
-    thread.stop()
+    if not thread.usable:
+        return
+    end = time.monotonic() + _CLOSING_TIME
+    try:
+        with contextlib.suppress(ClientClosedError, CancelledError, TimeoutError):
+            thread.submit(engine.aclose).result(_CLOSING_TIME)
+    finally:
+        thread.stop(max(0.0, end - time.monotonic()))
 
 
-async def _finish_within(portal: BlockingPortal, core: Engine) -> None:
-    await core.aclose()
+async def _finish_within(portal: BlockingPortal, engine: Engine) -> None:
+    await engine.aclose()
     await portal.stop(cancel_remaining=True)
 
 

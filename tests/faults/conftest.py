@@ -15,11 +15,6 @@ from stackone_lms.transport.aiohttp_internals import UNUSABLE
 from .sdk import SECRETS
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "parser: depends on aiohttp's parser; run again with others by tests/matrix")
-    config.addinivalue_line("markers", "loop: depends on the event loop; run again on others by tests/matrix")
-
-
 @pytest.fixture(
     params=["aiohttp", pytest.param("lean", marks=pytest.mark.skipif(UNUSABLE is not None, reason=str(UNUSABLE)))]
 )

@@ -23,7 +23,7 @@ from stackone_lms.transport import aiohttp_internals as internals
 pytestmark = pytest.mark.matrix
 
 ROOT = Path(__file__).parents[2]
-SUITE = ("-m", "pytest", "tests/faults", "-q", "-p", "no:cacheprovider", "-o", "timeout=60")
+SUITE = ("-m", "pytest", "tests/faults", "tests/edges/test_exit.py", "-q", "-p", "no:cacheprovider", "-o", "timeout=60")
 TOOLS = (
     *("pytest>=9", "pytest-asyncio>=1.5", "pytest-timeout>=2.4", "pytest-xdist>=3.8"),
     *("hypothesis>=6.170", "psutil>=7", "trustme>=1.2"),
