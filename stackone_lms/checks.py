@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from .errors import ConfigurationError, InvalidArgumentError
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 def whole_number(
@@ -44,3 +47,11 @@ def known_keywords(
             f"{function}() got an unexpected keyword argument {unknown!r}; "
             + (f"write {instead}" if instead else f"allowed: {known}")
         )
+
+
+def levels_to_the_caller() -> int:
+    """Return how far up from the function that asks the first code is that is not this package's own."""
+    frame, level = sys._getframe(1), 1  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        frame, level = frame.f_back, level + 1
+    return level

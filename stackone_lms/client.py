@@ -16,6 +16,7 @@ from .api.accounts import Accounts, AsyncAccountsExecutor
 from .api.resources import Api
 from .bulk.ids import Ids, iterate_ids
 from .calls.operation import AsyncExecutor, AsyncFanOutExecutor, C_co, Resource
+from .calls.query import encode_extra_query
 from .checks import known_keywords, whole_number
 from .engine.call import BoundExecutor, Engine, Settings
 from .engine.rate_limit import Clock, RateLimitBackend, Sleep
@@ -49,6 +50,8 @@ class BaseClient(Api[C_co]):
         max_body: int = MAX_BODY,
         heartbeat: bool = False,
         keep_unknown: bool = False,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_query: Mapping[str, Any] | None = None,
         user_agent: str | None = None,
         proxy: str | None = None,
         ca_bundle: str | PathLike[str] | None = None,
@@ -76,6 +79,10 @@ class BaseClient(Api[C_co]):
             max_body: Most bytes of a decompressed answer.
             heartbeat: Ask for newlines while a call is slow (`Prefer: heartbeat`).
             keep_unknown: Keep fields that the models do not declare, in `.extra`.
+            extra_headers: Headers that every request carries besides the client's own, such as those of a gateway.
+                Their values are shown nowhere. `Authorization`, `x-account-id`, `Host` and those about the form of
+                bodies cannot be given.
+            extra_query: Query parameters that every request carries besides its own; nested mappings become `a[b]=1`.
             user_agent: Your own product, put before the package's `User-Agent`.
             proxy: Proxy URL; default: HTTPS_PROXY and NO_PROXY, for https only.
             ca_bundle: PEM file of CAs to trust besides the system's.
@@ -141,6 +148,8 @@ class BaseClient(Api[C_co]):
             "retry": retry,
             "heartbeat": heartbeat,
             "keep_unknown": keep_unknown,
+            "extra_headers": {} if extra_headers is None else extra_headers,
+            "extra_query": {} if extra_query is None else extra_query,
         }
         settings = self._make_settings(given, ConfigurationError)
         engine = Engine(
@@ -164,7 +173,12 @@ class BaseClient(Api[C_co]):
         """Return what the resources are bound to."""
         raise NotImplementedError
 
-    def _make_settings(self, options: ViewOptions, kind: type[ConfigurationError | InvalidArgumentError]) -> Settings:
+    def _make_settings(
+        self,
+        options: ViewOptions,
+        kind: type[ConfigurationError | InvalidArgumentError],
+        now: Settings | None = None,
+    ) -> Settings:
         account_id = options.get("account_id")
         timeout = from_number("timeout", options.get("timeout"), Timeout, total_seconds, error=kind)
         retry = from_number("retry", options.get("retry"), RetryPolicy, RetryPolicy, error=kind)
@@ -173,7 +187,17 @@ class BaseClient(Api[C_co]):
             account_id = conf.check_token(account_id, "the account id", kind)
         if not isinstance(heartbeat, bool) or not isinstance(keep_unknown, bool):
             raise kind("heartbeat and keep_unknown must be True or False")
-        headers, redact = self._headers_and_scrubber(account_id, heartbeat)
+        own_headers, redact = self._headers_and_scrubber(account_id, heartbeat)
+        extra_headers: Mapping[str, str] = {} if now is None else now.extra_headers
+        if "extra_headers" in options:
+            extra_headers = conf.extra_headers(options["extra_headers"], kind)
+        extra_query = "" if now is None else now.extra_query
+        if "extra_query" in options:
+            try:
+                extra_query = encode_extra_query(options["extra_query"])
+            except InvalidArgumentError as problem:
+                raise kind(str(problem)) from None
+        headers = conf.with_extra(own_headers, extra_headers)
         return Settings(
             account_id=account_id,
             timeout=timeout,
@@ -182,7 +206,9 @@ class BaseClient(Api[C_co]):
             keep_unknown=keep_unknown,
             headers=headers,
             body_headers={**headers, "Content-Type": "application/json"},
-            redact=redact,
+            redact=conf.redact_also(redact, extra_headers.values()),
+            extra_headers=extra_headers,
+            extra_query=extra_query,
         )
 
     def with_options(self, **options: Unpack[ViewOptions]) -> Self:
@@ -191,7 +217,8 @@ class BaseClient(Api[C_co]):
         A view costs microseconds and needs no closing; closing any of them closes them all.
 
         Args:
-            **options: `account_id`, `timeout`, `retry`, `heartbeat`, `keep_unknown`; those not given stay.
+            **options: `account_id`, `timeout`, `retry`, `heartbeat`, `keep_unknown`, `extra_headers`, `extra_query`.
+                Those not given stay, and those given replace what was there.
 
         Raises:
             InvalidArgumentError: A value cannot be used.
@@ -210,7 +237,7 @@ class BaseClient(Api[C_co]):
         view = object.__new__(type(self))
         # The resources of this client stay its own.
         view.__dict__.update((name, held) for name, held in self.__dict__.items() if not isinstance(held, Resource))
-        view._bind(BoundExecutor(self._bound.engine, self._make_settings(merged, InvalidArgumentError)))
+        view._bind(BoundExecutor(self._bound.engine, self._make_settings(merged, InvalidArgumentError, now)))
         return view
 
     def _by_account(self, account_ids: Ids) -> dict[str, BoundExecutor]:

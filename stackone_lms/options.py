@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, TypeVar
 
 import msgspec
@@ -118,6 +118,10 @@ class ViewOptions(TypedDict, total=False):
     """Ask for newlines while a call is slow (`Prefer: heartbeat`)."""
     keep_unknown: bool
     """Keep fields that the models do not declare, in `.extra`."""
+    extra_headers: Mapping[str, str]
+    """Headers that every request carries besides the client's own; those given replace those of before."""
+    extra_query: Mapping[str, Any]
+    """Query parameters that every request carries besides its own; those given replace those of before."""
 
 
 VIEW_OPTIONS = {name: f"client.with_options({name}=...)" for name in ViewOptions.__annotations__}

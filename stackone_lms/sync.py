@@ -20,6 +20,7 @@ from anyio.from_thread import BlockingPortal
 from .api.accounts import Accounts, SyncAccountsExecutor
 from .bulk.ids import Ids
 from .calls.operation import SyncExecutor, SyncFanOutExecutor
+from .checks import levels_to_the_caller
 from .client import BaseClient
 from .engine.call import BoundExecutor, Engine
 from .errors import ClientClosedError, ForkedError
@@ -27,7 +28,6 @@ from .threads import start_thread
 
 T = TypeVar("T")
 
-_PACKAGE = __name__.partition(".")[0]
 _adoption_lock = threading.Lock()
 
 
@@ -253,16 +253,8 @@ def _warn_of_blocking() -> None:
     warnings.warn(
         "SyncClient is called where an event loop runs and blocks it; use AsyncClient there",
         RuntimeWarning,
-        stacklevel=_levels_to_the_caller(),
+        stacklevel=levels_to_the_caller(),
     )
-
-
-def _levels_to_the_caller() -> int:
-    """Return how far up from the function that asks the first code is that is not this package's own."""
-    frame, level = sys._getframe(1), 1  # pyright: ignore[reportPrivateUsage]
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 class SyncClient(BaseClient[SyncExecutor]):

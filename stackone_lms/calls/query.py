@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, TypedDict, cast
 from urllib.parse import quote
 
-from ..checks import whole_number
+from ..checks import levels_to_the_caller, whole_number
 from ..errors import InvalidArgumentError, printable
 from ..models.base import to_wire
 
@@ -37,7 +38,8 @@ class ListQuery(GetQuery, total=False):
     """Keywords of a list."""
 
     filter: Mapping[str, Any]
-    """Filters by name; the same names are accepted as keywords."""
+    """Filters by name; the same names are accepted as keywords. Names and values that the API document does not have
+    are sent as given, with a warning."""
     updated_after: Moment
     """Only records changed after this moment."""
     page_size: int
@@ -114,18 +116,18 @@ def encode_query(query: Mapping[str, Any], allowed_filters: frozenset[str] = fro
 
     Args:
         query: Keywords of the call, names already checked.
-        allowed_filters: What may stand in `filter[...]`.
+        allowed_filters: What the API document has in `filter[...]`; `filter` may hold others, with a warning.
 
     Returns:
         The query string without `?`, empty if there is nothing to send.
 
     Raises:
-        InvalidArgumentError: A value cannot be sent, or a filter is not one of the operation's.
+        InvalidArgumentError: A value cannot be sent, or a keyword is no filter of the operation.
     """
     pairs: list[str] = []
     filtered: dict[str, Any] = {}
     if "filter" in query:
-        _check_filters(query["filter"], allowed_filters)
+        _warn_of_filters(query["filter"], allowed_filters)
     for key, value in query.items():
         if value is None:
             continue
@@ -135,19 +137,54 @@ def encode_query(query: Mapping[str, Any], allowed_filters: frozenset[str] = fro
         elif key not in CLIENT:
             filtered[key] = value
     if filtered:
-        _check_filters(filtered, allowed_filters)
+        unknown = filtered.keys() - allowed_filters
+        if unknown:
+            known = ", ".join(sorted(allowed_filters)) or "none"
+            raise InvalidArgumentError(f"filter {min(unknown)!r:.60} is unknown here; allowed: {known}")
         twice = filtered.keys() & set(query.get("filter") or ())
         if twice:
             raise InvalidArgumentError(f"{min(twice)} is given both in filter= and as a keyword")
-        _filter("filter", filtered, pairs)
+        _filter("filter", filtered, pairs, strict=True)
     return "&".join(pairs)
 
 
-def _check_filters(given: Any, allowed: frozenset[str]) -> None:
-    unknown = set(cast("Mapping[Any, Any]", given)) - allowed if isinstance(given, Mapping) else None
-    if unknown:
+def encode_extra_query(query: Any) -> str:
+    """Encode parameters of any name: nested mappings become `a[b]=1`, lists repeat the key, None is left out.
+
+    Raises:
+        InvalidArgumentError: A value cannot be sent.
+    """
+    if not isinstance(query, Mapping):
+        raise InvalidArgumentError(f"extra_query must be a mapping, not {type(query).__name__}")
+    pairs: list[str] = []
+    for name, value in cast("Mapping[Any, Any]", query).items():
+        if not isinstance(name, str) or not name:
+            raise InvalidArgumentError(f"extra_query must have non-empty strings as keys, not {name!r:.60}")
+        _deep(name, value, pairs, 0)
+    return "&".join(pairs)
+
+
+def _warn_of_filters(given: Any, allowed: frozenset[str]) -> None:
+    """Warn, once a call, of filters and values that the API document does not have; they are sent nevertheless."""
+    if not isinstance(given, Mapping):
+        return
+    odd: list[str] = []
+    for name, value in cast("Mapping[Any, Any]", given).items():
+        if not isinstance(name, str) or not name:
+            raise InvalidArgumentError(f"filter must have non-empty strings as keys, not {name!r:.60}")
+        if value is None:
+            continue
+        if name not in allowed:
+            odd.append(name)
+        elif (name == "active" and value not in (True, "true")) or (name == "status" and value not in STATUSES):
+            odd.append(f"{name}={value}")
+    if odd:
         known = ", ".join(sorted(allowed)) or "none"
-        raise InvalidArgumentError(f"filter {min(map(str, unknown))!r:.60} is unknown here; allowed: {known}")
+        warnings.warn(
+            f"not in the API document, and sent as given: filter {', '.join(odd):.200}; the document has {known}",
+            UserWarning,
+            stacklevel=levels_to_the_caller(),
+        )
 
 
 def _raw(key: str, value: Any, pairs: list[str]) -> None:
@@ -187,29 +224,35 @@ def _proxy(key: str, value: Any, pairs: list[str]) -> None:
     _deep(key, value, pairs, 0)  # pyright: ignore[reportUnknownArgumentType]
 
 
-def _filter(key: str, value: Any, pairs: list[str]) -> None:
+def _filter(key: str, value: Any, pairs: list[str], *, strict: bool = False) -> None:
     if not isinstance(value, Mapping):
         raise InvalidArgumentError(f"filter must be a mapping, not {type(value).__name__}")
     for name, item in value.items():  # pyright: ignore[reportUnknownVariableType]
         if item is not None:
-            text = _filter_value(str(name), item)  # pyright: ignore[reportUnknownArgumentType]
+            text = _filter_value(str(name), item, strict=strict)  # pyright: ignore[reportUnknownArgumentType]
             pairs.append(f"{key}%5B{_percent_name(str(name), key)}%5D={_percent(text, key)}")  # pyright: ignore[reportUnknownArgumentType]
 
 
 STATUSES = ("pending", "in_progress", "completed", "unmapped_value")
 
 
-def _filter_value(name: str, value: Any) -> str:
-    if name == "active":
-        if value is not True and value != "true":
-            raise InvalidArgumentError("active accepts only True: the API has no filter for inactive records")
-        return "true"
+def _filter_value(name: str, value: Any, *, strict: bool) -> str:
     if name == "updated_after":
         return _moment(name, value)
+    if not strict:
+        return _single(value, name)
+    if name == "active":
+        if value is not True and value != "true":
+            raise InvalidArgumentError(
+                "active accepts only True: the API has no filter for inactive records (filter={...} sends anything)"
+            )
+        return "true"
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{name} must be a string, not {type(value).__name__}")
     if name == "status" and value not in STATUSES:
-        raise InvalidArgumentError(f"status {value!r:.60} is unknown; allowed: {', '.join(STATUSES)}")
+        raise InvalidArgumentError(
+            f"status {value!r:.60} is unknown; allowed: {', '.join(STATUSES)} (filter={{...}} sends anything)"
+        )
     return value
 
 

@@ -64,6 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
     body_headers: Mapping[str, str]
     redact: Redact
+    extra_headers: Mapping[str, str] = {}
+    """Those of the headers that the caller added."""
+    extra_query: str = ""
+    """What every query ends with."""
     paced: bool = True
     """Whether requests wait for the limit that their account has found for itself."""
 
@@ -219,6 +223,8 @@ class Engine:
         query = args.query
         if not isinstance(query, str):
             query = encode_query(query, operation.filters) if query else ""
+        if settings.extra_query:
+            query = f"{query}&{settings.extra_query}" if query else settings.extra_query
         if settings.account_id is None:
             raise ConfigurationError(
                 "no account id: pass account_id=, set STACKONE_ACCOUNT_ID, or use with_options(account_id=...)"

@@ -136,7 +136,7 @@ async def test_a_value_that_cannot_be_is_refused_at_once(wrong: dict[str, Any]) 
 @pytest.mark.parametrize("wrong", ["api_key", "base_url", "accountid", "rate_limit", "transport"])
 @virtual
 async def test_an_option_that_is_none_is_a_type_error(wrong: str) -> None:
-    with pytest.raises(TypeError, match=f"unexpected keyword argument '{wrong}'; allowed: account_id, heartbeat"):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{wrong}'; allowed: account_id, "):
         client_of(FakeTransport()).with_options(**{wrong: "x"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 

@@ -147,7 +147,7 @@ async def test_a_wrong_call_is_a_type_error(
         ("completions.list", (), {"prefetch": 2}),
         ("completions.list", (), {"prefetch": True}),
         ("completions.list", (), {"updated_after": "yesterday"}),
-        ("completions.list", (), {"filter": {"status": "x"}}),
+        ("completions.list", (), {"filter": {5: "x"}}),
         ("users.completions.list", ("..",), {}),
         ("users.assignments.list", ("u",), {"status": "done"}),
     ],

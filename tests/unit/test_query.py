@@ -151,8 +151,7 @@ def test_no_character_of_a_key_or_value_makes_another_parameter(nasty: str) -> N
         {"next": "\ud800"},
         {"user_id": 5},
         {"filter": "email"},
-        {"filter": {"bogus": "x"}},
-        {"filter": {"bogus": None}},
+        {"filter": {"": "x"}},
         {"filter": {5: "x"}},
         {"bogus": "x"},
         {"filter": {"email": "a"}, "email": "a"},
@@ -183,9 +182,9 @@ def test_nesting_without_end_is_refused() -> None:
 
 def test_a_refused_filter_names_the_allowed_ones() -> None:
     with pytest.raises(InvalidArgumentError, match=r"'activ' is unknown here; allowed: active, updated_after"):
-        encode_query({"filter": {"activ": True}}, frozenset({"active", "updated_after"}))
+        encode_query({"activ": True}, frozenset({"active", "updated_after"}))
     with pytest.raises(InvalidArgumentError, match="allowed: none"):
-        encode_query({"filter": {"email": "x"}})
+        encode_query({"email": "x"})
 
 
 @pytest.mark.parametrize(
