@@ -24,6 +24,7 @@ from ..errors import (
 from ..models.base import to_wire
 from ..threads import run_in_thread
 from .fetching import Fetcher
+from .formats.base import DamagedError
 from .outcome import ExportProgress, ExportResult, ListOutcome, State
 from .plan import Approach, Plan
 from .scheduling import AccountScheduler
@@ -32,7 +33,7 @@ from .state.journal import VERSION, Header, Journal
 from .state.manifest import Failed, ListEntry, SkippedUser
 from .state.storage import locked, make_folder
 from .state.store import DRAFTS, LISTS, Key, RunNote, StateStore, clear
-from .targets.base import DamagedError, Describe, ListJob, WriteOptions, WriteResult
+from .targets.base import Describe, ListJob, WriteOptions, WriteResult
 
 R = TypeVar("R")
 
@@ -256,7 +257,7 @@ class Run:
         options = WriteOptions(self._begun.run, began, held, journal.header.merge, self._check_cancelled)
         entry = self._target.write(job, journal, options, describe)
         self._store.put(entry)
-        if base is not None:
+        if held is not None:
             self._target.place(entry)
         return entry
 

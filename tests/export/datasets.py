@@ -17,6 +17,18 @@ Key = tuple[str, str]
 """Resource and account."""
 
 
+STAMPS = ["_exported_at", "_run"]
+"""The columns that differ from run to run."""
+
+
+def rows_in(path: Path) -> list[str]:
+    """Return the records of a file as texts, without the run that brought them."""
+    if path.suffix == ".parquet":
+        return [repr(row) for row in table_of(path).drop_columns(STAMPS).to_pylist()]
+    rows = path.read_text().splitlines()
+    return [row.rsplit(",", 2)[0] for row in rows] if path.suffix == ".csv" else rows
+
+
 def lines(folder: Path) -> dict[Key, list[bytes]]:
     """Return the lines of every JSONL file, in their order; each has to end."""
     found: dict[Key, list[bytes]] = {}

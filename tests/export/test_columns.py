@@ -76,6 +76,7 @@ def test_moments_of_other_zones_are_the_same_moments() -> None:
         (b'{"id":"1","a\\"b":1}', {'a"b': 1}),
         (b'{"id":"1","result":{"x\\ny":1}}', {"result": {"x\ny": 1}}),
         (b'{"id":"1","":2}', {"": 2}),
+        (b'{"id":"1","score":{"percentage":"many","grade":"A"}}', {"score": {"percentage": "many", "grade": "A"}}),
     ],
 )
 def test_what_does_not_fit_stands_in_extra_and_the_rest_in_its_columns(line: bytes, kept: Any) -> None:
@@ -84,6 +85,37 @@ def test_what_does_not_fit_stands_in_extra_and_the_rest_in_its_columns(line: byt
     assert found["id"] == ["0", "1", "2"]
     assert json.loads(found["extra"][1]) == kept
     assert found["extra"][::2] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        (b'{"id":"1","user_id":"u","ratio":1e400}', '{"ratio":1e400}'),
+        (b'{"id":"1","user_id":"u","meta":{"a":[1,{"b":-1E999}]}}', '{"meta":{"a":[1,{"b":-1E999}]}}'),
+        (b'{"id":"1","user_id":"u","score":{"percentage":1e400}}', '{"score":{"percentage":1e400}}'),
+        (b'{"id":"1","user_id":"u","completed_at":' + b"9" * 5000 + b"}", '{"completed_at":' + "9" * 5000 + "}"),
+        (b'{"id":"1","user_id":"u","a":"\xff"}', '{"a":"\ufffd"}'),
+        (b'{"id":"1","user_id":"u","unified_custom_fields":{"a":1e400,"b":2}}',
+         '{"unified_custom_fields":{"a":1e400,"b":2}}'),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_a_value_stands_as_its_text_in_extra(line: bytes, kept: str) -> None:
+    """A number out of range, or bytes that are no UTF-8: that field alone, wherever it is."""
+    found = columns(Completion, b'{"id":"0"}', line, b'{"id":"2","score":{"raw_value":"9"}}')
+    assert found == {
+        "id": ["0", "1", "2"],
+        "user_id": [None, "u", None],
+        "score_raw_value": [None, None, "9"],
+        "extra": [None, kept, None],
+    }
+
+
+def test_an_id_with_half_a_character_is_none() -> None:
+    """Two that differ in what is replaced would be one."""
+    found = columns(User, rb'{"id":"x\ud800","name":"n"}', rb'{"id":"\\ud800"}')
+    assert found["id"] == [None, "\\ud800"]
+    assert found["name"] == ["n", None]
+    assert json.loads(found["extra"][0]) == {"id": "x\ufffd"}
 
 
 def test_half_characters_cost_no_column() -> None:
@@ -111,7 +143,6 @@ def test_numbers_that_are_none() -> None:
         b'"text"',
         b"5",
         b"null",
-        b'{"id":"\\ud800"}',
         b'{"id":1e999}',
         b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}",
     ],

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ async def test_tables_hold_every_record(kind: str, client: AsyncClient, sandbox:
     newest = max(sandbox.record("users", id)["updated_at"] for id in sandbox.ids("users"))
     mine = f"FROM users WHERE account_id = '{sandbox.account_ids[0]}'"
     shown = {
-        "sqlite": "max(updated_at)",
+        "sqlite": "substr(max(updated_at), 1, 23) || 'Z'",
         "duckdb": "strftime(max(updated_at) AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%gZ')",
     }
     assert target.rows(f"SELECT {shown[kind]} {mine}") == [(newest,)]
@@ -139,13 +140,80 @@ async def test_an_older_version_does_not_replace_a_newer_one(kind: str, tmp_path
 
 
 @KINDS
+async def test_a_full_run_is_what_there_is_now(kind: str, tmp_path: Path) -> None:
+    """A record that was set back to an older version replaces the newer one."""
+    target = Target(kind, tmp_path)
+    for moment, name in (("2026-02-02", "new"), ("2026-02-01", "old")):
+        record = {"id": "u", "name": name, "updated_at": f"{moment}T00:00:00.000Z"}
+        async with Canned({None: (None, [record])}) as url, AsyncClient("key", base_url=url) as client:
+            await target.export(client, "users", ["a"])
+    assert target.rows("SELECT name FROM users") == [("old",)]
+
+
+async def test_moments_in_sqlite_are_in_the_order_of_their_texts(tmp_path: Path) -> None:
+    """Six digits, in UTC, also in a database that was written before."""
+    target = Target("sqlite", tmp_path)
+    moments = ["2026-01-01T00:00:00.123Z", "2026-01-01T00:00:00.1239Z", "2026-01-01T02:00:00+02:00",
+               "9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00"]  # fmt: skip
+    records = [{"id": str(n), "updated_at": moment} for n, moment in enumerate(moments)]
+    expected = [
+        ("2026-01-01T00:00:00.123000Z",), ("2026-01-01T00:00:00.123900Z",), ("2026-01-01T00:00:00.000000Z",),
+        ("9999-12-31T23:59:59.999999Z",), ("0001-01-01T00:00:00.000000Z",),
+    ]  # fmt: skip
+    async with Canned({None: (None, records)}) as url, AsyncClient("key", base_url=url) as client:
+        await target.export(client, "users", ["a"])
+        assert target.rows("SELECT updated_at FROM users ORDER BY id") == expected
+        # As an older version wrote them, in a table that the next run does not touch.
+        old = ["2026-01-01T00:00:00.123Z", "2026-01-01T00:00:00.123900Z", "2026-01-01T00:00:00.000Z",
+               "9999-12-31T23:59:59.000-05:00", "0001-01-01T00:00:00.000+05:00"]  # fmt: skip
+        with closing(sqlite3.connect(target.file, isolation_level=None)) as db:
+            for n, moment in enumerate(old):
+                db.execute("UPDATE users SET updated_at = ? WHERE id = ?", (moment, str(n)))
+            db.execute("ALTER TABLE stackone_exports DROP COLUMN entry")
+    async with Canned({None: (None, [])}, "skills") as url, AsyncClient("key", base_url=url) as client:
+        await target.export(client, "skills", ["a"])
+    assert target.rows("SELECT updated_at FROM users ORDER BY id") == expected
+
+
+@KINDS
+async def test_rows_tell_which_run_changed_them_last(kind: str, tmp_path: Path) -> None:
+    """A row that did not change keeps its run, in a full run and in an incremental one."""
+    target = Target(kind, tmp_path)
+    one, two = ({"id": n, "name": "x", "updated_at": "2026-01-01T00:00:00.000Z"} for n in "12")
+    runs: list[dict[str, Any]] = []
+    counts: list[tuple[int, int]] = []
+    for records, incremental in (
+        ([one, two], False),
+        ([one, {**two, "name": "y"}], False),
+        ([one, {**two, "name": "z"}, {"id": "3"}], True),
+        ([one, {**two, "name": "z"}, {"id": "3"}], False),
+    ):
+        async with Canned({None: (None, records)}) as url, AsyncClient("key", base_url=url) as client:
+            await target.export(client, "users", ["a"], incremental=incremental)
+        runs.append(dict(target.rows("SELECT id, _run FROM users")))
+        (entry,) = database(kind, target.file).entries()
+        counts.append((entry.new, entry.changed))
+    assert counts == [(2, 0), (0, 1), (1, 1), (0, 0)]
+    first, second, third = runs[0]["1"], runs[1]["2"], runs[2]["3"]
+    assert len({first, second, third}) == 3
+    assert runs == [
+        {"1": first, "2": first},
+        {"1": first, "2": second},
+        {"1": first, "2": third, "3": third},
+        {"1": first, "2": third, "3": third},
+    ]
+    assert len(target.rows("SELECT DISTINCT _run, _exported_at FROM users")) == 2
+    assert target.rows("SELECT count(*) FROM users WHERE _exported_at IS NULL") == [(0,)]
+
+
+@KINDS
 async def test_records_without_an_id_are_kept_apart(kind: str, tmp_path: Path) -> None:
     """Equal or not, each is a row; and running again does not add them again."""
     target = Target(kind, tmp_path)
     records: list[Any] = [{"name": "x"}, {"name": "x"}, {"name": "y"}, [1], {"id": "u"}]
     for _ in range(2):
         async with Canned({None: (None, records)}) as url, AsyncClient("key", base_url=url) as client:
-            await target.export(client, "users", ["a"], restart=True)
+            await target.export(client, "users", ["a"], since="2020-01-01")
         names = target.rows("SELECT name FROM users")
         assert sorted(str(name) for (name,) in names) == ["None", "None", "x", "x", "y"]
     assert target.rows("SELECT count(*) FROM users WHERE id LIKE 'missing-%'") == [(4,)]
@@ -335,7 +403,7 @@ async def test_the_memory_of_a_list_is_written_with_its_rows(
     def crash(*_: Any) -> Any:
         raise RuntimeError("the end")
 
-    monkeypatch.setattr("stackone_lms.export.run.Run._entry", crash)
+    monkeypatch.setattr("stackone_lms.export.run._high_water", crash)
     with pytest.raises(RuntimeError, match="the end"):
         await target.export(client, ["users", "skills"], sandbox.account_ids, restart=True)
     monkeypatch.undo()

@@ -378,7 +378,7 @@ async def test_a_shifting_list_gives_every_record_once_in_its_last_version(
 
 
 class Canned:
-    """A server of one list."""
+    """A server of one list; it writes the text `1e400` as a number."""
 
     def __init__(self, pages: Mapping[Any, tuple[str | None, list[Any]]], resource: str = "users") -> None:
         self._pages, self._resource = pages, resource
@@ -388,7 +388,8 @@ class Canned:
 
         async def answer(request: web.Request) -> web.Response:
             following, data = self._pages[request.query.get("next")]
-            return web.json_response({"next": following, "data": data})
+            text = json.dumps({"next": following, "data": data}).replace('"1e400"', "1e400")
+            return web.json_response(text=text)
 
         app = web.Application()
         app.router.add_get(f"/unified/lms/{self._resource}", answer)

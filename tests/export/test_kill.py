@@ -17,7 +17,7 @@ import pytest
 from stackone_lms.export import verify
 from stackone_lms.sandbox import Sandbox
 
-from .datasets import lines, records, sent, table_of
+from .datasets import STAMPS, lines, records, rows_in, sent
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 50
@@ -49,8 +49,10 @@ def rounds(order: dict[str, Any]) -> list[dict[str, Any]]:
 
 def rows_of(connection: Any, table: str) -> list[Any]:
     if isinstance(connection, sqlite3.Connection):
-        return connection.execute(f"SELECT * FROM {table}").fetchall()
-    rows: list[Any] = connection.execute(f"SELECT to_json(t) FROM {table} t").fetchall()
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] not in STAMPS]
+        return connection.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
+    sql = f"SELECT to_json(t) FROM (SELECT * EXCLUDE ({', '.join(STAMPS)}) FROM {table}) t"
+    rows: list[Any] = connection.execute(sql).fetchall()
     return rows
 
 
@@ -65,8 +67,7 @@ def content_of(target: str) -> Counter[Any]:
         connection.close()
         return found
     for path in Path(target).glob("resource=*/account=*/part-0.*"):
-        rows = table_of(path).to_pylist() if path.suffix == ".parquet" else path.read_text().splitlines()
-        found.update((path.relative_to(target).as_posix(), repr(row)) for row in rows)
+        found.update((path.relative_to(target).as_posix(), row) for row in rows_in(path))
     return found
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
+from ...errors import ExportError
 from ...models.base import Model
 from ..records.columns import (
     EXTRA,
@@ -18,11 +21,14 @@ from ..records.columns import (
     columns_of,
     spread,
 )
+from ..records.history import History, Stamp
 from ..records.keys import (
     OF_USER,
+    Contents,
     KeyIndex,
     Keys,
     Source,
+    digest,
     keys_of_lines,
     pair,
 )
@@ -31,6 +37,10 @@ from ..state.storage import AtomicFile
 
 ACCOUNT: Final = "account_id"
 """Name of the column of the linked account."""
+EXPORTED_AT: Final = "_exported_at"
+RUN: Final = "_run"
+STAMPS: Final = (Column(EXPORTED_AT, "timestamp"), Column(RUN, "string"))
+"""The columns of the run that changed a record last, and of when that began."""
 
 
 class Table(NamedTuple):
@@ -48,8 +58,13 @@ class Table(NamedTuple):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Its columns, the account's and `extra` included."""
-        return Column(ACCOUNT, "string"), *columns_of(self.model), Column(EXTRA, "text")
+        """Its columns, the account's, `extra`, and those of the run included."""
+        return Column(ACCOUNT, "string"), *columns_of(self.model), Column(EXTRA, "text"), *STAMPS
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether its records can have an id, by which one is known again; provider calls cannot."""
+        return "id" in self.model.__struct_fields__
 
 
 @lru_cache(maxsize=16)
@@ -68,12 +83,18 @@ class Inputs(NamedTuple):
     """Lines, each a record as it was sent."""
     superseded: frozenset[int]
     """Which records, counted from 0 over both, are left out."""
+    history: History
+    """Tells which run changed each record last; what it holds is compared with."""
     key_index: KeyIndex | None = None
     """Notes the keys of the records of the spool, for a format that has them at hand."""
 
 
 CheckCancelled = Callable[[], None]
 """Called now and then while a file is made; raises to end that."""
+
+
+class DamagedError(ExportError):
+    """A file is not what was written, or of a newer version, so that nothing can be merged with it."""
 
 
 class Format:
@@ -103,10 +124,63 @@ class Format:
         """Yield the values of some columns of a file, some records at a time."""
         raise NotImplementedError
 
+    def contents(self, table: Table) -> Contents | None:
+        """Return what gives records without an id their keys, the same in a file and in a spool."""
+        if not table.has_ids:
+            return None
+        reader = Reader(table.model)
+
+        def contents(lines: Sequence[bytes]) -> Sequence[bytes]:
+            return content_keys(spread(table.model, reader.read(lines)), range(len(lines)))
+
+        return contents
+
     def sources(self, table: Table, base: Path | None, spool: Path) -> list[Source]:
         """Return where the keys of the parts of a file are."""
-        lines = partial(keys_of_lines, spool, of_users=table.of_users)
-        return [lines] if base is None else [partial(self.keys, base, table), lines]
+        if base is None:
+            return [partial(keys_of_lines, spool, of_users=table.of_users)]
+        lines = partial(keys_of_lines, spool, of_users=table.of_users, contents=self.contents(table))
+        return [partial(self.keys, base, table), lines]
+
+    def hold(self, path: Path, table: Table, history: History, check_cancelled: CheckCancelled) -> None:
+        """Note the records of a file, to compare others with them."""
+        raise NotImplementedError
+
+
+def content_keys(columns: Mapping[str, Sequence[Any]], rows: Iterable[int]) -> list[bytes]:
+    """Return what depends on nothing but the values of some rows; columns without a value make no difference."""
+    names = sorted(columns.keys() - NOT_CONTENT)
+    values = [[(name, columns[name][row]) for name in names] for row in rows]
+    return [
+        digest(_encode([(name, _plain(v)) for name, v in row if v is not None and v is not UNSET])) for row in values
+    ]
+
+
+NOT_CONTENT: Final = {ACCOUNT, EXPORTED_AT, RUN}
+_encode = msgspec.json.Encoder().encode
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _plain(value: Any) -> Any:
+    return (value - _EPOCH) // timedelta(microseconds=1) if isinstance(value, datetime) else value
+
+
+def keyed(columns: Mapping[str, Sequence[Any]], whole: Callable[[], Mapping[str, Sequence[Any]]]) -> Keys:
+    """Return the keys of rows of a file; `whole` gives all their columns, for those that have no id."""
+    keys = keys_of(columns, len(columns["id"]))
+    rows = [row for row, id in enumerate(keys.ids) if id is None]
+    if not rows:
+        return keys
+    ids = list(keys.ids)
+    for row, content in zip(rows, content_keys(whole(), rows), strict=True):
+        ids[row] = content
+    return Keys(ids, keys.updated)
+
+
+def with_stamps(columns: Mapping[str, Any], stamps: Sequence[Stamp]) -> dict[str, Any]:
+    """Return rows with the columns of the runs that changed them last."""
+    exported_at, runs = [stamp.exported_at for stamp in stamps], [stamp.run for stamp in stamps]
+    return {**columns, EXPORTED_AT: exported_at, RUN: runs}
 
 
 class RowFilter:
@@ -114,6 +188,11 @@ class RowFilter:
 
     def __init__(self, superseded: frozenset[int]) -> None:
         self._superseded, self._position = superseded, 0
+
+    def split(self, count: int) -> tuple[list[int] | None, list[int]]:
+        """Return which of the next `count` records are kept, None for all, and which are not."""
+        kept = self.pick(count)
+        return kept, [] if kept is None else sorted({*range(count)}.difference(kept))
 
     def pick(self, count: int) -> list[int] | None:
         """Return which of the next `count` records are kept, None for all."""
@@ -145,7 +224,7 @@ def column_batches(
     for rows in _rows(Reader(table.model), inputs, row_filter, check_cancelled):
         columns, count = spread(table.model, rows, unset=unset), len(rows.values)
         if inputs.key_index is not None:
-            inputs.key_index.note(_keys(columns, count))
+            inputs.key_index.note(keys_of(columns, count))
         yield {ACCOUNT: [table.account] * count, **columns}
 
 
@@ -160,7 +239,8 @@ def _rows(
         yield reader.read_text(text)
 
 
-def _keys(columns: Mapping[str, Sequence[Any]], count: int) -> Keys:
+def keys_of(columns: Mapping[str, Sequence[Any]], count: int) -> Keys:
+    """Return the keys of rows."""
     nothing: list[Any] = [None] * count
     ids, users, updated = (cleared(columns.get(name, nothing)) for name in ("id", OF_USER, "updated_at"))
     paired = [pair(*both) for both in zip(ids, users, strict=True)] if OF_USER in columns else ids

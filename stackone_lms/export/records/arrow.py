@@ -79,6 +79,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _array(arrow: Any, values: Sequence[Any], kind: Any) -> Any:
+    if isinstance(values, arrow.Array):
+        return values
     if not arrow.types.is_timestamp(kind):
         if UNSET not in values[:1]:  # mostly, a field is sent in all records or in none
             with suppress(arrow.ArrowInvalid, arrow.ArrowTypeError):  # which takes a while

@@ -50,7 +50,7 @@ class _Field(NamedTuple):
 @lru_cache(maxsize=64)
 def _fields(model: type[Model], prefix: str = "") -> tuple[_Field, ...]:
     return tuple(
-        _Field(f.name, f.encode_name, Column(prefix + f.name, _kind(f.type)), _record(f.type))
+        _Field(f.name, f.encode_name, Column(prefix + f.name, _kind(f.type)), record_of(f.type))
         for f in msgspec.structs.fields(model)
     )
 
@@ -67,7 +67,8 @@ def columns_of(model: type[Model], prefix: str = "") -> tuple[Column, ...]:
     return tuple(found)
 
 
-def _record(hint: Any) -> type[Model] | None:
+def record_of(hint: Any) -> type[Model] | None:
+    """Return the model of a field that is a record."""
     return cast("type[Model] | None", record_kind(hint))
 
 

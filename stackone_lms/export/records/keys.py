@@ -5,7 +5,9 @@ Memory stays flat: eight bytes a record, until some hash comes twice; only those
 
 from __future__ import annotations
 
+import hashlib
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +34,7 @@ class Keys(NamedTuple):
     """The keys of some records that follow each other."""
 
     ids: Sequence[Any]
-    """What tells a record from all others; None if it cannot be told."""
+    """What tells a record from all others: its id, else `bytes` that depend on its content; None: nothing does."""
     updated: Sequence[datetime | None]
     """When it was changed last."""
 
@@ -54,17 +56,47 @@ def unknown_keys(count: int) -> Keys:
     return Keys([None] * count, [None] * count)
 
 
-def keys_of_lines(path: Path, *, of_users: bool) -> Iterator[Keys]:
-    """Yield the keys of a file with one JSON record a line."""
+Contents: TypeAlias = Callable[[Sequence[bytes]], Sequence[bytes]]
+"""Returns for each of some lines what depends on the content of its record only."""
+
+
+def digest(text: bytes) -> bytes:
+    """Return what tells a text from all others."""
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def keys_of_lines(path: Path, *, of_users: bool, contents: Contents | None = None) -> Iterator[Keys]:
+    """Yield the keys of a file with one JSON record a line.
+
+    Args:
+        path: The file.
+        of_users: Whether its records come from lists of users.
+        contents: Gives records without an id their keys; without it they have none.
+    """
     for chunk in chunks(path):
-        try:
-            check_depth(chunk)
-            found: list[_Key] = list(_decode(array_of(chunk)))
-        except (DecodeError, *FAILURES):
-            found = [key if isinstance(key, _Key) else _Key() for key in _reader.read(chunk.splitlines()).values]
-        updated = [key.updated_at for key in found]
-        ids = [pair(key.id, key.of_user_id) for key in found] if of_users else [key.id for key in found]
-        yield Keys(ids, updated)
+        keys = keys_of_chunk(chunk, of_users=of_users)
+        yield keys if contents is None else Keys(_filled(keys.ids, chunk.split(b"\n"), contents), keys.updated)
+
+
+def keys_of_chunk(chunk: bytes, *, of_users: bool) -> Keys:
+    """Return the keys of some lines; records without an id have none."""
+    try:
+        check_depth(chunk)
+        found: list[_Key] = list(_decode(array_of(chunk)))
+    except (DecodeError, *FAILURES):
+        found = [key if isinstance(key, _Key) else _Key() for key in _reader.read(chunk.split(b"\n")[:-1]).values]
+    ids = [pair(key.id, key.of_user_id) for key in found] if of_users else [key.id for key in found]
+    return Keys(ids, [key.updated_at for key in found])
+
+
+def _filled(known: Sequence[Any], lines: Sequence[bytes], contents: Contents) -> Sequence[Any]:
+    if None not in known:
+        return known
+    ids = list(known)
+    rows = [row for row, id in enumerate(ids) if id is None]
+    for row, content in zip(rows, contents([lines[row] for row in rows]), strict=True):
+        ids[row] = content
+    return ids
 
 
 class DuplicateScan(NamedTuple):
@@ -163,17 +195,27 @@ def _repeated(numbers: array[int]) -> set[int]:
 
 def _superseded(sources: Sequence[Source], repeated: set[int]) -> Iterator[int]:
     best: dict[Any, tuple[int, datetime | None]] = {}
+    most: Counter[bytes] = Counter()
     position = -1
-    for keys in _all(sources):
-        for id, updated in zip(keys.ids, keys.updated, strict=True):
-            position += 1
-            if id is None or hash(id) not in repeated:
-                continue
-            before = best.get(id)
-            if before is None:
-                best[id] = position, updated
-            elif before[1] is None or updated is None or updated >= before[1]:
-                yield before[0]
-                best[id] = position, updated
-            else:
-                yield position
+    for source in sources:
+        here: Counter[bytes] = Counter()
+        for keys in source():
+            for id, updated in zip(keys.ids, keys.updated, strict=True):
+                position += 1
+                if id is None or hash(id) not in repeated:
+                    continue
+                if isinstance(id, bytes):
+                    # Two equal records of one list are two; the same two in the next source are these.
+                    here[id] += 1
+                    if here[id] <= most[id]:
+                        yield position
+                    continue
+                before = best.get(id)
+                if before is None:
+                    best[id] = position, updated
+                elif before[1] is None or updated is None or updated >= before[1]:
+                    yield before[0]
+                    best[id] = position, updated
+                else:
+                    yield position
+        most |= here

@@ -9,12 +9,12 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 
 from ...errors import DecodeError
-from ...models.base import Model
+from ...models.base import Model, is_blank
 from ...models.decode import coerce
 from ...models.extras import KeepUnknown, closed
 from ...safe_json import FAILURES, check_depth, has_halves, parse
 from ..state.storage import wrap_os_errors
-from .columns import Rows
+from .columns import Rows, record_of
 
 M = TypeVar("M", bound=Model)
 
@@ -56,7 +56,6 @@ class Reader(Generic[M]):
         self._closed: Callable[[bytes], list[M]] = msgspec.json.Decoder(closed(list[model])).decode  # type: ignore[valid-type]
         self._many: KeepUnknown[list[M]] = KeepUnknown(list[model])  # type: ignore[valid-type]
         self._one: KeepUnknown[M] = KeepUnknown(model)
-        self._fields = {f.encode_name: f for f in msgspec.structs.fields(model)}
 
     def read(self, lines: Sequence[bytes]) -> Rows:
         """Return the records of some lines, in their order."""
@@ -95,39 +94,87 @@ class Reader(Generic[M]):
         except (DecodeError, *_FAILURES):
             pass
         try:
-            return self._what_fits(_parse(line), row, rows)
+            sent = _parse(line)
+            fields, rest = _split(sent, coerce(sent, self._model), self._model)
+            record = self._one.convert(fields, fields)
         except (DecodeError, *_FAILURES):
             rows.whole[row] = line.decode("utf-8", "replace")
             return None
-
-    def _what_fits(self, value: Any, row: int, rows: Rows) -> M:
-        if not isinstance(value, dict):
-            raise DecodeError("no record")
-        sent, stray = cast("dict[str, Any]", value), dict[str, Any]()
-        fields = coerce(sent, self._model)
-        try:
-            record = self._one.convert(fields, sent)
-        except _FAILURES:
-            for name in fields.keys() & self._fields.keys():
-                if not self._fits(fields[name], self._fields[name].type):
-                    del fields[name]
-                    stray[name] = sent.pop(name)
-            record = self._one.convert(fields, sent)
-        if stray:
-            rows.extras[row] = stray
+        if rest:
+            rows.extras[row] = rest
         return record
 
-    @staticmethod
-    def _fits(value: Any, kind: Any) -> bool:
-        try:
-            msgspec.convert(value, kind)
-        except _FAILURES:
-            return False
-        return True
+
+def _split(sent: Any, read: Any, model: type[Model]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of a record that fit, and those that do not or are not declared; records within likewise.
+
+    Args:
+        sent: The record as it was sent.
+        read: The same with odd values coerced.
+        model: What it should be.
+    """
+    if not isinstance(sent, dict):
+        raise DecodeError("no record")
+    declared = {f.encode_name: f.type for f in msgspec.structs.fields(model)}
+    fits: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for name, item in cast("dict[str, Any]", sent).items():
+        kind, value = declared.get(name), read[name]
+        within = record_of(kind) if isinstance(item, dict) and isinstance(value, dict) else None
+        if within is not None:
+            fits[name], left = _split(item, value, within)
+            if left:
+                rest[name] = left
+        elif kind is not None and _fits(value, kind) and (value is not None or is_blank(item)):
+            fits[name] = value
+        else:
+            rest[name] = item
+    return fits, rest
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if _unreadable(value):
+        return False
+    try:
+        msgspec.convert(value, kind)
+    except _FAILURES:
+        return False
+    return True
 
 
 def _parse(line: bytes) -> Any:
-    value: Any = parse(line)
+    """Return a JSON text as plain values; what cannot be a value, such as `1e400`, is left in it as its text."""
+    value: Any = _in_parts(line)
     if isinstance(value, dict) and "\ufffd" in str(cast("dict[str, Any]", value).get("id")) and has_halves(line):
-        raise DecodeError("two ids that differ in what was replaced would be one")
+        # Two ids that differ in what was replaced would be one: it counts as none.
+        value["id"] = msgspec.Raw(msgspec.json.encode(value["id"]))
     return cast("Any", value)
+
+
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def _in_parts(text: bytes) -> Any:
+    try:
+        return parse(text)
+    except DecodeError:
+        pass
+    if text.startswith(b"{"):
+        return {name: _in_parts(bytes(part)) for name, part in _object(text).items()}
+    if text.startswith(b"["):
+        return [_in_parts(bytes(part)) for part in _array(text)]
+    return _text(text)
+
+
+def _text(text: bytes) -> msgspec.Raw:
+    return msgspec.Raw(text.decode("utf-8", "replace").encode())
+
+
+def _unreadable(value: Any) -> bool:
+    """Tell whether a value holds what could not be read."""
+    if isinstance(value, dict):
+        return any(map(_unreadable, cast("dict[str, Any]", value).values()))
+    if isinstance(value, list):
+        return any(map(_unreadable, cast("list[Any]", value)))
+    return isinstance(value, msgspec.Raw)

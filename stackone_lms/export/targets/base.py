@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ...errors import ExportError
 from ...models.base import Model
 from ..formats.base import CheckCancelled
 from ..lists import Resource
@@ -73,10 +72,6 @@ class ListJob(NamedTuple):
     def key(self) -> tuple[str, str]:
         """Resource and account."""
         return self.resource.name, self.account
-
-
-class DamagedError(ExportError):
-    """What the target holds of a list is not what was written, so that nothing can be merged with it."""
 
 
 Describe = Callable[[WriteResult], ListEntry]

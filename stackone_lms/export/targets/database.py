@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
@@ -16,19 +17,22 @@ from typing import Any, ClassVar, Final, NamedTuple
 import msgspec
 
 from ...errors import ExportError, printable
-from ...models.base import Model, RawResponse, to_wire
+from ...models.base import Model, RawResponse
 from ..formats.base import (
     ACCOUNT,
+    NOT_CONTENT,
     CheckCancelled,
     Inputs,
     RowFilter,
     Table,
     column_batches,
+    with_stamps,
     with_user,
 )
 from ..lists import resources
 from ..records.arrow import batch_of, import_pyarrow, schema_of
-from ..records.columns import Column, Kind, as_json
+from ..records.columns import Column, Kind, as_json, columns_of
+from ..records.history import History, Stamp
 from ..records.keys import OF_USER, find_duplicates, keys_of_lines
 from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
@@ -77,6 +81,8 @@ class Database(Target):
     """
 
     types: ClassVar[Mapping[Kind, str]]
+    is_not: ClassVar[str]
+    """The operator that tells two values apart, null being a value like others."""
     _connection: Any
     _lock_timeout = 60.0
 
@@ -113,10 +119,13 @@ class Database(Target):
             name, account = job.resource.name, job.account
             entry = self._written(execute, job, journal, options.run)
             if entry is None:
-                self._merge(execute, spec, Inputs(None, rows, found.superseded), check_cancelled, keep=options.merge)
+                history = History(Stamp(options.exported_at, options.run))
+                inputs = Inputs(None, rows, found.superseded, history)
+                self._merge(execute, spec, inputs, check_cancelled, keep=options.merge)
                 if journal.calls is not None:
                     other = _Spec(f"{spec.name}_calls", Table(RawResponse, account), ())
-                    self._merge(execute, other, Inputs(None, calls, frozenset()), check_cancelled, keep=options.merge)
+                    inputs = Inputs(None, calls, frozenset(), History(history.stamp))
+                    self._merge(execute, other, inputs, check_cancelled, keep=options.merge)
                 ((records,),) = execute(f"SELECT count(*) FROM {_quoted(spec.name)} WHERE {ACCOUNT} = ?", account)
                 if before is not None:
                     found = found._replace(
@@ -124,7 +133,7 @@ class Database(Target):
                         newest=max(filter(None, (found.newest, parsed(before.newest_update))), default=None),
                         undated=max(found.undated, before.undated),
                     )
-                entry = describe(WriteResult(found, records, []))
+                entry = describe(WriteResult(found, records, [], history.new, history.changed))
                 execute(f"DELETE FROM {_LISTS} WHERE resource = ? AND account_id = ?", name, account)
                 text = msgspec.json.encode(entry).decode()
                 execute(
@@ -153,14 +162,32 @@ class Database(Target):
         for columns in column_batches(spec.table, inputs, RowFilter(inputs.superseded), check_cancelled):
             if spec.keys:
                 missing.fill(columns, spec.keys)
-            self._insert(_STAGE, spec.columns, columns)
+            stamps = [inputs.history.stamp] * len(columns[ACCOUNT])
+            self._insert(_STAGE, spec.columns, with_stamps(columns, stamps))
         same = " AND ".join(f"s.{_quoted(key)} = {target}.{_quoted(key)}" for key in spec.keys) or "false"
         if not keep:
             self._index(execute, spec)
             gone = f"NOT EXISTS (SELECT 1 FROM {stage} s WHERE {same})"
             execute(f"DELETE FROM {target} WHERE {ACCOUNT} = ? AND {gone}", spec.table.account)
-        execute(f"INSERT INTO {target} ({spec.names}) SELECT {spec.names} FROM {stage} WHERE true{_upsert(spec)}")
+        before = self._count(execute, spec)
+        insert = f"INSERT INTO {target} ({spec.names}) SELECT {spec.names} FROM {stage} WHERE true"
+        written = self._changes(execute, insert + _upsert(spec, self.is_not, keep=keep))
+        inputs.history.new = self._count(execute, spec) - before
+        inputs.history.changed = written - inputs.history.new
         execute(f"DROP TABLE {stage}")
+
+    @staticmethod
+    def _count(execute: Execute, spec: _Spec) -> int:
+        """Return how many rows of the account a table has."""
+        ((count,),) = execute(f"SELECT count(*) FROM {_quoted(spec.name)} WHERE {ACCOUNT} = ?", spec.table.account)
+        return int(count)
+
+    def _changes(self, execute: Execute, sql: str) -> int:
+        """Run a statement; return how many rows it inserted or changed."""
+        raise NotImplementedError
+
+    def _upgrade(self, execute: Execute) -> None:
+        """Bring the rows that an older version wrote into the form of this one."""
 
     def _prepare_lists(self, execute: Execute) -> None:
         execute(
@@ -169,6 +196,7 @@ class Database(Target):
         )
         if "entry" not in self._columns(execute, _LISTS):
             execute(f"ALTER TABLE {_LISTS} ADD COLUMN entry TEXT")
+            self._upgrade(execute)
 
     def _prepare_tables(self, execute: Execute, spec: _Spec) -> None:
         self._prepare_lists(execute)
@@ -176,7 +204,7 @@ class Database(Target):
         for view in views.values():
             execute(f"DROP VIEW IF EXISTS {view}")
         self._make_table(execute, spec)
-        models = {r.sql_name: with_user(r.model) if r.of_users else r.model for r in resources().values()}
+        models = _models()
         present = {spec.name, *self._tables(execute)}
         if present & {*views, "users", "courses"}:
             for name in ("users", "courses", "completions"):
@@ -249,20 +277,28 @@ def _failure(error: Exception, account: str) -> ExportError:
     )
 
 
-def _upsert(spec: _Spec) -> str:
+def _upsert(spec: _Spec, is_not: str, *, keep: bool) -> str:
     if not spec.keys:
         return ""
     target = _quoted(spec.name)
+    compared = [name for name, _ in spec.columns if name not in {*spec.keys, *NOT_CONTENT}]
+    differs = " OR ".join(f"{target}.{_quoted(name)} {is_not} excluded.{_quoted(name)}" for name in compared)
     changed = ", ".join(
         f"{_quoted(name)} = excluded.{_quoted(name)}" for name, _ in spec.columns if name not in spec.keys
     )
     newer = ""
-    if any(name == "updated_at" for name, _ in spec.columns):
+    if keep and "updated_at" in compared:
+        # Changes come in any order; a whole list is what there is now.
         newer = (
-            f" WHERE excluded.updated_at IS NULL OR {target}.updated_at IS NULL"
-            f" OR excluded.updated_at >= {target}.updated_at"
+            f" AND (excluded.updated_at IS NULL OR {target}.updated_at IS NULL"
+            f" OR excluded.updated_at >= {target}.updated_at)"
         )
-    return f" ON CONFLICT ({', '.join(map(_quoted, spec.keys))}) DO UPDATE SET {changed}{newer}"
+    return f" ON CONFLICT ({', '.join(map(_quoted, spec.keys))}) DO UPDATE SET {changed} WHERE ({differs}){newer}"
+
+
+def _models() -> Mapping[str, type[Model]]:
+    """Return what the records of each table are."""
+    return {r.sql_name: with_user(r.model) if r.of_users else r.model for r in resources().values()}
 
 
 def _details(completions: str) -> str:
@@ -293,16 +329,18 @@ class _Missing:
                     values[row] = self._make(columns, row) if values is ids else ""
 
     def _make(self, columns: Mapping[str, list[Any]], row: int) -> str:
-        text = repr([values[row] for values in columns.values()])
+        # Columns without a value make no difference: a later version has more of them.
+        text = repr([(name, values[row]) for name, values in columns.items() if values[row] is not None])
         digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
         self._seen[digest] += 1
         return f"missing-{digest}-{self._seen[digest]}"
 
 
 class SQLite(Database):
-    """An SQLite file. Moments are text in UTC as the API writes them, JSON is text, booleans are 0 and 1."""
+    """An SQLite file. Moments are text in UTC with six digits, JSON is text, booleans are 0 and 1."""
 
     format = "sqlite"
+    is_not = "IS NOT"
     types: ClassVar[Mapping[Kind, str]] = {
         "string": "TEXT", "text": "TEXT", "json": "TEXT", "strings": "TEXT", "timestamp": "TEXT",
         "bool": "INTEGER", "float": "REAL",
@@ -329,6 +367,26 @@ class SQLite(Database):
         places = ", ".join("?" * len(columns))
         self._connection.executemany(f"INSERT INTO {_quoted(name)} VALUES ({places})", zip(*cells, strict=True))
 
+    def _changes(self, execute: Execute, sql: str) -> int:
+        """Run a statement; return how many rows it inserted or changed."""
+        execute(sql)
+        ((count,),) = execute("SELECT changes()")
+        return int(count)
+
+    def _upgrade(self, execute: Execute) -> None:
+        """Give moments written before six digits: texts of different widths are not in the order of the moments."""
+        for name, model in _models().items():
+            present = self._columns(execute, name)
+            for column in columns_of(model):
+                if column.kind == "timestamp" and column.name in present:
+                    text = _quoted(column.name)
+                    execute(
+                        f"UPDATE {_quoted(name)} SET {text} = CASE WHEN {text} LIKE '%Z' THEN substr({text}, 1, 23)"
+                        f" || '000Z' WHEN {text} LIKE '0001%' THEN '{_utc_text(_FIRST)}'"
+                        f" ELSE '{_utc_text(_LAST)}' END"
+                        f" WHERE length({text}) = 24 OR {text} GLOB '????-*[+-]??:??'"
+                    )
+
     def _index(self, execute: Execute, spec: _Spec) -> None:
         """Make the staged rows quick to find by their keys."""
         if spec.keys:
@@ -341,14 +399,31 @@ class SQLite(Database):
 
 _SQLITE: Mapping[Kind, Callable[[list[Any]], list[Any]]] = {
     "strings": lambda values: [None if value is None else as_json(value) for value in values],
-    "timestamp": lambda values: [None if value is None else to_wire(value) for value in values],
+    "timestamp": lambda values: [None if value is None else _utc_text(value) for value in values],
 }
+
+
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def _utc_text(moment: datetime) -> str:
+    """Write a moment so that texts are in the order of the moments: in UTC, with six digits.
+
+    One that has no date in UTC, at the ends of the years 1 and 9999, is the first or last that has.
+    """
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        moment = _FIRST if moment.year == _FIRST.year else _LAST
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 class DuckDB(Database):
     """A DuckDB file, with timestamps, JSON and lists as such."""
 
     format = "duckdb"
+    is_not = "IS DISTINCT FROM"
     types: ClassVar[Mapping[Kind, str]] = {
         "string": "VARCHAR", "text": "VARCHAR", "json": "JSON", "strings": "VARCHAR[]", "timestamp": "TIMESTAMPTZ",
         "bool": "BOOLEAN", "float": "DOUBLE",
@@ -380,6 +455,11 @@ class DuckDB(Database):
         self._connection.register("stackone_batch", import_pyarrow().Table.from_batches([batch]))
         self._connection.execute(f"INSERT INTO {_quoted(name)} SELECT * FROM stackone_batch")
         self._connection.unregister("stackone_batch")
+
+    def _changes(self, execute: Execute, sql: str) -> int:
+        """Run a statement; return how many rows it inserted or changed."""
+        ((count,),) = execute(sql)
+        return int(count)
 
     def _tables(self, execute: Execute) -> set[str]:
         """Return the names of the tables that there are."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ...errors import InvalidArgumentError
 from ...models.base import RawResponse
-from ..formats.base import CheckCancelled, Format, Inputs, Table
+from ..formats.base import CheckCancelled, DamagedError, Format, Inputs, Table
 from ..formats.jsonl import JsonLines
 from ..formats.registry import formats
+from ..records.history import History, Stamp
 from ..records.keys import DuplicateScan, KeyIndex, find_duplicates
 from ..state.journal import Journal
 from ..state.manifest import WORK, FileEntry, ListEntry
@@ -33,52 +35,78 @@ class Folder(Target):
 
     def damage(self, entry: ListEntry) -> str | None:
         """Say what is wrong with the files of a list: whether they are there, in the size that they were written in."""
-        for file in entry.files:
-            path = self.root / file.path
-            if not path.is_file():
-                return f"{file.path} is gone"
-            if (size := path.stat().st_size) != file.bytes:
-                return f"{file.path} is not as it was written ({size:,} bytes, {file.bytes:,} expected)"
-        return None
+        return next(filter(None, map(self._wrong, entry.files)), None)
 
     def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> ListEntry:
         """Write the files beside their places, or into them if that makes no difference to a crash."""
-        before, check_cancelled = options.before if options.merge else None, options.check_cancelled
         table = Table(job.model, job.account)
-        found, files = self._write(table, job.folder, journal.rows_path, before, check_cancelled)
+        history = History(Stamp(options.exported_at, options.run))
+        found, files = self._write(table, job.folder, journal.rows_path, options, history)
         if journal.calls is not None:
-            calls = partition(job.resource.name + CALLS, job.account)
-            files += self._write(Table(RawResponse, job.account), calls, journal.calls_path, before, check_cancelled)[1]
-        entry = describe(WriteResult(found, files[0].records, files))
-        if before is None:
-            # Written again from the same journal they are the same.
+            calls, other = Table(RawResponse, job.account), History(history.stamp)
+            folder = partition(job.resource.name + CALLS, job.account)
+            files += self._write(calls, folder, journal.calls_path, options, other)[1]
+        entry = describe(WriteResult(found, files[0].records, files, history.new, history.changed))
+        if options.before is None:
+            # Written again from the same journal they are the same; else they depend on what is in the place.
             self.place(entry)
         return entry
 
     def _write(
-        self, table: Table, folder: Path, spool: Path, before: ListEntry | None, check_cancelled: CheckCancelled
+        self, table: Table, folder: Path, spool: Path, options: WriteOptions, history: History
     ) -> tuple[DuplicateScan, list[FileEntry]]:
         final = folder / f"part-0{self._form.suffix}"
-        base = None
-        if before is not None and any(file.path == final.as_posix() for file in before.files):
-            base = self.root / final
+        held = [file for file in options.before.files if file.path == final.as_posix()] if options.before else []
+        base = self.root / final if held and options.merge else None
+        if base is not None:
+            self._check(held[0])
         sources, draft = self._form.sources(table, base, spool), self._draft(final)
-        merged = before is not None
+        named = options.before is not None
         written = None
-        if base is None and self._form.indexes_keys:
-            # Nearly always no record comes twice: then one reading is enough.
-            key_index = KeyIndex()
-            inputs = Inputs(None, spool, frozenset(), key_index)
-            written = self._make(draft, table, inputs, check_cancelled, named=merged)
-            found = key_index.find_duplicates(sources)
-        else:
+        if base is not None:
             found = find_duplicates(sources)
+        else:
+            if held:
+                self._hold(table, held[0], history, options.check_cancelled)
+            if self._form.indexes_keys:
+                # Nearly always no record comes twice: then one reading is enough.
+                key_index = KeyIndex()
+                inputs = Inputs(None, spool, frozenset(), history, key_index)
+                written = self._make(draft, table, inputs, options.check_cancelled, named=named)
+                found = key_index.find_duplicates(sources)
+            else:
+                found = find_duplicates(sources)
         if written is None or found.superseded:
-            inputs = Inputs(base, spool, found.superseded)
-            written = self._make(draft, table, inputs, check_cancelled, named=merged)
+            history.new = history.changed = 0
+            inputs = Inputs(base, spool, found.superseded, history)
+            written = self._make(draft, table, inputs, options.check_cancelled, named=named)
         sha256, size = written
         records = found.total - len(found.superseded)
+        if base is None and history.empty:
+            history.new = records
         return found, [FileEntry(path=final.as_posix(), bytes=size, records=records, sha256=sha256)]
+
+    def _check(self, file: FileEntry) -> None:
+        """Raise DamagedError unless a file is what was written."""
+        wrong = self._wrong(file)
+        if wrong is None and checksum(self.root / file.path)[0] != file.sha256:
+            wrong = f"{file.path} is not as it was written"
+        if wrong is not None:
+            raise DamagedError(wrong)
+
+    def _wrong(self, file: FileEntry) -> str | None:
+        path = self.root / file.path
+        if not path.is_file():
+            return f"{file.path} is gone"
+        if (size := path.stat().st_size) != file.bytes:
+            return f"{file.path} is not as it was written ({size:,} bytes, {file.bytes:,} expected)"
+        return None
+
+    def _hold(self, table: Table, file: FileEntry, history: History, check_cancelled: CheckCancelled) -> None:
+        """Note what is replaced, to tell what has changed; of a file that is damaged nothing is known."""
+        with contextlib.suppress(DamagedError):
+            self._check(file)
+            self._form.hold(self.root / file.path, table, history, check_cancelled)
 
     def _draft(self, final: Path) -> Path:
         # Not named as what it will be: a reader may look into every folder for `*.parquet`.
@@ -90,6 +118,8 @@ class Folder(Target):
         """Make a file; its name is durable only if asked for."""
         as_it_is = isinstance(self._form, JsonLines) and inputs.base is None and not inputs.superseded
         if as_it_is and link(inputs.spool, path, named=named):  # the file would be what the spool is
+            if isinstance(self._form, JsonLines) and not inputs.history.empty:
+                self._form.compare(inputs.spool, table, inputs.history, check_cancelled)
             return checksum(path)
         draft = AtomicFile(path)
         try:
