@@ -44,11 +44,11 @@ class SharedLimit(RateLimitBackend):
     served; among processes there is no order.
 
     What it does not: the clock of the machine is trusted (with Redis: the clocks of all machines, which have to
-    agree); set forward, it lets the log be forgotten early. A request may reach the server later than it was let go,
-    so windows are a hundredth longer here (20 milliseconds at least, a second at most) than where requests arrive;
-    what is under way for longer than that may be one too many there. A call that is cancelled while it asks may cost
-    its turn. A pause that a server asks for (`Retry-After`) holds up only the process that was asked. If the file or
-    Redis cannot be used, the call raises what they raise.
+    agree). Set forward, it lets the log be forgotten early; so it does, in a file, set back by more than `per`. A
+    request may reach the server later than it was let go, so windows are a hundredth longer here (20 milliseconds at
+    least, a second at most) than where requests arrive; what is under way for longer than that may be one too many
+    there. A call that is cancelled while it asks may cost its turn. A pause that a server asks for (`Retry-After`)
+    holds up only the process that was asked. If the file or Redis cannot be used, the call raises what they raise.
 
     Each request costs a short trip to the file or to Redis, in a thread: below a millisecond when nobody else is at
     it, some milliseconds when many are.
@@ -85,9 +85,17 @@ class SharedLimit(RateLimitBackend):
         file = fspath(path)
 
         def bucket(rates: list[Rate]) -> AbstractBucket:
-            from pyrate_limiter import SQLiteBucket  # noqa: PLC0415 (an extra)
+            from pyrate_limiter import RateItem, SQLiteBucket  # noqa: PLC0415 (an extra)
 
-            return SQLiteBucket.init_from_file(rates, table="stackone_lms", db_path=file, use_file_lock=True)
+            class Bucket(SQLiteBucket):
+                def put(self, item: RateItem) -> bool:
+                    newest = self.peek(0)
+                    # Counted, times to come would hold up everybody until they have passed.
+                    if newest is not None and newest.timestamp > item.timestamp + rates[-1].interval:
+                        self.flush()
+                    return super().put(item)
+
+            return Bucket.init_from_file(rates, table="stackone_lms", db_path=file, use_file_lock=True)
 
         return cls(bucket, requests=requests, per=per)
 

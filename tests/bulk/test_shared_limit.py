@@ -352,3 +352,26 @@ def test_other_things_are_no_limit() -> None:
     """rate_limit takes a RateLimit, a shared one, or None."""
     with pytest.raises(ConfigurationError, match="rate_limit"):
         blocking(Server(), rate_limit=5)
+
+
+async def test_a_clock_set_back_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was let go at times that are still to come is not counted; within the window it is."""
+    limit = SharedLimit.sqlite(tmp_path / "limit", requests=10, per=60.0)
+    clock, ahead, slept = time.time_ns, 3600, list[float]()
+    monkeypatch.setattr("pyrate_limiter.buckets.sqlite_bucket.time_ns", lambda: clock() + ahead * 1_000_000_000)
+
+    async def sleep(seconds: float) -> None:
+        nonlocal ahead
+        slept.append(seconds)
+        ahead += round(seconds) + 1
+
+    async with client(Server(), rate_limit=limit, sleep=sleep) as of:
+        assert len([o async for o in of.completions.get_many(ids(10)) if o.ok]) == 10
+        ahead -= 3600
+        slept.clear()
+        assert len([o async for o in of.completions.get_many(ids(10)) if o.ok]) == 10
+        assert 0 < sum(slept) <= 61  # no more than ten requests that were let go before would cause
+        ahead -= 30
+        slept.clear()
+        assert (await of.completions.get("x")).data.id == "x"
+        assert 30 <= sum(slept) <= 100  # set back by less than the window, times to come do count
