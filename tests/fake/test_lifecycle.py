@@ -378,3 +378,18 @@ async def test_an_interrupt_inside_a_call_passes_through() -> None:
     with pytest.raises(Mine):
         await client.completions.get("c1")
     assert_nothing_left(client, transport)
+
+
+@virtual
+async def test_closing_waits_no_longer_than_for_the_calls_under_way() -> None:
+    """They are cancelled, and gone at the next look; with none there is nothing to wait for."""
+    for calls in (0, 3):
+        client = client_of(FakeTransport(record(), hang))
+        await client.completions.get("c1")
+        under_way = [asyncio.create_task(client.completions.get("c1")) for _ in range(calls)]
+        await asyncio.sleep(1)
+        start = now()
+        await client.aclose()
+        assert now() - start <= 0.02
+        results = await asyncio.gather(*under_way, return_exceptions=True)
+        assert [type(result).__name__ for result in results] == ["ClientClosedError"] * calls

@@ -173,3 +173,25 @@ async def test_a_watch_knows_the_phase_that_ends_first() -> None:
     watch.progress()
     assert (watch.phase, watch.due - begin) == ("attempt", 75)
     dog.stop()
+
+
+@virtual
+async def test_a_call_whose_time_is_over_is_cancelled_once() -> None:
+    """Whoever clears up for a while is not cancelled again whenever another call's time is over."""
+    dog = DeadlineTimer(now)
+    counts: list[int] = []
+
+    async def clearing_up() -> None:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        watch = Deadline(task, dog, now() + 1)
+        dog.add(watch)
+        watch.wait("total", watch.due)
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            await asyncio.sleep(10)
+        counts.append(task.cancelling())
+        dog.discard(watch)
+
+    await asyncio.gather(clearing_up(), *(watched(dog, seconds) for seconds in (2, 3, 4)))
+    assert counts == [1]
