@@ -6,7 +6,6 @@ installs: `pip install "stackone-lms[shared-limit]"`.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import math
 import threading
@@ -23,6 +22,7 @@ from .engine.rate_limit import (
 )
 from .errors import ClientClosedError, ConfigurationError
 from .options import RateLimit
+from .threads import run_in_kept_thread
 
 if TYPE_CHECKING:
     from pyrate_limiter import Rate
@@ -204,7 +204,7 @@ class _SharedLimiter(Limiter):
 
     async def _admit(self) -> None:
         await super()._admit()  # it sleeps while there is a pause
-        while (delay := await asyncio.to_thread(self._ask)) > 0:
+        while (delay := await run_in_kept_thread(self._ask)) > 0:
             await self._sleep(max(delay, _SHORTEST))
             await super()._admit()
         await super()._admit()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 R = TypeVar("R")
 
@@ -33,3 +35,76 @@ def run_in_thread(function: Callable[[], R], name: str) -> asyncio.Future[R]:
 
     start_thread(work, name)
     return asyncio.wrap_future(result)
+
+
+class _KeptThreads:
+    """Daemon threads that are kept for the next function; started when all others are busy.
+
+    Some interpreters (Python 3.12.0 to 3.12.2) start no thread any more once the main thread has ended: then those
+    that are here do the work.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
+        self._free = self._started = 0
+
+    def submit(self, function: Callable[[], R]) -> Future[R]:
+        result: Future[R] = Future()
+        with self._lock:
+            if self._free > 0:
+                self._free -= 1
+            elif self._started < _MOST_KEPT:
+                try:
+                    start_thread(self._work, "stackone_lms-helper")
+                    self._started += 1
+                except RuntimeError:
+                    if not self._started:
+                        raise
+                    self._free -= 1
+            else:
+                self._free -= 1
+            self._waiting.put((function, result))
+        return result
+
+    def _work(self) -> None:
+        while True:
+            function, result = self._waiting.get()
+            wanted, found, failed = result.set_running_or_notify_cancel(), None, None
+            if wanted:
+                try:
+                    found = function()
+                except BaseException as error:  # noqa: BLE001 (whoever waits gets it)
+                    failed = error
+            with self._lock:  # before the result is there, so that who waited for it finds this thread free
+                self._free += 1
+            if failed is not None:
+                result.set_exception(failed)
+            elif wanted:
+                result.set_result(found)
+            del function, result, found, failed
+
+
+_MOST_KEPT = 32
+_kept = _KeptThreads()
+
+
+def run_in_kept_thread(function: Callable[[], R]) -> asyncio.Future[R]:
+    """Run a short function in a daemon thread that is kept for the next, and return a future of its result.
+
+    Unlike the loop's executor these threads are the package's own: they are there when an application has filled the
+    executor, when the main thread has ended, and they never keep a process from ending.
+
+    Raises:
+        RuntimeError: There is no such thread yet, and the interpreter starts none any more.
+    """
+    return asyncio.wrap_future(_kept.submit(function))
+
+
+def _renew() -> None:
+    global _kept  # noqa: PLW0603 (a forked child has none of these threads)
+    _kept = _KeptThreads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)

@@ -14,9 +14,10 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ..errors import ClientClosedError
+from ..threads import run_in_kept_thread
 from .aiohttp_internals import session_middlewares
 from .base import Request, Response, ThisProcess, TimeLimits, Transport, TransportError
-from .connections import KEEP_ALIVE, READ_BUFFER, check_head, read_on, readable, whole
+from .connections import KEEP_ALIVE, READ_BUFFER, Resolver, check_head, read_on, readable, whole
 from .errors import translate
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
@@ -158,14 +159,14 @@ class AiohttpTransport(Transport):
     async def open(self) -> None:
         """Make the session."""
         if self._make_ssl is not None and self._scheme == "https":
-            self._ssl = await asyncio.to_thread(self._make_ssl)  # reading CA files takes milliseconds
+            self._ssl = await run_in_kept_thread(self._make_ssl)  # reading CA files takes milliseconds
         if self._session is None:
             self._session = self._make_session(keepalive_timeout=KEEP_ALIVE)
 
     def _make_session(self, **options: Any) -> aiohttp.ClientSession:
         # No limit here: whatever waits inside aiohttp gets CancelledError when the session closes.
         return aiohttp.ClientSession(
-            connector=_Connector(limit=0, ssl=self._ssl, **options),
+            connector=_Connector(limit=0, ssl=self._ssl, resolver=Resolver(), **options),
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=_Request,
             timeout=_NO_TIMEOUT,

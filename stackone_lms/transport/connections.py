@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,8 +12,10 @@ from typing import Any
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ..errors import ProtocolError, ResponseTooLargeError
+from ..threads import run_in_kept_thread
 from .base import TimeLimits, TransportError
 
 MAX_ERROR_BODY = 64 * 1024
@@ -23,6 +26,46 @@ KEEP_ALIVE = 10.0
 """Seconds; shorter than servers' usual 15 and more, so that few connections die in our hands."""
 
 _DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+
+
+class Resolver(AbstractResolver):
+    """Looks names up with the system's resolver, in a thread of the package's own."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of a host.
+
+        Raises:
+            OSError: It has none, or cannot be looked up.
+        """
+        lookup = partial(_addresses, host, port, family)
+        try:
+            looking = run_in_kept_thread(lookup)
+        except RuntimeError:
+            raise OSError("the interpreter ends, and starts no thread for it any more") from None
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=found, proto=0, flags=_NUMERIC)
+            for found, address in await looking
+        ]
+
+    async def close(self) -> None:
+        """Do nothing: the threads are kept."""
+
+
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
+
+def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[tuple[int, str]]:
+    # AI_ADDRCONFIG leaves out families that this machine has no address of; Windows then does not know localhost.
+    flags = 0 if sys.platform == "win32" and host.rstrip(".").lower() == "localhost" else socket.AI_ADDRCONFIG
+    found: list[tuple[int, str]] = []
+    for of, _, _, _, address in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=flags):
+        if of == socket.AF_INET6 and len(address) == 4 and address[3]:  # link-local: the interface belongs to it
+            found.append((of, socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]))
+        elif of in {socket.AF_INET, socket.AF_INET6}:
+            found.append((of, str(address[0])))
+    return found
 
 
 def readable(wire: asyncio.BaseTransport) -> Callable[[], Any]:

@@ -27,6 +27,10 @@ EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.EN
 """What the system says when it has no more sockets, ports or memory to give."""
 
 
+_CLOSED = frozenset({"Session is closed", "Connector is closed.", "Event loop is closed"})
+"""What aiohttp and asyncio say in a RuntimeError when it is too late."""
+
+
 def translate(error: Exception) -> TransportError:
     """Return what `error` means for the call during which it was raised."""
     # An expired or wrong certificate is also an OSError and a ValueError, so TLS comes first.
@@ -49,7 +53,7 @@ def translate(error: Exception) -> TransportError:
         return TransportError(ProtocolError("the server's answer is not valid HTTP"), request_sent=True, max_retries=0)
     if isinstance(error, aiohttp.ClientConnectionError | OSError):
         return lost(f"the connection was lost ({_reason(error)})")
-    if isinstance(error, RuntimeError):
+    if isinstance(error, RuntimeError) and str(error) in _CLOSED:
         return TransportError(ClientClosedError("the HTTP session is closed"), request_sent=False, max_retries=0)
     return TransportError(
         ProtocolError(f"the request failed: {type(error).__name__}"), request_sent=True, max_retries=0
@@ -66,7 +70,10 @@ def _connector(error: aiohttp.ClientConnectorError) -> TransportError:
     if isinstance(inner, ssl.SSLError):
         return TransportError(TLSError(_tls(error)), request_sent=False, max_retries=0)
     if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(inner, socket.gaierror):
-        final = getattr(inner, "errno", None) != socket.EAI_AGAIN
+        if not isinstance(inner, socket.gaierror):
+            message = f"the name {_host(error)} cannot be looked up: {printable(str(inner), 120)}"
+            return TransportError(ConnectError(message), request_sent=False, max_retries=0)
+        final = inner.errno != socket.EAI_AGAIN
         message = f"the name {_host(error)} does not resolve"
         return TransportError(
             ConnectError(message, retryable=not final), request_sent=False, max_retries=0 if final else None

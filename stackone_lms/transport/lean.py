@@ -19,10 +19,12 @@ import aiohttp
 from yarl import URL
 
 from ..errors import ClientClosedError, ConfigurationError, ConnectionLostError
+from ..threads import run_in_kept_thread
 from . import aiohttp_internals as internals
 from .base import LazyTransport, Request, Response, SecretBytes, TimeLimits, Transport, TransportError
 from .connections import (
     KEEP_ALIVE,
+    Resolver,
     check_head,
     read_on,
 )
@@ -74,9 +76,9 @@ class LeanTransport(Transport):
         """Make the connector."""
         settings: ssl.SSLContext | bool = True
         if self._make_ssl is not None and self._secure:
-            settings = await asyncio.to_thread(self._make_ssl)  # reading CA files takes milliseconds
+            settings = await run_in_kept_thread(self._make_ssl)  # reading CA files takes milliseconds
         # No limit here: whatever waits inside aiohttp gets CancelledError when the connector closes.
-        self._connector = internals.Connector(limit=0, ssl=settings)
+        self._connector = internals.Connector(limit=0, ssl=settings, resolver=Resolver())
         self._request = internals.describe(self._origin, settings, self._proxy)
         self._host = self._request.headers["Host"]
         if self._proxy is not None and not self._secure:

@@ -1,0 +1,1 @@
+"""The edges of a process and of a network, with real parts."""
