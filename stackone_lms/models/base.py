@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from importlib import import_module
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
 
@@ -20,6 +21,7 @@ from ..safe_json import (
     parse,
     repair,
 )
+from .html import table
 
 T = TypeVar("T")
 
@@ -27,7 +29,44 @@ DateTime = Annotated[datetime, msgspec.Meta(tz=True)]
 """An aware datetime. A date without time or zone is read as UTC."""
 
 
-class Model(msgspec.Struct, kw_only=True, frozen=True, gc=False, omit_defaults=True):
+class PlainData(msgspec.Struct, frozen=True):
+    """What the models and the bodies can do alike: become plain data, show themselves, be fields of pydantic models."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values as the API spells them, which `json.dumps` takes; what is missing is left out.
+
+        Date-times are strings in UTC, durations ISO 8601. What `.extra` keeps is in it.
+        """
+        return _record_to_builtins(self)
+
+    def to_json(self) -> str:
+        """Return the JSON text of `to_dict()`."""
+        return encode(self).decode()
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        values = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        shown = [(n, v) for n, v in values if v is not None and v is not UNSET and not isinstance(v, msgspec.Raw)]
+        return [*shown, ("extra", self.extra)] if isinstance(self, Model) and self.extra else shown
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({shown})"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return _pydantic().core_schema(source)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        return _pydantic().json_schema(schema["metadata"]["stackone_lms"])
+
+
+def _pydantic() -> Any:
+    """Return the module for pydantic, which builds on this one and is needed only where pydantic asks."""
+    return import_module(".pydantic", __package__)
+
+
+class Model(PlainData, kw_only=True, frozen=True, gc=False, omit_defaults=True):
     """Base of everything the API sends.
 
     Frozen, so that it can be shared; `gc=False`, since nothing decoded from JSON can hold a cycle: that
@@ -242,10 +281,27 @@ class Page(_WithRaw, Generic[T], kw_only=True, frozen=True):
     next_page: str | None = None
     """Deprecated by the API: use `next`."""
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        shown = super().__rich_repr__()
+        return [(name, _Shortened(self.data) if name == "data" else value) for name, value in shown]
+
+    def _repr_html_(self) -> str:
+        return table(self.data)
+
     @property
     def errors(self) -> tuple[DecodeError, ...]:
         """The records that did not decode, each with its bytes in `.body`; the others are in `data`."""
         return cast("tuple[DecodeError, ...]", self.__dict__.get("_errors", ()))
+
+
+class _Shortened(list[Any]):
+    def __repr__(self) -> str:
+        more = f", and {len(self) - SHOWN} more" if len(self) > SHOWN else ""
+        return f"[{', '.join(map(repr, self[:SHOWN]))}{more}]"
+
+
+SHOWN = 3
+"""Records of a page that its `repr` shows."""
 
 
 def note_replaced(answer: Answer) -> None:

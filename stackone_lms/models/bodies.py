@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from ..errors import InvalidArgumentError, printable
 from ..safe_json import MAX_DEPTH
-from .base import DateTime, Model, to_duration, to_wire
+from .base import DateTime, Model, PlainData, to_duration, to_wire
 from .fields import by_name, item_hint, kinds, record_kind
 from .values import UnifiedValue
 
@@ -26,7 +26,7 @@ Omittable: TypeAlias = T | UnsetType | None
 """A key that may be left out (`UNSET`, the default: it is not sent) or emptied (`None`: null is sent)."""
 
 
-class Body(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, repr_omit_defaults=True):
+class Body(PlainData, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Base of what is sent. Constructing one checks no values; sending it does."""
 
     SCHEMA: ClassVar[str] = ""
@@ -82,6 +82,28 @@ def prepare_batch(items: Iterable[Body | Model | Mapping[str, object]], cls: typ
     kinds = (_record_kind(cls),)
     checked = [_convert(kinds, item, f"$.items[{n}]") for n, item in enumerate(items, first)]
     return msgspec.json.encode({"items": checked})
+
+
+def body_from(cls: type[S], value: Mapping[str, object]) -> S:
+    """Make a body of a mapping with its keys, checked as `prepare` does.
+
+    Raises:
+        InvalidArgumentError: The body cannot be sent.
+    """
+    return cast("S", _typed(cls, _convert((_record_kind(cls),), value, "$")))
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    """Return the JSON form of a value in the types of its hint."""
+    record, item = record_kind(hint), item_hint(hint)
+    if isinstance(value, dict) and record is not None:
+        given, fields = cast("dict[str, Any]", value), by_name(record)
+        return record(**{fields[name].name: _typed(fields[name].type, inner) for name, inner in given.items()})
+    if isinstance(value, list) and item is not None:
+        return [_typed(item, inner) for inner in cast("list[Any]", value)]
+    if isinstance(value, str) and datetime in kinds(hint):
+        return msgspec.convert(value, DateTime)
+    return cast("Any", value)
 
 
 class _Kind(NamedTuple):

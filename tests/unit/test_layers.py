@@ -39,7 +39,14 @@ FLOORS = """
 OUTSKIRTS = frozenset({"sandbox", "shared_limit", "arrow", "export", "testing", "cli", "__main__"})
 """What may need an extra."""
 
-OURS = {"msgspec": "", "anyio": "sync", "aiohttp": "transport.", "multidict": "transport.", "yarl": "transport."}
+OURS = {
+    "msgspec": "",
+    "anyio": "sync",
+    "aiohttp": "transport.",
+    "multidict": "transport.",
+    "yarl": "transport.",
+    "pydantic_core": "models.pydantic",  # imported only when pydantic asks
+}
 """The run-time dependencies, and where they may be imported: everywhere, or only in modules of that name."""
 
 
