@@ -50,6 +50,7 @@ class BaseClient(Api[C_co]):
         max_body: int = MAX_BODY,
         heartbeat: bool = False,
         keep_unknown: bool = False,
+        verify_ids: bool = True,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, Any] | None = None,
         user_agent: str | None = None,
@@ -79,6 +80,8 @@ class BaseClient(Api[C_co]):
             max_body: Most bytes of a decompressed answer.
             heartbeat: Ask for newlines while a call is slow (`Prefer: heartbeat`).
             keep_unknown: Keep fields that the models do not declare, in `.extra`.
+            verify_ids: Refuse the answer to a get that is surely about another record than the one asked for
+                (IdMismatchError).
             extra_headers: Headers that every request carries besides the client's own, such as those of a gateway.
                 Their values are shown nowhere. `Authorization`, `x-account-id`, `Host` and those about the form of
                 bodies cannot be given.
@@ -148,6 +151,7 @@ class BaseClient(Api[C_co]):
             "retry": retry,
             "heartbeat": heartbeat,
             "keep_unknown": keep_unknown,
+            "verify_ids": verify_ids,
             "extra_headers": {} if extra_headers is None else extra_headers,
             "extra_query": {} if extra_query is None else extra_query,
         }
@@ -183,10 +187,11 @@ class BaseClient(Api[C_co]):
         timeout = from_number("timeout", options.get("timeout"), Timeout, total_seconds, error=kind)
         retry = from_number("retry", options.get("retry"), RetryPolicy, RetryPolicy, error=kind)
         heartbeat, keep_unknown = options.get("heartbeat"), options.get("keep_unknown")
+        verify_ids = options.get("verify_ids")
         if account_id is not None:
             account_id = conf.check_token(account_id, "the account id", kind)
-        if not isinstance(heartbeat, bool) or not isinstance(keep_unknown, bool):
-            raise kind("heartbeat and keep_unknown must be True or False")
+        if not isinstance(heartbeat, bool) or not isinstance(keep_unknown, bool) or not isinstance(verify_ids, bool):
+            raise kind("heartbeat, keep_unknown and verify_ids must be True or False")
         own_headers, redact = self._headers_and_scrubber(account_id, heartbeat)
         extra_headers: Mapping[str, str] = {} if now is None else now.extra_headers
         if "extra_headers" in options:
@@ -204,6 +209,7 @@ class BaseClient(Api[C_co]):
             retry=retry,
             heartbeat=heartbeat,
             keep_unknown=keep_unknown,
+            verify_ids=verify_ids,
             headers=headers,
             body_headers={**headers, "Content-Type": "application/json"},
             redact=conf.redact_also(redact, extra_headers.values()),
@@ -217,8 +223,8 @@ class BaseClient(Api[C_co]):
         A view costs microseconds and needs no closing; closing any of them closes them all.
 
         Args:
-            **options: `account_id`, `timeout`, `retry`, `heartbeat`, `keep_unknown`, `extra_headers`, `extra_query`.
-                Those not given stay, and those given replace what was there.
+            **options: `account_id`, `timeout`, `retry`, `heartbeat`, `keep_unknown`, `extra_headers`, `extra_query`,
+                `verify_ids`. Those not given stay, and those given replace what was there.
 
         Raises:
             InvalidArgumentError: A value cannot be used.
@@ -232,6 +238,7 @@ class BaseClient(Api[C_co]):
             "retry": now.retry,
             "heartbeat": now.heartbeat,
             "keep_unknown": now.keep_unknown,
+            "verify_ids": now.verify_ids,
             **options,
         }
         view = object.__new__(type(self))

@@ -208,7 +208,11 @@ class BadGatewayError(APIStatusError):
 
 
 class UnexpectedResponseError(StackOneError):
-    """An answer arrived that is not what the operation answers."""
+    """An answer arrived that is not what the operation answers.
+
+    Attributes:
+        body: What came, without the API key if that was in it.
+    """
 
     body: bytes = b""
 
@@ -240,10 +244,12 @@ class IdMismatchError(UnexpectedResponseError):
     Attributes:
         expected: The id asked for.
         received: The id that came.
+        result: The answer as it was decoded; `verify_ids=False` has it returned.
     """
 
     expected: str = ""
     received: str | None = None
+    result: Any = None
 
 
 class ResponseTooLargeError(UnexpectedResponseError):

@@ -118,6 +118,8 @@ class ViewOptions(TypedDict, total=False):
     """Ask for newlines while a call is slow (`Prefer: heartbeat`)."""
     keep_unknown: bool
     """Keep fields that the models do not declare, in `.extra`."""
+    verify_ids: bool
+    """Refuse answers that are surely about another record than the one asked for."""
     extra_headers: Mapping[str, str]
     """Headers that every request carries besides the client's own; those given replace those of before."""
     extra_query: Mapping[str, Any]

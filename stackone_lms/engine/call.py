@@ -61,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retry: RetryPolicy
     heartbeat: bool
     keep_unknown: bool
+    verify_ids: bool
     headers: Mapping[str, str]
     body_headers: Mapping[str, str]
     redact: Redact
@@ -215,6 +216,17 @@ class Engine:
         """Return a snapshot; any thread may ask."""
         return self.counts.snapshot(self.admission, self.budget, self._clock())
 
+    def _doubt(self, operation: str, asked: str, received: str) -> None:
+        """Note an answer that may be about another record than the one asked for."""
+        self.counts.doubtful_ids += 1
+        if self.counts.doubtful_ids == 1:
+            log.warning(
+                "%s asked for %.100r and got %.100r, which may be another record; stats() counts such answers",
+                operation,
+                asked,
+                received,
+            )
+
     # One call
 
     async def call(self, settings: Settings, operation: Operation[R], args: CallArguments) -> R:
@@ -304,7 +316,13 @@ class Engine:
                     outcome = Failure(error=_timed_out(deadline), request_sent=deadline.request_sent)
                 else:
                     outcome = parse_response(
-                        operation, args, response, settings.keep_unknown, settings.redact, self._wall
+                        operation,
+                        args,
+                        response,
+                        settings.keep_unknown,
+                        settings.redact,
+                        self._wall,
+                        self._doubt if settings.verify_ids else None,
                     )
                 if log.isEnabledFor(logging.DEBUG):
                     _log_attempt(request, attempt, response, outcome)

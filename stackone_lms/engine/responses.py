@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -25,6 +23,7 @@ from ..models.base import Page
 from ..models.decode import is_error, unfinished
 from ..safe_json import parse
 from ..transport.base import Response
+from .identity import compare
 from .retry import Failure, parse_retry_after, status_failure
 
 log = logging.getLogger("stackone_lms")
@@ -42,8 +41,20 @@ def parse_response(
     keep_unknown: bool,
     redact: Redact,
     wall: Callable[[], float],
+    doubt: Callable[[str, str, str], None] | None,
 ) -> R | Failure:
-    """Decode the answer, or say what is wrong with it."""
+    """Decode the answer, or say what is wrong with it.
+
+    Args:
+        operation: What was asked.
+        args: With what.
+        response: What came.
+        keep_unknown: Keep fields that the models do not declare.
+        redact: Takes the key out of what is shown.
+        wall: Seconds since the epoch.
+        doubt: Told the operation, the id asked for and the one that came, where they may be of two records; None if ids
+            are not compared.
+    """
     status = response.status
     if not 200 <= status < 300:
         return _status_error(response, redact, wall) if status >= 400 else _odd_status(response, redact)
@@ -51,10 +62,10 @@ def parse_response(
     if not body or body.isspace():
         if operation.method == "DELETE":
             return operation.decoder(b'{"statusCode":%d}' % status)
-        error = UnexpectedResponseError(f"the answer is empty ({status})", **_about(response, redact), body=body)
+        error = UnexpectedResponseError(f"the answer is empty ({status})", **_unexpected(response, redact))
         return Failure(error=error, garbled=status != 204)
     if status == 204:
-        error = UnexpectedResponseError("a 204 answer came with a body", **_about(response, redact), body=redact(body))
+        error = UnexpectedResponseError("a 204 answer came with a body", **_unexpected(response, redact))
         return Failure(error=error)
     try:
         answer = operation.decoder(body, keep_unknown=keep_unknown)
@@ -68,7 +79,7 @@ def parse_response(
             return answer
         for error in _left_out(answer):
             error.body = redact(error.body)
-        failure = _check_answer(operation, args, response, decoded, redact)
+        failure = _check_answer(operation, args, response, decoded, redact, doubt)
         if failure is None and not (operation.checks_id and decoded.data.id is None):
             return answer
         # An error object may pass for an answer: nearly every field of the models may be missing.
@@ -82,6 +93,10 @@ def _left_out(answer: Any) -> Sequence[DecodeError]:
 
 def _about(response: Response, redact: Redact) -> dict[str, Any]:
     return {"status": response.status, "request_id": _redacted(response.headers.get("x-request-id"), redact)}
+
+
+def _unexpected(response: Response, redact: Redact) -> dict[str, Any]:
+    return {**_about(response, redact), "body": redact(response.body)}
 
 
 def _redacted(text: str | None, redact: Redact) -> str | None:
@@ -100,12 +115,12 @@ def _error_inside(response: Response, redact: Redact, wall: Callable[[], float])
         # With heartbeats the status line is sent before the result is known.
         return _status_error(Response(value["statusCode"], response.headers, response.body), redact, wall)
     message = f"an error ({value['statusCode']}) came as a success: {printable(str(value['message']))}"
-    return Failure(error=UnexpectedResponseError(message, body=body, **_about(response, redact)))
+    return Failure(error=UnexpectedResponseError(message, **_unexpected(response, redact)))
 
 
 def _undecodable(response: Response, problem: DecodeError, redact: Redact) -> Failure:
-    body = redact(response.body)
-    details = {"path": problem.path, "body": body, **_about(response, redact)}
+    details = {"path": problem.path, **_unexpected(response, redact)}
+    body = details["body"]
     try:
         parse(body)
     except DecodeError:
@@ -121,10 +136,10 @@ def _odd_status(response: Response, redact: Redact) -> Failure:
         shown = _plain_location(location)
         message = f"the server redirects ({status}) to {shown}" if shown else f"the server redirects ({status})"
         error: StackOneError = RedirectError(
-            f"{message}; redirects are not followed", location=shown, **_about(response, redact)
+            f"{message}; redirects are not followed", location=shown, **_unexpected(response, redact)
         )
     else:
-        error = UnexpectedResponseError(f"unexpected status {status}", **_about(response, redact))
+        error = UnexpectedResponseError(f"unexpected status {status}", **_unexpected(response, redact))
     return Failure(error=error)
 
 
@@ -183,60 +198,43 @@ def _reason(status: int) -> str:
 
 
 def _check_answer(
-    operation: Operation[Any], args: CallArguments, response: Response, answer: Any, redact: Redact
+    operation: Operation[Any],
+    args: CallArguments,
+    response: Response,
+    answer: Any,
+    redact: Redact,
+    doubt: Callable[[str, str, str], None] | None,
 ) -> Failure | None:
     if operation.checks_id:
-        return _check_identity(operation, args, response, answer.data, redact)
+        return None if doubt is None else _check_identity(operation, args, response, answer, redact, doubt)
     code = getattr(answer, "status_code", None) or 0
     if code < 400:
         return None
-    return Failure(error=UnexpectedResponseError(f"the answer says {code}", **_about(response, redact)))
+    return Failure(error=UnexpectedResponseError(f"the answer says {code}", **_unexpected(response, redact)))
 
 
 def _check_identity(
-    operation: Operation[Any], args: CallArguments, response: Response, record: Any, redact: Redact
+    operation: Operation[Any],
+    args: CallArguments,
+    response: Response,
+    answer: Any,
+    redact: Redact,
+    doubt: Callable[[str, str, str], None],
 ) -> Failure | None:
-    asked, query = args.ids[-1], args.query
-    narrowed = bool(query.get("fields")) if isinstance(query, Mapping) else "&fields=" in f"&{query}"
-    if is_same_record(asked, record.id, record.remote_id, narrowed=narrowed):
+    asked, record = args.ids[-1], answer.data
+    found = compare(asked, record.id, record.remote_id)
+    if found == "doubtful":
+        doubt(operation.name, asked, cast("str", _redacted(record.id, redact)))
+    if found != "other":
         return None
     received = _redacted(record.id, redact)
-    error = IdMismatchError(
-        f"{operation.name} asked for {asked!r:.100} and got {received!r:.100}",
-        expected=asked,
-        received=received,
-        **_about(response, redact),
+    details = _unexpected(response, redact)
+    if details["body"] != response.body:  # the key came back in it
+        try:
+            answer = operation.decoder(details["body"])
+        except DecodeError:
+            answer = None
+    message = f"asked for {asked!r:.100} and got {received!r:.100}"
+    return Failure(
+        error=IdMismatchError(message, expected=asked, received=received, result=answer, **details), garbled=True
     )
-    return Failure(error=error, garbled=True)
-
-
-_STACKONE_ID = "c28xIQ"  # base64url("so1!"), with which every id of StackOne's own begins
-
-
-def is_same_record(asked: str, id: str | None, remote_id: str | None, *, narrowed: bool) -> bool:
-    """Tell whether an answer can be about the record asked for.
-
-    Providers' own ids are accepted wherever StackOne's are; then the answer has StackOne's in `id`, which holds the
-    provider's, and the provider's in `remote_id`. With `fields` either may be missing.
-    """
-    if asked in (id, remote_id):
-        return True
-    if id is not None and _inner_id(id) == f"id:{asked}":
-        return True
-    if not narrowed:
-        return False
-    return (
-        id is None
-        if asked.startswith(_STACKONE_ID)
-        else remote_id is None and (id is None or id.startswith(_STACKONE_ID))
-    )
-
-
-def _inner_id(id: str) -> str | None:
-    if not id.startswith(_STACKONE_ID):
-        return None
-    try:
-        packed = id[len(_STACKONE_ID) :]
-        return base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)).decode()
-    except (binascii.Error, ValueError):
-        return None

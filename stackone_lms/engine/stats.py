@@ -67,6 +67,9 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """Answers 429."""
     failures: Mapping[str, int]
     """Calls that raised, by class of the error."""
+    doubtful_ids: int
+    """Answers to gets that may be about another record: a provider's id was asked for, and StackOne's id that came does
+    not hold it."""
     budget: int
     """Tokens left in the retry budget."""
     accounts: Mapping[str, AccountStats]
@@ -85,10 +88,10 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 class Counts:
     """What a client counts."""
 
-    __slots__ = ("choices", "failures", "requests", "retries", "throttled")
+    __slots__ = ("choices", "doubtful_ids", "failures", "requests", "retries", "throttled")
 
     def __init__(self) -> None:
-        self.requests = self.retries = self.throttled = 0
+        self.requests = self.retries = self.throttled = self.doubtful_ids = 0
         self.failures: Counter[str] = Counter()
         self.choices: deque[Choice] = deque(maxlen=16)
 
@@ -107,6 +110,7 @@ class Counts:
             retries=self.retries,
             throttled=self.throttled,
             failures=dict(self.failures),
+            doubtful_ids=self.doubtful_ids,
             budget=budget.tokens,
             accounts={
                 account: AccountStats(

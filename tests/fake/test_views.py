@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from stackone_lms import AsyncClient, RateLimit, RetryPolicy, Timeout
+from stackone_lms import AsyncClient, RateLimit, RetryPolicy, SyncClient, Timeout
 from stackone_lms.errors import (
     APITimeoutError,
     ClientClosedError,
+    IdMismatchError,
     InternalServerError,
     InvalidArgumentError,
 )
@@ -170,3 +171,46 @@ async def test_errors_of_a_view_show_the_account_and_not_the_key() -> None:
     client = client_of(FakeTransport(reply(400, {"message": f"acct-view-7 and {KEY}"}), error(400, "acct-view-7")))
     with pytest.raises(Exception, match=r"^400 acct-view-7 and \*\*\*"):
         await client.with_options(account_id="acct-view-7").completions.get("c1")
+
+
+@virtual
+async def test_ids_are_compared_unless_the_client_or_a_view_says_no() -> None:
+    transport = FakeTransport(record("other"))
+    client = client_of(transport, verify_ids=False)
+    assert (await client.completions.get("c1")).data.id == "other"
+    assert len(transport.sent) == 1
+    careful = client.with_options(verify_ids=True)
+    with pytest.raises(IdMismatchError) as caught:
+        await careful.completions.get("c1")
+    assert (len(transport.sent), caught.value.body, caught.value.result.data.id) == (3, record("other").body, "other")
+    assert (await careful.with_options(verify_ids=False).completions.get("c1")).data.id == "other"
+    assert client.stats().doubtful_ids == 0
+    with pytest.raises(InvalidArgumentError, match="verify_ids must be True or False"):
+        client.with_options(verify_ids=cast("Any", 0))
+
+
+@virtual
+async def test_an_answer_that_may_be_of_another_record_is_counted_each_time_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever asks for an e-mail address gets StackOne's id of the user, which holds another one."""
+    transport = FakeTransport(record("c28xIQaWQ6MQ"))
+    client = client_of(transport)
+    for n in range(3):
+        view = client.with_options(account_id=f"account-{n}")
+        assert (await view.users.get("ann@example.com")).data.id == "c28xIQaWQ6MQ"
+    assert (client.stats().doubtful_ids, len(transport.sent)) == (3, 3)
+    (noted,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert noted.getMessage() == (
+        "Users.get asked for 'ann@example.com' and got 'c28xIQaWQ6MQ', which may be another record; "
+        "stats() counts such answers"
+    )
+    await client.with_options(verify_ids=False).users.get("ann@example.com")
+    assert client.stats().doubtful_ids == 3
+
+
+def test_the_blocking_client_compares_ids_too() -> None:
+    with SyncClient(KEY, ACCOUNT, transport=FakeTransport(record("other")), verify_ids=False) as client:
+        assert client.completions.get("c1").data.id == "other"
+        with pytest.raises(IdMismatchError):
+            client.with_options(verify_ids=True).completions.get("c1")

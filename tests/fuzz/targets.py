@@ -52,7 +52,7 @@ def check_answer(
     """Any answer at all is either decoded or a failure of the package's own."""
     reply = Response(status, CIMultiDict(headers), body)
     args = CallArguments((ASKED,) * operation.arity)
-    verdict = parse_response(operation, args, reply, keep_unknown, _scrub, _now)
+    verdict = parse_response(operation, args, reply, keep_unknown, _scrub, _now, lambda *_: None)
     if isinstance(verdict, Failure):
         assert isinstance(verdict.error, StackOneError)
         check_presentable(verdict.error)

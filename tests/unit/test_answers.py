@@ -16,7 +16,8 @@ from stackone_lms import errors as e
 from stackone_lms.api.resources import Completions, Contents, UserCompletions
 from stackone_lms.calls.operation import CallArguments, Operation
 from stackone_lms.configuration import scrubber
-from stackone_lms.engine.responses import is_same_record, parse_response
+from stackone_lms.engine.identity import compare
+from stackone_lms.engine.responses import parse_response
 from stackone_lms.engine.retry import COST, COST_THROTTLED, Decision, Failure, decide, max_retries
 from stackone_lms.options import RetryPolicy
 from stackone_lms.transport import Response
@@ -31,11 +32,12 @@ DELETE: Operation[Any] = UserCompletions.delete.operation
 
 REDACT = scrubber(KEY)
 EPOCH = 1_700_000_000.0
+DOUBTS: list[tuple[str, ...]] = []
 
 
 def verdict(answer: Response, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Any:
     args = CallArguments(ids or ("c1",) * operation.arity, query)
-    return parse_response(operation, args, answer, False, REDACT, lambda: EPOCH)
+    return parse_response(operation, args, answer, False, REDACT, lambda: EPOCH, lambda *doubt: DOUBTS.append(doubt))
 
 
 def failed(answer: Response, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Failure:
@@ -261,7 +263,7 @@ def test_heartbeats_before_an_answer_are_nothing() -> None:
         (b"null", 0),
         (b"[]", 0),
         (b'{"data":{"id":"\xff"}}', 0),
-        (b'{"data":{"completed_at":"soon"}}', 0),
+        (b'{"data":5}', 0),
         (b"{}", 0),
         (b"[" * 100_000, 0),
     ],
@@ -281,45 +283,85 @@ def test_the_excerpt_of_a_body_is_short_and_printable() -> None:
     assert len(found) < 500
 
 
-PACKED = "c28xIQ" + base64.urlsafe_b64encode(b"id:prov/1").decode().rstrip("=")
+def packed(body: str) -> str:
+    """An id of StackOne's own."""
+    return "c28xIQ" + base64.urlsafe_b64encode(body.encode()).decode().rstrip("=")
+
+
+OURS = packed("id:prov/1")
+GUID = "3F2504E0-4F89-11D3-9A0C-0305E82C3301"
 
 
 @pytest.mark.parametrize(
-    ("asked", "id", "remote_id", "fields", "same"),
+    ("asked", "id", "remote_id", "found"),
     [
-        ("c1", "c1", None, None, True),
-        ("p1", "c28xIQaWQ6MQ", "p1", None, True),
-        ("prov/1", PACKED, None, None, True),
-        ("prov/1", PACKED, "prov/1", None, True),
-        ("c1", "c2", None, None, False),
-        ("c1", "c2", "c3", None, False),
-        ("c1", None, None, None, False),
-        ("c1", "C1", None, None, False),
-        ("c1", " c1", None, None, False),
-        ("prov/2", PACKED, None, None, False),
-        ("prov/1", "c28xIQ!!!", None, None, False),
-        ("prov/1", "c28xIQ\xe9", None, None, False),
-        (PACKED, None, None, "user_id", True),
-        (PACKED, None, "prov/1", "remote_id", True),
-        (PACKED, "c28xIQother", None, "id", False),
-        ("p1", "c28xIQother", None, "id", True),
-        ("p1", "c28xIQother", "p2", "id,remote_id", False),
-        ("p1", None, "p2", "remote_id", False),
-        ("p1", None, None, "user_id", True),
-        ("p1", "x2", None, "id", False),
+        ("c1", "c1", None, "same"),
+        (OURS, OURS, None, "same"),
+        ("p1", "c28xIQaWQ6MQ", "p1", "same"),
+        ("p1", "x2", "p1", "same"),
+        ("prov/1", OURS, None, "same"),
+        ("PROV/1", OURS, None, "same"),
+        ("7", packed("id:7,course:9"), None, "same"),
+        ("9", packed("id:7,course:9"), None, "same"),
+        ("09", packed("id:7,course:9"), None, "same"),
+        ("a,b:c", packed(r"id:a\,b\:c,course:9"), None, "same"),
+        (GUID, GUID.lower(), None, "same"),
+        (GUID.lower(), "x", GUID, "same"),
+        ("0042", "42", None, "same"),
+        ("42", "0042", None, "same"),
+        ("0", "000", None, "same"),
+        ("c1", None, None, "unknown"),
+        ("c1", "", None, "unknown"),
+        ("c1", None, "c2", "unknown"),
+        (OURS, None, None, "unknown"),
+        (OURS, None, "prov/1", "unknown"),
+        (OURS, "prov/1", None, "unknown"),
+        (OURS, "prov/2", None, "unknown"),
+        ("prov/2", OURS, None, "doubtful"),
+        ("ann@example.com", OURS, "prov/1", "doubtful"),
+        ("prov", OURS, None, "doubtful"),
+        ("prov/1", "c28xIQ!!!", None, "doubtful"),
+        ("prov/1", "c28xIQ\xe9", None, "doubtful"),
+        ("1", packed("no colon"), None, "doubtful"),
+        (OURS, packed("id:prov/2"), None, "other"),
+        (OURS, packed("id:prov/2"), "prov/1", "other"),
+        ("c1", "c2", None, "other"),
+        ("c1", "c2", "c3", "other"),
+        ("c1", " c1", None, "other"),
+        ("10", "1", None, "other"),
     ],
 )
-def test_the_record_has_to_be_the_one_asked_for(
-    asked: str, id: str | None, remote_id: str | None, fields: str | None, same: bool
+@pytest.mark.parametrize("fields", [None, "user_id"])
+def test_only_an_answer_that_is_surely_of_another_record_is_refused(
+    asked: str, id: str | None, remote_id: str | None, found: str, fields: str | None
 ) -> None:
-    found = verdict(reply(200, {"data": {"id": id, "remote_id": remote_id}}), GET, asked, fields=fields)
-    assert is_same_record(asked, id, remote_id, narrowed=bool(fields)) is same
-    if same:
-        assert (found.data.id, found.data.remote_id) == (id, remote_id)
-    else:
-        assert isinstance(found.error, e.IdMismatchError)
-        assert (found.error.expected, found.error.received) == (asked, id)
-        assert (max_retries(found), after(found).close_connection) == (1, True)
+    DOUBTS.clear()
+    assert compare(asked, id, remote_id) == found
+    answer = verdict(reply(200, {"data": {"id": id, "remote_id": remote_id}}), GET, asked, fields=fields)
+    assert ([("Completions.get", asked, id)] if found == "doubtful" else []) == DOUBTS
+    if found != "other":
+        assert (answer.data.id, answer.data.remote_id) == (id, remote_id)
+        return
+    error = answer.error
+    assert isinstance(error, e.IdMismatchError)
+    assert (error.expected, error.received) == (asked, id)
+    assert json.loads(error.body) == {"data": {"id": id, "remote_id": remote_id}}
+    assert (error.result.data.id, error.result.data.remote_id) == (id, remote_id)
+    assert (max_retries(answer), after(answer).close_connection) == (1, True)
+    assert pickle.loads(pickle.dumps(error)).result.data == error.result.data
+
+
+def test_the_record_of_another_shows_no_key_that_came_back_in_it() -> None:
+    error = failed(reply(200, {"data": {"id": "c2", "external_id": KEY}})).error
+    assert isinstance(error, e.IdMismatchError)
+    assert KEY not in repr(vars(error))
+    assert error.result.data.id == "c2"
+
+
+def test_ids_are_not_compared_where_nobody_wants_that() -> None:
+    args = CallArguments(("c1",), {})
+    found: Any = parse_response(GET, args, record("c2"), False, REDACT, lambda: EPOCH, None)
+    assert found.data.id == "c2"
 
 
 def test_the_last_of_two_same_keys_counts_and_is_checked() -> None:
