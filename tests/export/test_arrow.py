@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,14 @@ import pytest
 
 from stackone_lms import AsyncClient, SyncClient
 from stackone_lms.calls.outcomes import Outcome
-from stackone_lms.errors import ExportError, InvalidArgumentError, NotFoundError
+from stackone_lms.errors import DecodeError, ExportError, InvalidArgumentError, NotFoundError
 from stackone_lms.export import export
 from stackone_lms.export.records.arrow import to_arrow
 from stackone_lms.models import Completion, User
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import STAMPS, table_of
+from .test_export import Canned
 
 
 @pytest.fixture
@@ -151,3 +154,59 @@ async def test_a_missing_package_is_told_before_anything_is_fetched(
     with pytest.raises(ExportError, match=rf"pip install 'stackone-lms\[{extra}\]'"):
         await export(client, "users", target, accounts=sandbox.account_ids)
     assert sandbox.request_count == 0
+
+
+ODD: list[Any] = [
+    {"id": "1", "name": "x", "updated_at": ""},
+    None,
+    {"id": "2", "name": ["x"], "email": "a@x", "updated_at": 1767225600},
+    {"id": "3", "updated_at": "2026-01-01T00:00:00.000Z"},
+    "text",
+]
+
+
+async def test_what_does_not_decode_is_a_row_in_its_place() -> None:
+    """What fits in its columns, the rest in `extra`; so do exports. An empty text is no date."""
+    async with Canned({None: ("2", ODD), "2": (None, [{"id": "4"}])}) as url:
+        async with AsyncClient("key", "a", base_url=url) as client:
+            table = await to_arrow(client.users.list())
+        async with AsyncClient("key", base_url=url) as client:
+            with SyncClient("key", "a", base_url=url) as blocking:
+                assert await asyncio.to_thread(lambda: to_arrow(blocking.users.list())) == table
+    assert table.column("id").to_pylist() == ["1", None, "2", "3", None, "4"]
+    assert table.column("extra").to_pylist() == [None, "null", '{"name":["x"]}', None, '"text"', None]
+    assert table.column("email").to_pylist()[2] == "a@x"
+    moments = table.column("updated_at").to_pylist()
+    assert moments == [None, None, *[datetime(2026, 1, 1, tzinfo=UTC)] * 2, None, None]
+
+
+async def test_what_does_not_decode_is_raised_or_skipped_if_that_is_asked_for() -> None:
+    """As `errors` says; no other word is taken."""
+    async with Canned({None: (None, ODD)}) as url, AsyncClient("key", "a", base_url=url) as client:
+        with pytest.raises(DecodeError):
+            await to_arrow(client.users.list(), errors="raise")
+        skipped = await to_arrow(client.users.list(), errors="skip")
+    assert skipped.column("id").to_pylist() == ["1", "3"]
+    wrong: Any = "ignore"
+    with pytest.raises(InvalidArgumentError, match="extra, raise or skip"):
+        to_arrow([], User, errors=wrong)
+
+
+async def test_a_list_of_which_nothing_decodes_needs_a_model() -> None:
+    """Nothing tells what it should be."""
+    async with Canned({None: (None, [None])}) as url, AsyncClient("key", "a", base_url=url) as client:
+        with pytest.raises(InvalidArgumentError, match="model="):
+            await to_arrow(client.users.list())
+        table = await to_arrow(client.users.list(), User)
+    assert table.column("extra").to_pylist() == ["null"]
+
+
+def test_an_answer_that_does_not_decode_is_a_row() -> None:
+    """Of `get_many`: what the answer is about stands in `extra`; other errors are raised."""
+    odd = DecodeError("odd", path="$.data.name", body=b'{"data":{"id":"7","name":[1]}}')
+    table = to_arrow([Outcome(id="7", result=None, error=odd)], User)
+    assert table.select(["id", "extra"]).to_pylist() == [{"id": "7", "extra": '{"name":[1]}'}]
+    with pytest.raises(NotFoundError):
+        to_arrow([Outcome(id="7", result=None, error=NotFoundError("gone"))], User)
+    with pytest.raises(DecodeError):
+        to_arrow([Outcome(id="7", result=None, error=DecodeError("odd", body=b"<html>"))], User)

@@ -22,7 +22,7 @@ from stackone_lms.errors import ExportError
 from stackone_lms.export import ExportProgress, export, verify
 from stackone_lms.export.formats.base import Inputs, Table
 from stackone_lms.export.formats.csv import Csv
-from stackone_lms.export.state.storage import AppendFile, AtomicFile
+from stackone_lms.export.state.storage import AppendFile, AtomicFile, locked
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import lines, records, sent
@@ -275,3 +275,69 @@ async def test_an_export_that_is_cancelled_while_it_writes_has_stopped_writing_w
     assert time.monotonic() - start < 8, "it was not told"
     await once(client, sandbox, tmp_path, format="csv")
     assert verify(tmp_path).ok
+
+
+UNSUPPORTED = [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks by flock")
+@pytest.mark.parametrize("number", [*UNSUPPORTED, errno.EWOULDBLOCK, errno.EIO])
+def test_only_a_lock_that_is_held_is_one(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks keeps nobody out; what else goes wrong is told as what it is."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    if number in UNSUPPORTED:
+        with locked(tmp_path / "lock"):
+            return
+    expected = "another export is writing" if number == errno.EWOULDBLOCK else os.strerror(errno.EIO)
+    with pytest.raises(ExportError, match=expected), locked(tmp_path / "lock"):
+        raise AssertionError("not locked")
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.EBADF, True), (errno.EIO, False)])
+async def test_a_folder_that_cannot_be_made_durable(
+    number: int, passes: bool, client: AsyncClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems say so of every folder: that is no failure of the disk."""
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{fd}"):  # noqa: PTH112 (a number of the process)
+            raise OSError(number, os.strerror(number))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if passes:
+        assert (await export(client, "users", tmp_path / "data", accounts=sandbox.account_ids)).ok
+        assert verify(tmp_path / "data").ok
+    else:
+        with pytest.raises(ExportError, match=os.strerror(number)):
+            await export(client, "users", tmp_path / "data", accounts=sandbox.account_ids)
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.EPERM, True), (errno.EOPNOTSUPP, True), (errno.EIO, False)])
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+async def test_a_database_whose_mode_cannot_be_set(
+    kind: str,
+    number: int,
+    passes: bool,
+    client: AsyncClient,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on drives that know of no owners: it is written all the same."""
+
+    def chmod(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "chmod", chmod)
+    target, accounts = f"{kind}:{tmp_path}/lms.db", sandbox.account_ids[:1]
+    if passes:
+        assert (await export(client, "users", target, accounts=accounts)).records == 20
+    else:
+        with pytest.raises(ExportError, match=os.strerror(number)):
+            await export(client, "users", target, accounts=accounts)

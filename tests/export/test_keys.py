@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stackone_lms.export.records.history import History, Stamp
 from stackone_lms.export.records.keys import (
     KeyIndex,
     Keys,
@@ -83,3 +85,42 @@ def test_keys_of_lines_that_hold_anything(tmp_path: Path) -> None:
     assert keys == Keys(["a", "7", None, None, "c"], [DAY, DAY, None, None, None])
     (keys,) = keys_of_lines(path, of_users=True)
     assert keys.ids == ["a", "7", None, None, ("u", "c")]
+
+
+def test_memory_is_a_few_bytes_a_record() -> None:
+    """Eight, and a little while repeated ones are looked for, bucket by bucket: a set of all ids would be a hundred."""
+    count = 200_000
+    moments = [None] * 1000
+    tracemalloc.start()
+    try:
+        index = KeyIndex()
+        for start in range(0, count, 1000):
+            index.note(Keys([f"record-{n}" for n in range(start, start + 1000)], moments))
+        held, _ = tracemalloc.get_traced_memory()
+        assert index.find_duplicates([]).total == count
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 12 * count
+    assert peak < 20 * count
+
+
+def test_memory_of_what_is_replaced_is_a_few_bytes_a_record() -> None:
+    """Twenty or so, however many runs they came in."""
+    count = 200_000
+    stamp = Stamp(DAY, "run")
+    tracemalloc.start()
+    try:
+        history = History(stamp)
+        for start in range(0, count, 1000):
+            ids = [f"record-{n}" for n in range(start, start + 1000)]
+            history.hold(ids, map(hash, ids), [Stamp(DAY, f"run {start % 7}")] * 1000)
+        held, _ = tracemalloc.get_traced_memory()
+        found = history.compare(["record-5", "new", "record-6"], [hash("record-5"), 0, 0])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == [Stamp(DAY, "run 0"), stamp, stamp]
+    assert (history.new, history.changed) == (1, 1)
+    assert held < 30 * count
+    assert peak < 40 * count

@@ -203,3 +203,16 @@ async def test_a_missing_plotly_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ExportError, match=r"pip install 'stackone-lms\[report\]'"):
         write_report(folder, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+async def test_any_moment_of_the_years_1_to_9999(format: str, tmp_path: Path) -> None:
+    """With any offset: some have no date in UTC, and count on the day that they name, or the last there is."""
+    moments = ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+14:00", "9999-12-31T00:00:00-12:00"]
+    target = await exported(tmp_path, *({"id": m, "completed_at": m} for m in moments), format=format)
+    whole = summarize(target).accounts[0]
+    assert whole.completions == 3
+    assert whole.last == "9999-12-31"
+    assert sum(map(sum, whole.results.values())) == 3
+    assert whole.periods[0] == "0001-01-01"
+    assert write_report(target, tmp_path / "report.html") == 3

@@ -7,16 +7,20 @@ frame = table.to_pandas()
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 
+import msgspec
 from msgspec import UNSET
 
-from ...errors import ExportError, InvalidArgumentError, StackOneError
-from ...models.base import Model, Result
+from ...calls.lists import AsyncPager, SyncPager
+from ...errors import DecodeError, ExportError, InvalidArgumentError, StackOneError
+from ...models.base import Model, Page, Result
 from ...models.extras import model_of
+from ...safe_json import FAILURES
 from .columns import (
     EXTRA,
     Column,
@@ -26,6 +30,7 @@ from .columns import (
     columns_of,
     spread,
 )
+from .lines import Reader
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,8 +39,8 @@ ACCOUNT = "account_id"
 BATCH = 8192
 """Records that are made columns at once."""
 
-Errors = Literal["raise", "skip"]
-"""What to do with an outcome that is an error."""
+Errors = Literal["extra", "raise", "skip"]
+"""What to do with what is no record, and with an outcome that is an error."""
 
 
 def import_pyarrow() -> Any:
@@ -92,13 +97,13 @@ def _array(arrow: Any, values: Sequence[Any], kind: Any) -> Any:
 
 
 @overload
-def to_arrow(source: Iterable[Any], model: type[Model] | None = None, *, errors: Errors = "raise") -> pa.Table: ...
+def to_arrow(source: Iterable[Any], model: type[Model] | None = None, *, errors: Errors = "extra") -> pa.Table: ...
 @overload
 def to_arrow(
-    source: AsyncIterable[Any], model: type[Model] | None = None, *, errors: Errors = "raise"
+    source: AsyncIterable[Any], model: type[Model] | None = None, *, errors: Errors = "extra"
 ) -> Awaitable[pa.Table]: ...
 def to_arrow(
-    source: Iterable[Any] | AsyncIterable[Any], model: type[Model] | None = None, *, errors: Errors = "raise"
+    source: Iterable[Any] | AsyncIterable[Any], model: type[Model] | None = None, *, errors: Errors = "extra"
 ) -> Any:
     """Return records as an Arrow table, with typed columns.
 
@@ -110,20 +115,22 @@ def to_arrow(
         source: A pager, what `get_many` returns, or any iterable of records, answers or outcomes. What comes from
             several accounts gets a column `account_id`.
         model: What the records are; needed only if there might be none.
-        errors: What to do with an outcome that is an error: `raise` it, or `skip` it.
+        errors: What to do with an item that does not decode as a record. `extra`: it is a row of its own; what fits
+            stands in its columns, the rest in `extra`, as in exports. `raise`: raise its DecodeError. `skip`: leave it
+            out. Other outcomes that are errors are raised too, unless they are skipped.
 
     Returns:
         The table; for an asynchronous source something to await that gives it.
 
     Raises:
         ExportError: pyarrow is not installed.
-        InvalidArgumentError: There are no records, and no model was given.
+        InvalidArgumentError: There are no records, and no model was given; or `errors` is none of the three.
         StackOneError: What the source raises.
     """
     tables = _Tables(model, errors)
     if isinstance(source, AsyncIterable):
-        return _collect(source, tables)
-    for item in source:
+        return _collect(source.pages() if isinstance(source, AsyncPager) else source, tables)
+    for item in source.pages() if isinstance(source, SyncPager) else source:
         tables.add(item)
     return tables.result()
 
@@ -145,27 +152,45 @@ class _Tables:
 
     def __init__(self, model: type[Model] | None, errors: Errors) -> None:
         import_pyarrow()
-        self._model, self._skip = model, errors == "skip"
+        if errors not in get_args(Errors):
+            raise InvalidArgumentError(f"errors must be extra, raise or skip, not {errors!r:.40}")
+        self._model, self._errors = model, errors
         self._schema: pa.Schema | None = None
         self._batches: list[pa.RecordBatch] = []
         self._accounts: list[str | None] = []
-        self._records: list[Model] = []
+        self._records: list[Model | bytes] = []
+        """Records, and the texts of what is none."""
 
     def add(self, item: Any) -> None:
-        value, account = item, getattr(item, "account_id", None)
-        error = getattr(value, "error", None)
+        if isinstance(item, Page):
+            for record in _in_order(cast("Page[Any]", item)):
+                self._add(record, None)
+            return
+        account = getattr(item, "account_id", None)
+        self._add(item, account if isinstance(account, str) else None)
+
+    def _add(self, item: Any, account: str | None) -> None:
+        value = item
+        error = value if isinstance(value, StackOneError) else getattr(value, "error", None)
         if isinstance(error, StackOneError):
-            if self._skip:
+            if self._errors == "skip":
                 return
-            raise error
+            text = _text_of(error) if self._errors == "extra" else None
+            if text is None:
+                raise error
+            self._append(text, account)
+            return
         if not isinstance(value, Model):
             value = getattr(value, "result", value)
         if isinstance(value, Result):
             value = cast("Result[Any]", value).data
         if not isinstance(value, Model):
             raise InvalidArgumentError(f"a record is expected, not {type(value).__name__}")
-        self._records.append(value)
-        self._accounts.append(account if isinstance(account, str) else None)
+        self._append(value, account)
+
+    def _append(self, record: Model | bytes, account: str | None) -> None:
+        self._records.append(record)
+        self._accounts.append(account)
         if len(self._records) == BATCH:
             self._make_batch()
 
@@ -173,9 +198,12 @@ class _Tables:
         accounts, records = self._accounts, self._records
         if not records:
             return
-        model = self._model or model_of(type(records[0]))
+        first = next((record for record in records if isinstance(record, Model)), None)
+        model = self._model or (model_of(type(first)) if first is not None else None)
+        if model is None:
+            raise InvalidArgumentError("no record decodes; pass model= to say what they should be")
         self._model, self._accounts, self._records = model, [], []
-        columns: dict[str, Sequence[Any]] = {ACCOUNT: accounts, **spread(model, Rows(records, {}, {}), unset=True)}
+        columns: dict[str, Sequence[Any]] = {ACCOUNT: accounts, **spread(model, _rows(model, records), unset=True)}
         self._batches.append(batch_of(self._declare(with_account=accounts[0] is not None), columns))
 
     def _declare(self, *, with_account: bool) -> pa.Schema:
@@ -190,3 +218,48 @@ class _Tables:
         self._make_batch()
         table: pa.Table = import_pyarrow().Table.from_batches(self._batches, schema=self._declare(with_account=False))
         return table
+
+
+def _rows(model: type[Model], records: Sequence[Model | bytes]) -> Rows:
+    rows, values = Rows([], {}, {}), list[Model | None]()
+    reader: Reader[Model] | None = None
+    for row, record in enumerate(records):
+        if isinstance(record, Model):
+            values.append(record)
+            continue
+        reader = reader or Reader(model)
+        read = reader.read([record])
+        values += read.values
+        if read.extras:
+            rows.extras[row] = read.extras[0]
+        if read.whole:
+            rows.whole[row] = read.whole[0]
+    return rows._replace(values=values)
+
+
+_PLACE = re.compile(r"\$\.data\[(\d+)\]")
+
+
+def _in_order(page: Page[Any]) -> list[Any]:
+    """Return the records of a page, and the errors of those that did not decode in their places."""
+    items: list[Any] = list(page.data)
+    for error in page.errors:
+        found = _PLACE.match(error.path or "")
+        items.insert(int(found[1]) if found else len(items), error)
+    return items
+
+
+class _WithData(msgspec.Struct):
+    data: msgspec.Raw
+
+
+def _text_of(error: StackOneError) -> bytes | None:
+    """Return the text of a record that did not decode: an item of a page, or what an answer is about."""
+    if not isinstance(error, DecodeError) or not error.body:
+        return None
+    if _PLACE.match(error.path or ""):
+        return error.body
+    try:
+        return bytes(msgspec.json.decode(error.body, type=_WithData).data)
+    except FAILURES:
+        return None

@@ -240,7 +240,12 @@ def _completions(folder: Path, entry: ListEntry, known: Format) -> Iterator[tupl
 
 
 def _day(moment: datetime | None) -> date | None:
-    return None if moment is None else moment.astimezone(UTC).date()
+    if moment is None:
+        return None
+    try:
+        return moment.astimezone(UTC).date()
+    except OverflowError:  # at the ends of the years 1 and 9999 it has no date in UTC
+        return moment.date()
 
 
 def _rows(folder: Path, entry: ListEntry, known: Format, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:

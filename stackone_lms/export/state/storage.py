@@ -6,16 +6,21 @@ Every OSError leaves here as an ExportError that names no path, since paths hold
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import Final
 
 from ...errors import ExportError
 
 _BINARY = getattr(os, "O_BINARY", 0)
+_HELD: Final = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
+"""What a lock that somebody else holds is answered with; the two last on Windows."""
+_UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 @contextlib.contextmanager
@@ -175,7 +180,7 @@ def unshare(path: Path) -> None:
             return
         copy = path.with_name(f"{path.name}.copy")
         shutil.copyfile(path, copy)
-        copy.chmod(0o600)
+        make_private(copy)
         _sync_file(copy)
         copy.replace(path)
     sync_folder(path.parent)
@@ -223,8 +228,22 @@ def sync_folder(path: Path) -> None:
         fd = os.open(path, os.O_RDONLY)
         try:
             os.fsync(fd)
+        except OSError as error:
+            # Some file systems cannot do that to a folder, and say so; PostgreSQL passes over the same two.
+            if error.errno not in (errno.EBADF, errno.EINVAL):
+                raise
         finally:
             os.close(fd)
+
+
+def make_private(path: Path) -> None:
+    """Let a file be its owner's only, where the file system knows of that."""
+    with wrap_os_errors("making a file its owner's only"):
+        try:
+            path.chmod(0o600)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, *_UNSUPPORTED):
+                raise
 
 
 def checksum(path: Path) -> tuple[str, int]:
@@ -238,6 +257,8 @@ def checksum(path: Path) -> tuple[str, int]:
 def locked(path: Path) -> Generator[None]:
     """Hold the lock of a target; it ends with the process, however that ends.
 
+    A file system that has no locks, as some network ones, keeps nobody out.
+
     Raises:
         ExportError: Another process, or another export of this one, holds it.
     """
@@ -245,7 +266,9 @@ def locked(path: Path) -> Generator[None]:
     with wrap_os_errors("opening the lock"):
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not _lock(fd):
+        with wrap_os_errors("locking the target"):
+            free = _lock(fd)
+        if not free:
             raise ExportError("another export is writing to this target")
         yield
     finally:
@@ -262,6 +285,9 @@ def _lock(fd: int) -> bool:
             import fcntl  # noqa: PLC0415 (not on Windows)
 
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        if error.errno not in _UNSUPPORTED:
+            raise
     return True

@@ -36,7 +36,7 @@ from ..records.history import History, Stamp
 from ..records.keys import OF_USER, find_duplicates, keys_of_lines
 from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
-from ..state.storage import sync_folder
+from ..state.storage import make_private, sync_folder
 from .base import Describe, ListJob, Target, WriteOptions, WriteResult
 
 _LISTS: Final = "stackone_exports"
@@ -245,7 +245,7 @@ class Database(Target):
         made = not self._file.exists()
         connection = connect()
         if made:
-            self._file.chmod(0o600)
+            make_private(self._file)
         return connection
 
     def _execute(self, sql: str, *values: Any) -> list[Any]:
