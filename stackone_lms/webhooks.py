@@ -11,7 +11,8 @@ The web framework does not matter: hand over the raw body and the headers. With 
             queue.put_nowait((event.action, event.record_id))
         return web.Response()
 
-With FastAPI it is `await request.body()`, with Flask `request.get_data()`, with Django `request.body`. Answer 200.
+With FastAPI it is `await request.body()`, with Flask `request.get_data()`, with Django `request.body`, on AWS Lambda
+`event["body"]` and `event["headers"]`. Answer 200.
 
 Sources: StackOne's webhook guide for the signature, the names of the events and the fields. The signature holds no
 time, so that a recorded webhook stays valid; `sent_at` is inside the signed body, and `record_id` with `event_date`
@@ -25,11 +26,11 @@ import functools
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast
 
 import msgspec
 
-from . import safe_json as guard
+from . import safe_json
 from .configuration import from_environment
 from .errors import ConfigurationError, SignatureError
 from .models import Assignment, Completion, Content, Course, DateTime, Model, User, encode
@@ -92,7 +93,7 @@ class Event(Model, kw_only=True, frozen=True, dict=True, gc=True):
         Raises:
             DecodeError: It is not of the form that such records have. `event_data_json` has its bytes.
         """
-        return guard.parse(self.event_data_json) if bytes(self.event_data_json) else None
+        return safe_json.parse(self.event_data_json) if bytes(self.event_data_json) else None
 
     @property
     def body(self) -> bytes:
@@ -102,7 +103,7 @@ class Event(Model, kw_only=True, frozen=True, dict=True, gc=True):
 
     def json(self) -> Any:
         """Return the payload decoded to plain dicts and lists, with every field that was sent."""
-        return guard.parse(self.body)
+        return safe_json.parse(self.body)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return parse, (self.body,)
@@ -117,6 +118,17 @@ class Event(Model, kw_only=True, frozen=True, dict=True, gc=True):
 
 class AccountEvent(Event, kw_only=True, frozen=True):
     """`account.*`: an account was linked, changed or removed."""
+
+    provider: str | None = None
+    """The provider of the account, such as `docebo`."""
+    origin_owner_id: str | None = None
+    """Your own id of whose account it is."""
+    origin_owner_name: str | None = None
+    """Their name."""
+    origin_username: str | None = None
+    """Who linked it, by the name that you gave."""
+    setup_information: Any = None
+    """What the provider needed to be set up: an object."""
 
 
 class RecordEvent(Event, Generic[R], kw_only=True, frozen=True):
@@ -181,16 +193,25 @@ def _decoder(kind: type[Model]) -> Decoder[Any]:
     return Decoder(kind)
 
 
+class Headers(Protocol):
+    """Headers of a request in whatever class a framework has for them."""
+
+    def items(self) -> Iterable[tuple[Any, Any]]:
+        """Return names and values."""
+        ...
+
+
 def unwrap(
-    payload: bytes | bytearray,
-    signature: str | Mapping[str, str] | None,
+    payload: bytes | bytearray | str,
+    signature: str | bytes | Headers | Iterable[tuple[Any, Any]] | None,
     secret: str | bytes | Iterable[str | bytes] | None = None,
 ) -> Event:
     """Check the signature of a webhook and decode it.
 
     Args:
-        payload: The body exactly as received.
-        signature: The header `x-stackone-signature`, or all headers; their names are found in any case.
+        payload: The body exactly as received; of a text, its UTF-8.
+        signature: The header `x-stackone-signature`, or all headers: anything with `items()`, or pairs of name and
+            value. Names are found in any case; names and values may be bytes, and a value a list.
         secret: As for `verify`.
 
     Returns:
@@ -200,19 +221,33 @@ def unwrap(
         SignatureError: It is not signed with the secret.
         ConfigurationError: There is no secret, or an empty one.
         DecodeError: It is signed, and no event.
-        TypeError: The payload is not bytes.
+        TypeError: The payload is neither bytes nor a string, or the headers are none.
     """
-    if isinstance(signature, Mapping):
-        found = [value for name, value in signature.items() if name.lower() == HEADER]
-        if len(found) > 1:
-            raise SignatureError(f"the webhook has more than one {HEADER} header")
-        signature = found[0] if found else None
-    verify(payload, signature, secret)
+    verify(payload, signature if isinstance(signature, str | bytes | None) else _signature_in(signature), secret)
     return parse(payload)
 
 
+def _signature_in(headers: Any) -> str | bytes | None:
+    pairs = headers.items() if hasattr(headers, "items") else headers
+    try:
+        found = [value for name, value in pairs if _lower(name) == HEADER]
+    except (TypeError, ValueError, AttributeError):
+        raise TypeError(f"headers must have items(), or be pairs, not {type(headers).__name__}") from None
+    # Lambda has lists of values.
+    values = [one for value in found for one in (value if isinstance(value, list | tuple) else [value])]
+    if len(values) > 1:
+        raise SignatureError(f"the webhook has more than one {HEADER} header")
+    return values[0] if values else None
+
+
+def _lower(name: str | bytes) -> str:
+    return (name.decode("latin-1") if isinstance(name, bytes) else name).lower()
+
+
 def verify(
-    payload: bytes | bytearray, signature: str | None, secret: str | bytes | Iterable[str | bytes] | None = None
+    payload: bytes | bytearray | str,
+    signature: str | bytes | None,
+    secret: str | bytes | Iterable[str | bytes] | None = None,
 ) -> None:
     """Check the signature of a webhook, in constant time. Returns if it is good.
 
@@ -225,18 +260,19 @@ def verify(
     Raises:
         SignatureError: It is not signed with the secret.
         ConfigurationError: There is no secret, or an empty one.
-        TypeError: The payload is not bytes.
+        TypeError: The payload is neither bytes nor a string.
     """
     keys = _keys(secret)
     body = _bytes(payload)
     if not signature:
         raise SignatureError(f"the webhook has no {HEADER} header")
-    given = signature.strip().rstrip("=").encode("utf-8", "replace")
+    given = signature if isinstance(signature, bytes) else signature.encode("utf-8", "replace")
+    given = given.strip().rstrip(b"=")
     if not any(hmac.compare_digest(sign(body, key).encode("ascii"), given) for key in keys):
         raise SignatureError("the webhook is not signed with this secret")
 
 
-def sign(payload: bytes | bytearray, secret: str | bytes) -> str:
+def sign(payload: bytes | bytearray | str, secret: str | bytes) -> str:
     """Return the signature of a payload, to test your own endpoint with.
 
     Args:
@@ -248,15 +284,15 @@ def sign(payload: bytes | bytearray, secret: str | bytes) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 
-def parse(payload: bytes | bytearray) -> Event:
+def parse(payload: bytes | bytearray | str) -> Event:
     """Decode a webhook whose signature was checked before, such as one from a queue of your own.
 
     Raises:
         DecodeError: It is no event.
-        TypeError: The payload is not bytes.
+        TypeError: The payload is neither bytes nor a string.
     """
     body = _bytes(payload)
-    value = guard.parse(body)
+    value = safe_json.parse(body)
     name = cast("dict[str, Any]", value).get("event") if isinstance(value, dict) else None
     kind = _CLASSES.get(name.partition(".")[0], Event) if isinstance(name, str) else Event
     event: Event = _decoder(kind)(body)
@@ -265,8 +301,10 @@ def parse(payload: bytes | bytearray) -> Event:
 
 
 def _bytes(payload: Any) -> bytes:
+    if isinstance(payload, str):
+        return payload.encode("utf-8", "surrogatepass")
     if not isinstance(payload, bytes | bytearray):
-        raise TypeError(f"payload must be the raw body as bytes, not {type(payload).__name__}")
+        raise TypeError(f"payload must be the raw body as bytes or a string, not {type(payload).__name__}")
     return bytes(payload)
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import http.client
 import io
 import json
 import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, get_args
 
 import pytest
+import starlette.datastructures
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 from rich.console import Console
+from werkzeug.datastructures import EnvironHeaders
 
 from stackone_lms import ConfigurationError, DecodeError, SignatureError, StackOneError, webhooks
 from stackone_lms.models import Assignment, Completion, Content, Course, User
@@ -157,9 +161,9 @@ def test_without_a_secret_nothing_is_good(secret: Any) -> None:
         webhooks.verify(b"body", signature(b"body", secret if isinstance(secret, str) else "good"), secret)
 
 
-@pytest.mark.parametrize("body", ['{"event": "x"}', {"event": "x"}, None, 3])
-def test_only_raw_bytes_are_checked(body: Any) -> None:
-    """Text or decoded JSON has lost the exact bytes: TypeError, before anything else."""
+@pytest.mark.parametrize("body", [["event"], {"event": "x"}, None, 3])
+def test_only_a_raw_body_is_checked(body: Any) -> None:
+    """Decoded JSON has lost the exact bytes: TypeError, before anything else."""
     for call in (webhooks.verify, webhooks.unwrap):
         with pytest.raises(TypeError, match="raw body as bytes"):
             call(body, "AAAA", SECRET)
@@ -175,6 +179,67 @@ def test_the_signature_is_found_in_headers(mapping: Any, name: str) -> None:
     body = payload()
     headers = mapping({"Content-Type": "application/json", name: signature(body)})
     assert webhooks.unwrap(body, headers, SECRET) == webhooks.unwrap(body, signature(body), SECRET)
+
+
+def _message(signature: str) -> Any:
+    """Headers as `http.server` has them."""
+    return http.client.parse_headers(io.BytesIO(f"X-StackOne-Signature: {signature}\r\n\r\n".encode()))
+
+
+FRAMEWORKS: dict[str, Callable[[str], Any]] = {
+    "werkzeug": lambda s: EnvironHeaders({"HTTP_X_STACKONE_SIGNATURE": s, "CONTENT_TYPE": "application/json"}),
+    "http.server": _message,
+    "starlette": lambda s: starlette.datastructures.Headers({"X-StackOne-Signature": s}),
+    "asgi": lambda s: [(b"content-type", b"application/json"), (b"x-stackone-signature", s.encode())],
+    "lambda": lambda s: {"Content-Type": "application/json", "X-StackOne-Signature": s},
+    "lambda, multi-value": lambda s: {"Content-Type": ["application/json"], "X-StackOne-Signature": [s]},
+    "pairs": lambda s: iter([("Host", "x"), ("X-STACKONE-SIGNATURE", s)]),
+    "bytes": lambda s: {b"X-StackOne-Signature": s.encode()},
+}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("text", [False, True], ids=["bytes", "str"])
+def test_headers_and_bodies_of_any_framework_are_taken(framework: str, text: bool) -> None:
+    body = payload()
+    headers = FRAMEWORKS[framework]
+    given: Any = body.decode() if text else body
+    event = webhooks.unwrap(given, headers(signature(body)), ["another", SECRET])
+    assert event == webhooks.parse(body)
+    assert event.body == body
+    with pytest.raises(SignatureError, match="not signed"):
+        webhooks.unwrap(given, headers(signature(body, "another secret")), ["another", SECRET])
+
+
+@pytest.mark.parametrize("headers", [5, object(), ["x-stackone-signature"], [5], {5: "x"}])
+def test_what_are_no_headers_is_a_type_error(headers: Any) -> None:
+    with pytest.raises(TypeError, match="headers must have"):
+        webhooks.unwrap(payload(), headers, SECRET)
+
+
+def test_two_values_in_a_list_are_refused() -> None:
+    body = payload()
+    with pytest.raises(SignatureError, match="more than one"):
+        webhooks.unwrap(body, {"x-stackone-signature": [signature(body), "AAAA"]}, SECRET)
+    with pytest.raises(SignatureError, match="no x-stackone-signature"):
+        webhooks.unwrap(body, {"x-stackone-signature": []}, SECRET)
+
+
+def test_an_account_event_says_whose_account_it_is() -> None:
+    sent = {
+        "event": "account.created",
+        "provider": "docebo",
+        "origin_owner_id": "o1",
+        "origin_owner_name": "Acme",
+        "origin_username": "jo",
+        "setup_information": {"domain": "acme"},
+    }
+    event = webhooks.parse(json.dumps(sent).encode())
+    assert isinstance(event, webhooks.AccountEvent)
+    found = (event.provider, event.origin_owner_id, event.origin_owner_name, event.origin_username)
+    assert found == ("docebo", "o1", "Acme", "jo")
+    assert event.setup_information == {"domain": "acme"}
+    assert "acme" not in repr(event)
 
 
 def test_headers_without_or_with_two_signatures_are_refused() -> None:
