@@ -228,13 +228,15 @@ def unwrap(
 
 
 def _signature_in(headers: Any) -> str | bytes | None:
-    pairs = headers.items() if hasattr(headers, "items") else headers
+    pairs: Any = headers.items() if hasattr(headers, "items") else headers
     try:
-        found = [value for name, value in pairs if _lower(name) == HEADER]
+        found: list[Any] = [value for name, value in pairs if _lower(name) == HEADER]
     except (TypeError, ValueError, AttributeError):
         raise TypeError(f"headers must have items(), or be pairs, not {type(headers).__name__}") from None
     # Lambda has lists of values.
-    values = [one for value in found for one in (value if isinstance(value, list | tuple) else [value])]
+    values: list[Any] = []
+    for value in found:
+        values += value if isinstance(value, list | tuple) else [value]
     if len(values) > 1:
         raise SignatureError(f"the webhook has more than one {HEADER} header")
     return values[0] if values else None

@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar, get_args, overload
 
 from ..checks import whole_number
 from ..errors import (
@@ -17,6 +17,7 @@ from ..errors import (
     StackOneError,
 )
 from ..models.base import Page
+from . import frames
 from .operation import (
     AsyncExecutor,
     AsyncFanOutExecutor,
@@ -262,6 +263,13 @@ class _Pager(Generic[T]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._request.operation.name}>"
 
+    def _repr_html_(self) -> str:
+        return frames.hint(self)
+
+    @property
+    def _model(self) -> Any:
+        return get_args(self._request.operation.answer)[0]
+
     def _begin(self, max_items: int | None = None, *, single: bool = False) -> _Walk[T]:
         # Iterating again begins again, as with a list.
         self._walk = _Walk(self._async_executor, self._request, max_items=max_items, single=single)
@@ -324,6 +332,22 @@ class AsyncPager(_Pager[T]):
             await walk.close()
         return items
 
+    async def to_arrow(self) -> Any:
+        """Return all items as an Arrow table, as `stackone_lms.arrow.to_arrow` does.
+
+        Raises:
+            ExportError: pyarrow is not installed; the message names the extra.
+        """
+        return await frames.to_arrow(self, self._model)
+
+    async def to_pandas(self) -> Any:
+        """Return all items as a pandas data frame; see `to_arrow`."""
+        return frames.to_pandas(await self.to_arrow())
+
+    async def to_polars(self) -> Any:
+        """Return all items as a Polars data frame; see `to_arrow`."""
+        return frames.to_polars(await self.to_arrow())
+
 
 class SyncPager(_Pager[T]):
     """A list that fetches its pages as it is iterated; one change of thread a page.
@@ -384,6 +408,22 @@ class SyncPager(_Pager[T]):
         finally:
             self._close(walk)
         return items
+
+    def to_arrow(self) -> Any:
+        """Return all items as an Arrow table, as `stackone_lms.arrow.to_arrow` does.
+
+        Raises:
+            ExportError: pyarrow is not installed; the message names the extra.
+        """
+        return frames.to_arrow(self, self._model)
+
+    def to_pandas(self) -> Any:
+        """Return all items as a pandas data frame; see `to_arrow`."""
+        return frames.to_pandas(self.to_arrow())
+
+    def to_polars(self) -> Any:
+        """Return all items as a Polars data frame; see `to_arrow`."""
+        return frames.to_polars(self.to_arrow())
 
 
 class Listing(Method[P], Generic[P, T]):
