@@ -154,7 +154,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             return Approach(None, merge=False, reason=f"it was exported with other options: {'; '.join(differing)}")
         if before.high_water is None:
             return Approach(since, merge=False)
-        every = self.full_every or (FULL_EVERY if before.undated else None)
+        every = self.full_every
+        if every is None and before.undated:
+            every = FULL_EVERY
         if every is not None and (before.full is None or now - datetime.fromisoformat(before.full) >= every):
             return Approach(since, merge=False, reason=f"that was not done for {_in_words(every)}")
         return Approach(to_wire(self._less_overlap(datetime.fromisoformat(before.high_water))), merge=True)

@@ -1,0 +1,491 @@
+"""Every list has a state of its own: what one account or one option does leaves the other lists alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from stackone_lms import AsyncClient, RateLimit, RetryPolicy
+from stackone_lms.errors import AuthenticationError, ExportError, InvalidArgumentError
+from stackone_lms.export import ExportProgress, export, export_sync, verify
+from stackone_lms.export.accounts import parse_accounts
+from stackone_lms.export.plan import make_plan
+from stackone_lms.export.state.manifest import ListEntry
+from stackone_lms.export.state.store import RunNote, StateStore
+from stackone_lms.sandbox import Sandbox
+from stackone_lms.sync import SyncClient
+
+from .datasets import lines, records, sent
+from .test_export import manifest
+from .test_month import Api
+
+QUICK = RetryPolicy(attempts=1)
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    made = Api(1)
+    for account in ("good", "broken"):
+        made.come(account)
+        made.add(account, "completions")
+    with made.served() as made.url:  # type: ignore[attr-defined]
+        yield made
+
+
+@asynccontextmanager
+async def client_of(api: Api, **options: Any) -> AsyncIterator[AsyncClient]:
+    url: str = api.url  # type: ignore[attr-defined]
+    async with AsyncClient("key", base_url=url, rate_limit=None, retry=QUICK, **options) as client:
+        yield client
+
+
+def held(target: Path, resource: str, account: str) -> dict[str, str]:
+    found = [json.loads(line) for line in lines(target).get((resource, account), [])]
+    return {one["id"]: one["name"] for one in found}
+
+
+async def test_a_broken_account_does_not_freeze_the_others(api: Api, tmp_path: Path) -> None:
+    """One answers 403 for ever; the other is current every day, and the failure is named every day."""
+    options: dict[str, Any] = {"accounts": ["good", "broken"], "format": "jsonl", "incremental": True}
+    api.failing = {"broken": (403, 0)}
+    async with client_of(api) as client:
+        for _ in range(4):
+            api.night += 1
+            api.add("good", "completions")
+            result = await export(client, "completions", tmp_path, **options)
+            assert [one.account_id for one in result.failures] == ["broken"]
+            assert held(tmp_path, "completions", "good") == api.versions("good", "completions")
+            assert verify(tmp_path).ok, "that an account failed is nothing about files"
+    entries = {entry["account_id"]: entry for entry in manifest(tmp_path)["lists"]}
+    assert entries["good"]["error"] is None
+    assert entries["good"]["incremental"] is True
+    assert entries["broken"]["error"]["status"] == 403
+
+
+@pytest.mark.parametrize("after", [0, 1])
+async def test_one_bad_gateway_costs_one_night(after: int, api: Api, tmp_path: Path) -> None:
+    """At the first page or in the middle of a list: the next night fetches both accounts as they are then."""
+    for _ in range(30):
+        api.add("broken", "completions")
+    options: dict[str, Any] = {"accounts": ["good", "broken"], "format": "jsonl", "page_size": 10}
+    api.failing = {"broken": (502, after)}
+    async with client_of(api) as client:
+        assert not (await export(client, "completions", tmp_path, **options)).ok
+        api.failing = {}
+        api.pass_a_day()
+        assert (await export(client, "completions", tmp_path, **options)).ok
+    for account in ("good", "broken"):
+        assert held(tmp_path, "completions", account) == api.versions(account, "completions")
+
+
+async def test_accounts_come_and_go(api: Api, tmp_path: Path) -> None:
+    """An account that is left out keeps what is there of it; one that comes is fetched whole."""
+    options: dict[str, Any] = {"format": "jsonl", "incremental": True}
+    async with client_of(api) as client:
+        await export(client, "completions", tmp_path, accounts=["good"], **options)
+        before = held(tmp_path, "completions", "good")
+        api.pass_a_day()
+        await export(client, "completions", tmp_path, accounts=["broken"], **options)
+    assert held(tmp_path, "completions", "good") == before
+    assert held(tmp_path, "completions", "broken") == api.versions("broken", "completions")
+
+
+async def interrupted(client: AsyncClient, target: Path, accounts: list[str], **options: Any) -> None:
+    """Export two accounts, and end after the first."""
+
+    def stop(progress: ExportProgress) -> None:
+        if progress.account_id == accounts[1] and progress.state == "writing":
+            raise ExportError("the end")
+
+    with pytest.raises(ExportError, match="the end"):
+        await export(client, "users", target, accounts=accounts, max_concurrent_accounts=1, progress=stop, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "asked_again"),
+    [
+        ({}, False),
+        ({"page_size": 50}, False),
+        ({"fields": "name"}, True),
+        ({"raw": True}, True),
+        ({"incremental": True}, True),
+        ({"restart": True}, True),
+        ({"resume_within": timedelta(0)}, True),
+    ],
+    ids=str,
+)
+async def test_after_an_interruption_completed_lists_are_passed_over(
+    change: dict[str, Any], asked_again: bool, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """By the same command only, and not if the interruption is too long ago; any other command just runs."""
+    accounts = list(sandbox.account_ids)
+    await interrupted(client, tmp_path, accounts, format="jsonl")
+    sandbox.requests.clear()
+    assert (await export(client, "users", tmp_path, accounts=accounts, format="jsonl", **change)).ok
+    asked = {one.headers["x-account-id"] for one in sandbox.requests}
+    assert accounts[1] in asked
+    assert (accounts[0] in asked) == asked_again
+    assert verify(tmp_path).ok
+    sandbox.requests.clear()
+    await export(client, "users", tmp_path, accounts=accounts, format="jsonl")
+    assert {one.headers["x-account-id"] for one in sandbox.requests} == set(accounts), "that run is over"
+
+
+async def test_since_merges_and_drops_nothing(api: Api, tmp_path: Path) -> None:
+    """Ten records, then two that changed: ten. And what lies between is still fetched by the next incremental run."""
+    options: dict[str, Any] = {"accounts": ["good"], "format": "jsonl"}
+    async with client_of(api) as client:
+        await export(client, "completions", tmp_path, **options)
+        api.night += 1
+        api.add("good", "completions")
+        missed = api.made
+        api.night += 1
+        api.add("good", "completions")
+        await export(client, "completions", tmp_path, since=api.now(), **options)
+        before = held(tmp_path, "completions", "good")
+        await export(client, "completions", tmp_path, since="2026-01-02T12:00:00Z", **options)
+        now = held(tmp_path, "completions", "good")
+        assert before.keys() < now.keys()
+        assert f"c{missed}" not in now
+        await export(client, "completions", tmp_path, incremental=True, **options)
+    assert held(tmp_path, "completions", "good") == api.versions("good", "completions")
+
+
+async def test_lists_with_undated_records_are_fetched_whole_now_and_then(api: Api, tmp_path: Path) -> None:
+    """They are counted; an incremental run sees their changes when `full_every` is over, and says why."""
+    some = api.records["good"]["completions"]
+    api.add("good", "completions")
+    undated = some[f"c{api.made}"]
+    del undated["updated_at"]
+    options: dict[str, Any] = {"accounts": ["good"], "format": "jsonl", "incremental": True}
+    async with client_of(api) as client:
+        (one,) = (await export(client, "completions", tmp_path, **options)).lists
+        assert one.undated == 1
+        (one,) = (await export(client, "completions", tmp_path, **options)).lists
+        assert one.whole_because is None
+        entry = manifest(tmp_path)
+        entry["lists"][0]["full"] = "2020-01-01T00:00:00.000Z"
+        (tmp_path / "_manifest.json").write_text(json.dumps(entry))
+        undated["name"] = "changed"
+        (one,) = (await export(client, "completions", tmp_path, **options)).lists
+        assert one.whole_because == "that was not done for 7 days"
+        assert held(tmp_path, "completions", "good")[undated["id"]] == "changed"
+        (one,) = (await export(client, "completions", tmp_path, full_every="0s", **options)).lists
+        assert one.whole_because is not None
+
+
+async def test_the_mark_is_capped_by_the_clock_of_the_server(tmp_path: Path) -> None:
+    """A record that is changed during a long walk is not lost, whatever the local clock says."""
+
+    async def answer(_: web.Request) -> web.Response:
+        data = [{"id": "a", "updated_at": "2026-01-01T12:00:00.000Z"}]
+        return web.json_response({"data": data}, headers={"Date": "Thu, 01 Jan 2026 10:00:00 GMT"})
+
+    app = web.Application()
+    app.router.add_get("/unified/lms/users", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with AsyncClient("key", base_url=url) as client:
+        await export(client, "users", tmp_path, accounts=["a"], format="jsonl")
+    await runner.cleanup()
+    assert manifest(tmp_path)["lists"][0]["high_water"] == "2026-01-01T10:00:00.000Z"
+
+
+class Users:
+    """An account with users, some of whom cannot be read."""
+
+    def __init__(self, count: int, refused: dict[str, int], odd: tuple[str, ...] = ()) -> None:
+        self.ids = [*odd, *(f"u{number}" for number in range(count))]
+        self.refused = refused
+        self.asked: list[tuple[str, str]] = []
+
+    async def _users(self, _: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": id} for id in self.ids]})
+
+    async def _completions(self, request: web.Request) -> web.Response:
+        user = request.match_info["user"]
+        self.asked.append((user, request.query.get("filter[updated_after]", "")))
+        if status := self.refused.get(user):
+            return web.json_response({"statusCode": status, "message": "no"}, status=status)
+        return web.json_response({"data": [{"id": f"c-{user}", "updated_at": "2026-01-01T00:00:00.000Z"}]})
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[AsyncClient]:
+        app = web.Application()
+        app.router.add_get("/unified/lms/users", self._users)
+        app.router.add_get("/unified/lms/users/{user}/completions", self._completions)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with AsyncClient("key", base_url=url, retry=QUICK) as client:
+            yield client
+        await runner.cleanup()
+
+
+async def test_users_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
+    """They are counted and named, the list of the others is written; once they can be read they come whole."""
+    users = Users(8, {"u1": 403, "u3": 410, "u5": 500, "u6": 501, "u7": 404}, odd=("..", "a\nb"))
+    options: dict[str, Any] = {"accounts": ["a"], "format": "jsonl", "incremental": True}
+    async with users.client() as client:
+        (one,) = (await export(client, "users.completions", tmp_path, **options)).lists
+        assert not one.ok
+        assert [skipped.user for skipped in one.skipped_users] == ["..", "a\nb", "u1", "u3", "u5", "u6"]
+        assert (one.records, one.missing_users) == (3, 1)
+        assert manifest(tmp_path)["lists"][0]["skipped_users"][2]["status"] == 403
+        users.refused.pop("u3")
+        users.asked.clear()
+        (one,) = (await export(client, "users.completions", tmp_path, **options)).lists
+    assert one.records == 4
+    assert dict(users.asked)["u3"] == "", "never read, it is asked for everything"
+    assert dict(users.asked)["u0"] != ""
+
+
+async def test_an_account_that_refuses_all_users_fails(tmp_path: Path) -> None:
+    """Then it is not about users, and what is there stays."""
+    users = Users(60, {})
+    async with users.client() as client:
+        await export(client, "users.completions", tmp_path, accounts=["a"], format="jsonl")
+        users.refused = dict.fromkeys(users.ids, 403)
+        users.asked.clear()
+        (one,) = (await export(client, "users.completions", tmp_path, accounts=["a"], format="jsonl")).lists
+    assert one.error is not None
+    assert one.error.status == 403
+    assert one.records == 60
+    assert len(users.asked) < 30
+
+
+async def test_a_dead_key_is_not_tried_on_all_accounts(sandbox: Sandbox, tmp_path: Path) -> None:
+    """No request starts after the first 401 of the key; what is done stays done, and the same command goes on."""
+    accounts = [*sandbox.account_ids, *(f"other-{number}" for number in range(300))]
+    async with AsyncClient("wrong", base_url=sandbox.url, rate_limit=RateLimit(1000)) as client:
+        result = await export(client, ["users", "courses"], tmp_path, accounts=accounts, format="jsonl")
+    assert result.interrupted
+    assert len(result.failures) == 604
+    assert all(isinstance(one.error, AuthenticationError) for one in result.failures)
+    assert sandbox.request_count <= 16, "those that were under way"
+    async with AsyncClient(sandbox.api_key, base_url=sandbox.url, rate_limit=None) as client:
+        assert (await export(client, "users", tmp_path, accounts=sandbox.account_ids, format="jsonl")).ok
+    assert records(tmp_path) == sent(sandbox, "users")
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["s3://bucket/x", "gs://b/x", "abfss://c@a/x", "S3://b", "duckdb:md:x", "sqlite::memory:", "duckdb::memory:",
+     "sqlite:file:x", "file://host/x", "file:///", "  ", 7],
+)  # fmt: skip
+async def test_targets_that_are_not_there_are_refused(
+    target: Any, client: AsyncClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any I/O: nothing is asked for, and no folder of that name is made."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidArgumentError):
+        await export(client, "users", target, accounts=sandbox.account_ids)
+    assert sandbox.request_count == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_home_and_file_urls(
+    client: AsyncClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`~` is the home folder, and `file://` a folder of this machine."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options: dict[str, Any] = {"accounts": sandbox.account_ids, "format": "jsonl"}
+    await export(client, "users", "~/one", **options)
+    await export(client, "users", f"file://{tmp_path}/two%20words", **options)
+    await export(client, "users", "sqlite:~/three.db", accounts=sandbox.account_ids)
+    assert records(tmp_path / "one") == records(tmp_path / "two words") == sent(sandbox, "users")
+    assert (tmp_path / "three.db").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"page_size": True}, "page_size"),
+        ({"page_size": 1.5}, "page_size"),
+        ({"page_size": "9"}, "page_size"),
+        ({"commit_interval": float("nan")}, "commit_interval"),
+        ({"commit_interval": -1}, "commit_interval"),
+        ({"overlap": 10}, "overlap"),
+        ({"overlap": timedelta(-1)}, "overlap"),
+        ({"overlap": "10"}, "overlap"),
+        ({"resume_within": None}, "resume_within"),
+        ({"full_every": "sometimes", "incremental": True}, "full_every"),
+        ({"full_every": "7d"}, "full_every"),
+        ({"max_concurrent_accounts": 0}, "max_concurrent_accounts"),
+        ({"lock_timeout": float("inf")}, "lock_timeout"),
+        ({"incremental": 1}, "incremental"),
+        ({"raw": "yes"}, "raw"),
+        ({"restart": None}, "restart"),
+        ({"fields": [1]}, "fields"),
+        ({"fields": 5}, "fields"),
+        ({"users": "u"}, "users"),
+        ({"since": 5}, "since"),
+        ({"format": None}, "format"),
+        ({"progress": 5}, "progress"),
+        ({"accounts": [1]}, "accounts"),
+        ({"accounts": 1}, "accounts"),
+    ],
+    ids=str,
+)
+def test_options_are_checked_completely(options: dict[str, Any], told: str) -> None:
+    """Each with its name and what it may be, before anything is done."""
+    with pytest.raises(InvalidArgumentError, match=told):
+        make_plan("users", "somewhere", {"accounts": ["a"], **options})
+
+
+def test_all_stands_for_every_list_of_an_account() -> None:
+    """The lists of each user have to be named."""
+    names = [resource.name for resource in make_plan("all", "somewhere", {"accounts": ["a"]}).resources]
+    assert names == ["assignments", "categories", "completions", "content", "courses", "skills", "users"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"a\nb\n", ["a", "b"]),
+        (b"\xef\xbb\xbfa\r\n\r\nb", ["a", "b"]),
+        ("a\nb".encode("utf-16"), ["a", "b"]),
+        (b"\xff\xfea\0\n\0b\0", ["a", "b"]),
+        (b"# all of them\na # the first\n\n  b  \na\n", ["a", "b"]),
+        (b'name,account_id\n"Acme, Inc.",a\nOther,b\n', ["a", "b"]),
+        (b"account_id\na\n", ["a"]),
+        (b"", []),
+    ],
+)
+def test_files_of_accounts(text: bytes, found: list[str]) -> None:
+    """One id a line, or a CSV with a header; UTF-8 or UTF-16."""
+    assert parse_accounts(text, "accounts.txt") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [(b"a\nb c\n", 2), (b"a\n\n\xff\n", 3), (b"a\nb,c\n", 2), (b"name,account_id\nx\n", 2), (b"a\n\xc3\xa9\n", 2)],
+)
+def test_a_bad_line_of_accounts_is_named(text: bytes, line: int) -> None:
+    """By its number."""
+    with pytest.raises(InvalidArgumentError, match=f"accounts.txt, line {line}:"):
+        parse_accounts(text, "accounts.txt")
+
+
+def test_accounts_from_a_file_or_of_the_client(sandbox: Sandbox, tmp_path: Path) -> None:
+    """`accounts=` takes a path; a client with an account needs none."""
+    first, second = sandbox.account_ids
+    (tmp_path / "accounts.txt").write_text(second)
+    with SyncClient(sandbox.api_key, first, base_url=sandbox.url, rate_limit=None) as client:
+        result = export_sync(client, "users", tmp_path / "own", format="jsonl")
+        assert [one.account_id for one in result.lists] == [first]
+        result = export_sync(client, "users", tmp_path / "file", format="jsonl", accounts=tmp_path / "accounts.txt")
+        assert [one.account_id for one in result.lists] == [second]
+    with (
+        SyncClient(sandbox.api_key, base_url=sandbox.url) as client,
+        pytest.raises(InvalidArgumentError, match="name at least one account"),
+    ):
+        export_sync(client, "users", tmp_path / "none")
+
+
+async def test_as_many_accounts_as_the_limit_has_room_for(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Slow answers and a limit with room: accounts start until the limit is used; the option caps them."""
+    most = now = 0
+
+    async def answer(_: web.Request) -> web.Response:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.3)
+        now -= 1
+        return web.json_response({"data": []})
+
+    app = web.Application()
+    app.router.add_get("/unified/lms/users", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    accounts = [f"a{number}" for number in range(60)]
+    async with AsyncClient("key", base_url=url, rate_limit=RateLimit(6000)) as client:
+        await export(client, "users", tmp_path / "free", accounts=accounts, format="jsonl")
+        free, most = most, 0
+        await export(client, "users", tmp_path / "cap", accounts=accounts, format="jsonl", max_concurrent_accounts=3)
+    await runner.cleanup()
+    assert free > 16
+    assert most == 3
+
+
+async def test_a_finished_list_leaves_no_spool_and_costs_four_fsyncs(
+    client: AsyncClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the run goes on there is nothing left of the lists that are in their places; none waits on the loop."""
+    loop_thread, calls = threading.get_ident(), dict.fromkeys(("fsync", "unlink", "rmdir"), 0)
+    on_loop: list[str] = []
+    left: list[int] = []
+
+    def counted(name: str) -> Any:
+        original = getattr(os, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            calls[name] += 1
+            if threading.get_ident() == loop_thread:
+                on_loop.append(name)
+            return original(*arguments, **named)
+
+        return call
+
+    def look(progress: ExportProgress) -> None:
+        if progress.state == "done":
+            left.append(len(list((tmp_path / "data" / ".export" / "lists").iterdir())))
+
+    resources = ["assignments", "content", "courses", "users", "skills", "categories"]
+    for name in calls:
+        monkeypatch.setattr(os, name, counted(name))
+    options: dict[str, Any] = {"accounts": sandbox.account_ids, "max_concurrent_accounts": 1, "commit_interval": 30.0}
+    await export(client, resources, tmp_path / "data", format="jsonl", progress=look, **options)
+    first = calls["fsync"]
+    assert set(left) == {0}
+    assert on_loop == []
+    await export(client, resources, tmp_path / "data", format="jsonl", **options)
+    assert calls["fsync"] - first <= 3 * len(left) + 14
+    assert first <= 4 * len(left) + 14 + len(resources), "and once for every resource, and for the run"
+
+
+def test_the_states_are_kept_in_linear_time(tmp_path: Path) -> None:
+    """Twice the lists cost twice the steps: none of them is looked through for another."""
+
+    def steps(count: int) -> int:
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        store = StateStore(folder, folder, format="jsonl", sdk="1")
+        store.begin(RunNote("run", "2026-01-01T00:00:00.000Z"), keep_log=False)
+        taken = 0
+
+        def step(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal taken
+            frame.f_trace_opcodes = True
+            taken += event == "opcode"
+            return step
+
+        before = sys.gettrace()
+        sys.settrace(step)
+        try:
+            for number in range(count):
+                store.put(ListEntry(resource="users", account_id=f"{number}"))
+        finally:
+            sys.settrace(before)
+        store.finish(complete=True, parameters={}, started="", finished="", sdk="1")
+        return taken
+
+    assert steps(80) < 2.2 * steps(40)
