@@ -11,7 +11,7 @@ def main() -> int:
     """Run the program on the arguments of the process.
 
     Returns:
-        The exit code: 0 done, 1 API or network failure, 2 wrong usage, 130 interrupted.
+        The exit code: 0 done, 1 API or network failure, 2 wrong usage, 130 interrupted, 143 terminated.
     """
     try:
         from .app import run  # noqa: PLC0415 (importing the package must not need the extra)

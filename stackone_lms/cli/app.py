@@ -17,6 +17,7 @@ from . import demo, export, failures, get, listing, operations, report, sandbox,
 from .connection import Debug
 from .messages import note, problem
 from .output import OutputClosedError, discard_output, finish, leave_nothing_buffered
+from .termination import EXIT_CODE, sigterm_as_ctrl_c
 
 PROGRAM = "stackone-lms"
 
@@ -69,7 +70,7 @@ def root(
     Begin with `stackone-lms demo`: it needs no account and no API key.
 
     Data go to stdout, everything else to stderr.
-    Exit codes: 0 done, 1 API or network failure, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 done, 1 API or network failure, 2 wrong usage, 130 interrupted, 143 terminated.
     """
 
 
@@ -88,8 +89,9 @@ def run(arguments: Sequence[str]) -> int:
         problem("stdout is closed, so there is nowhere to write to")
         return 1
     try:
-        code = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
-        finish()
+        with sigterm_as_ctrl_c() as received:
+            code = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+            finish()
     except (OutputClosedError, SystemExit):  # SystemExit is how typer and rich take a closed pipe
         discard_output()
         return 0
@@ -100,6 +102,7 @@ def run(arguments: Sequence[str]) -> int:
         leave_nothing_buffered()
     if code == 130:
         note("interrupted")
+        return EXIT_CODE if received else code
     return code if isinstance(code, int) else 0
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
+import json
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,13 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .arguments import find, names
+from .arguments import find, names, pairs, rate_limit
 from .connection import Connection, connected
-from .export_display import Labels, shown, summarize
+from .export_display import Tally, shown, summarize, summary_of
 from .messages import note, problem
+from .output import write_text
+from .termination import run
 
 if TYPE_CHECKING:
     from ..export import ExportResult
+    from ..export.plan import Plan
 
 _RUN, _VERIFY = "run", "verify"
 _DATABASES = ("duckdb", "sqlite")
@@ -55,6 +59,12 @@ app = typer.Typer(
 )
 
 
+class Result(StrEnum):
+    """Forms of what an export tells."""
+
+    JSON = "json"
+
+
 class Format(StrEnum):
     """Forms of files."""
 
@@ -86,10 +96,12 @@ def _export(
         list[str] | None, typer.Option("--account", metavar="ID", help="Linked account. Repeat it.")
     ] = None,
     accounts_file: Annotated[
-        Path | None,
-        typer.Option("--accounts-file", metavar="FILE", exists=True, dir_okay=False, help="One account id a line."),
+        str | None,
+        typer.Option(
+            "--accounts-file", metavar="FILE", help="One account id a line, or a CSV with account_id; - for stdin."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The folder of the data set.")] = None,
+    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="The folder of the data set.")] = None,
     to: Annotated[
         str | None, typer.Option("--to", metavar="KIND:FILE", help="A database instead: duckdb:FILE or sqlite:FILE.")
     ] = None,
@@ -98,17 +110,26 @@ def _export(
         typer.Option("--format", metavar="FORM", help="Of the files of a folder: parquet (default), jsonl or csv."),
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="DATE", help="Only what changed after: 2026-01-31, or a moment.")
+        str | None,
+        typer.Option("--since", metavar="DATE", help="Only what changed after: 2026-01-31, or a moment; merged in."),
     ] = None,
+    narrow: Annotated[list[str] | None, typer.Option("--filter", hidden=True)] = None,
     incremental: Annotated[
         bool, typer.Option("--incremental", help="Only what changed since the last export there, merged in by id.")
     ] = False,
+    full_every: Annotated[
+        str | None,
+        typer.Option(
+            "--full-every", metavar="SPAN", help="With --incremental: fetch a list whole if that is longer ago: 7d."
+        ),
+    ] = None,
     fields: Annotated[
         list[str] | None,
         typer.Option(
-            "--fields", metavar="NAMES", help="Only these fields, separated by commas. With id, and updated_at."
+            "--field", metavar="NAME", help="Only this field; repeat it, or separate names by commas. Also id."
         ),
     ] = None,
+    former_fields: Annotated[list[str] | None, typer.Option("--fields", hidden=True)] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Export the provider calls behind the pages, too.")] = False,
     users: Annotated[
         list[str] | None, typer.Option("--user", metavar="ID", help="Of lists of users: only this user's. Repeat it.")
@@ -116,24 +137,57 @@ def _export(
     page_size: Annotated[
         int | None, typer.Option("--page-size", metavar="N", min=1, help="Records a page. Default: 100.")
     ] = None,
-    requests: Annotated[
-        int | None,
+    limit: Annotated[
+        str | None,
         typer.Option(
-            "--max-requests-per-minute",
-            metavar="N",
-            min=1,
-            help="For all accounts together. Default: 1000, as the API.",
+            "--rate-limit",
+            metavar="N/SECONDS",
+            help="For all accounts together; N alone is a minute's. Default: 1000/60, as the API.",
         ),
     ] = None,
+    former_limit: Annotated[int | None, typer.Option("--max-requests-per-minute", hidden=True, min=1)] = None,
+    max_concurrent_accounts: Annotated[
+        int | None,
+        typer.Option(
+            "--max-concurrent-accounts", metavar="N", min=1, help="Default: as many as the limit has room for."
+        ),
+    ] = None,
+    max_failures: Annotated[
+        str,
+        typer.Option(
+            "--max-failures", metavar="N|P%", help="Exit with 0 while no more accounts than that failed. Default: 0."
+        ),
+    ] = "0",
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Only the lists that failed last there, from where they stopped."),
+    ] = False,
+    resume_within: Annotated[
+        str | None,
+        typer.Option(
+            "--resume-within", metavar="SPAN", help="Go on with an interrupted export if it is younger. Default: 24h."
+        ),
+    ] = None,
+    lock_timeout: Annotated[
+        float | None,
+        typer.Option("--lock-timeout", metavar="SECONDS", help="Wait for a database that is in use. Default: 60."),
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option("--summary", metavar="FILE", dir_okay=False, help="Write what became of it as JSON.")
+    ] = None,
+    output: Annotated[
+        Result | None, typer.Option("--output", metavar="FORM", help="json: what became of it, on stdout.")
+    ] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Give up what an unfinished export left, and begin anew.")
+        bool, typer.Option("--restart", help="Begin anew, whatever an interrupted export left.")
     ] = False,
 ) -> None:
     """Export lists of the API, of one account or many.
 
     A folder becomes a data set that DuckDB, Polars, Spark and pandas read as it is.
 
-    After a crash, an outage, Ctrl-C or a failed account the same command goes on where it stopped.
+    Each list is looked at by itself: an account that fails leaves the others alone. After a crash or Ctrl-C the same
+    command goes on where it stopped. RESOURCE all stands for every list of an account.
 
     For example:
 
@@ -146,31 +200,54 @@ def _export(
     stackone-lms export verify lms
     """
     for resource in resources:
-        find(resource, "list")
+        if resource != "all":
+            find(resource, "list")
     target = _target(out, to, format)
+    allowed = _failures_allowed(max_failures)
     options: dict[str, Any] = {
-        "accounts": _accounts(accounts, accounts_file),
         "format": (format or Format.PARQUET).value,
-        "since": since,
+        "since": _since(since, narrow),
         "incremental": incremental,
-        "fields": names(fields) if fields else None,
+        "fields": names([*(fields or ()), *(former_fields or ())]) or None,
         "raw": raw,
         "users": users or None,
         "restart": restart,
+        "retry_failed": retry_failed,
     }
-    if page_size is not None:
-        options["page_size"] = page_size
+    optional = {
+        "page_size": page_size,
+        "full_every": full_every,
+        "resume_within": resume_within,
+        "lock_timeout": lock_timeout,
+        "max_concurrent_accounts": max_concurrent_accounts,
+    }
+    options |= {name: value for name, value in optional.items() if value is not None}
+    found = _accounts(accounts, accounts_file, needed=not retry_failed)
+    if found:
+        options["accounts"] = found
     _look_at(options["fields"] or (), resources)
-    labels = Labels(options["accounts"])
+    given = connection.options()
+    if (asked := limit if limit is not None else str(former_limit) if former_limit is not None else None) is not None:
+        given["rate_limit"] = _limit(asked)
+    plan = _check(resources, target, options)
+    tally = Tally(len(found), len(plan.resources))
     try:
-        with shown(labels, len(options["accounts"]) * len(set(resources))) as watch:
-            result = asyncio.run(_run(connection, requests, resources, target, {**options, "progress": watch}))
+        with shown(tally) as watch:
+            result = run(_run(given, resources, target, {**options, "progress": watch}, tally))
     except KeyboardInterrupt:
         note("the same command goes on where this one stops")
         raise
-    summarize(result, labels)
-    if not result.ok:
+    told = summary_of(result)
+    if summary is not None:
+        _write_summary(summary, told)
+    if output is not None:
+        write_text(json.dumps(told) + "\n")
+    summarize(result, str(plan.target.failed_accounts_path))
+    failed = len(result.failed_accounts)
+    if result.interrupted or failed > allowed(len({one.account_id for one in result.lists})):
         raise typer.Exit(1)
+    if failed:
+        note(f"{failed:,} accounts failed, which --max-failures {max_failures} allows")
 
 
 app.command(_RUN, hidden=True, cls=_Unnamed)(_without(_export, "account", "rate_limit"))
@@ -193,28 +270,64 @@ def verify_command(
         raise typer.Exit(1)
 
 
-async def _run(
-    connection: Connection, requests: int | None, resources: Sequence[str], target: str, options: Any
-) -> ExportResult:
+async def _run(given: Any, resources: Sequence[str], target: str, options: Any, tally: Tally) -> ExportResult:
     from ..client import AsyncClient  # noqa: PLC0415 (not needed for --help)
     from ..export import export  # noqa: PLC0415
-    from ..options import RateLimit  # noqa: PLC0415
 
-    given = connection.options()
-    if requests is not None:
-        given["rate_limit"] = RateLimit(requests)
     async with AsyncClient(**given) as client:
+        tally.stats = client.stats
         return await export(client, resources, target, **options)
 
 
-def _target(out: Path | None, to: str | None, format: Format | None) -> str:
+def _check(resources: Sequence[str], target: str, options: Mapping[str, Any]) -> Plan:
+    """Look at all options before anything else is done."""
+    from ..export.plan import make_plan  # noqa: PLC0415 (not needed for --help)
+
+    return make_plan(resources, target, options)
+
+
+def _since(since: str | None, narrow: Sequence[str] | None) -> str | None:
+    """Return `--since`, or what `--filter updated_after=` says, as with `list`."""
+    query = pairs(narrow or (), "--filter")
+    after = query.pop("updated_after", None)
+    if query or isinstance(after, list) or (after is not None and since is not None):
+        raise typer.BadParameter("an export takes --since DATE, once, and no other filter", param_hint="--filter")
+    return since if after is None else after
+
+
+def _limit(text: str) -> Any:
+    from ..options import RateLimit  # noqa: PLC0415 (not needed for --help)
+
+    limit = rate_limit(text)
+    return None if limit is None else RateLimit(limit[0], per=limit[1])
+
+
+def _failures_allowed(text: str) -> Callable[[int], float]:
+    """Read `--max-failures`: a number of accounts, or a percentage of all."""
+    number = text.removesuffix("%")
+    try:
+        value = float(number) if number != text else int(number)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf") or (number != text and value > 100):
+        raise typer.BadParameter(f"{text!r:.60} is neither a number nor a percentage", param_hint="--max-failures")
+    return lambda accounts: accounts * value / 100 if number != text else value
+
+
+def _write_summary(path: Path, told: Mapping[str, Any]) -> None:
+    from ..export.state.storage import write_whole  # noqa: PLC0415 (not needed for --help)
+
+    write_whole(path, json.dumps(told, indent=2).encode() + b"\n")
+
+
+def _target(out: str | None, to: str | None, format: Format | None) -> str:
     if out is not None and to is None:
-        kind, colon, _ = str(out).partition(":")
+        kind, colon, _ = out.partition(":")
         if colon and kind in _DATABASES:
             raise typer.BadParameter(f"a database goes with --to: --to {out}", param_hint="--out")
-        if out.exists() and not out.is_dir():
+        if Path(out).exists() and not Path(out).is_dir():
             raise typer.BadParameter(f"{out} is a file", param_hint="--out")
-        return str(out)
+        return out
     if to is None or out is not None:
         raise typer.BadParameter("give either --out DIR or --to KIND:FILE", param_hint="--out")
     kind, colon, file = to.partition(":")
@@ -229,21 +342,27 @@ def _look_at(fields: Sequence[str], resources: Sequence[str]) -> None:
     """Tell of fields that no record is known to have: the API passes over them."""
     from ..export.lists import resources as lists  # noqa: PLC0415 (not needed for --help)
 
-    known = {name for resource in resources for name in lists()[resource].model.__struct_fields__}
+    models = [one.model for name, one in lists().items() if name in resources or "all" in resources]
+    known = {name for model in models for name in model.__struct_fields__}
     if strange := [field for field in fields if field.partition(".")[0] not in known]:
         note(f"not known here, and maybe misspelt: {', '.join(strange)}")
 
 
-def _accounts(given: Sequence[str] | None, file: Path | None) -> list[str]:
-    from ..bulk.ids import iterate_ids  # noqa: PLC0415 (not needed for --help)
+def _accounts(given: Sequence[str] | None, file: str | None, *, needed: bool) -> list[str]:
+    from ..export.accounts import parse_accounts, read_accounts  # noqa: PLC0415 (not needed for --help)
 
-    found = [*(given or ()), *(iterate_ids(file) if file is not None else ())]
+    named: list[str] = []
+    if file == "-":
+        named = parse_accounts(sys.stdin.buffer.read(), "stdin")
+    elif file is not None:
+        named = read_accounts(Path(file))
+    found = [*(given or ()), *named]
     if not all(id.strip() for id in found):
         raise typer.BadParameter("an account id is empty", param_hint="--account")
     default = os.environ.get("STACKONE_ACCOUNT_ID")
-    if not found and file is None and default:
+    if not found and file is None and default and needed:
         found = [default]
-    if not found:
+    if not found and (needed or file is not None):
         where = "the file is empty" if file is not None else "add --account or --accounts-file"
         raise typer.BadParameter(f"no account: {where}", param_hint="--account")
     return list(dict.fromkeys(found))

@@ -1,9 +1,10 @@
-"""What `stackone-lms export` shows, on stderr: how far the lists are, and what became of them."""
+"""What `stackone-lms export` shows, on stderr: how far it is, and what became of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,141 +12,217 @@ from .failures import report
 from .messages import console, note
 
 if TYPE_CHECKING:
+    from ..engine.stats import Stats
     from ..export import ExportProgress, ExportResult, ListOutcome
     from ..export.outcome import ProgressCallback
 
 _MOST_ROWS = 60
 """Lists in the summary, beyond which it counts them by resource."""
-_MOST_FAILURES = 20
+_MOST_LINES = 200
+"""Lists for each of which a line is printed as it ends; of more, only failures and sums are told."""
+_MOST_ACCOUNTS = 20
+"""Accounts that are named with a failure; the file has them all."""
+_MOST_SHOWN = 10
+"""Accounts under way that a terminal shows."""
 _EVERY = 10.0
-"""Seconds between two lines about lists under way, where there is no terminal."""
+"""Seconds between two lines about the whole, where there is no terminal."""
+_A_SECOND = 4
+"""Times a second that a terminal is drawn: what is told between costs next to nothing."""
 
 
-class Labels:
-    """What accounts are called here: their numbers on the command line, and the ends of their ids.
+class Tally:
+    """How far an export is.
 
     Args:
-        accounts: All accounts.
+        accounts: How many accounts there are.
+        lists: How many lists each of them has.
     """
 
-    def __init__(self, accounts: Sequence[str]) -> None:
-        self._numbers = {account: number for number, account in enumerate(accounts, 1)}
+    def __init__(self, accounts: int, lists: int) -> None:
+        self.accounts, self.lists = accounts, lists * accounts
+        self.ended = self.failed = self._fetched = 0
+        self.under_way: dict[str, ExportProgress] = {}
+        self.stats: Callable[[], Stats] | None = None
+        self._left: dict[str, int] = {}
+        self._each, self._began = lists, time.monotonic()
+        self._requests: deque[tuple[float, int]] = deque()
 
-    def of(self, account: str) -> str:
-        """Return what an account is called."""
-        return f"{self._numbers[account]}{f' ...{account[-4:]}' if len(account) > 8 else ''}"
+    def tell(self, told: ExportProgress) -> None:
+        """Take note of what was told about a list."""
+        if told.state not in {"done", "failed"}:
+            self.under_way[told.account_id] = told
+            return
+        self.under_way.pop(told.account_id, None)
+        self.ended += 1
+        self.failed += told.state == "failed"
+        self._fetched += told.records
+        self._left[told.account_id] = self._left.get(told.account_id, self._each) - 1
 
-    def of_list(self, one: ExportProgress | ListOutcome) -> str:
-        """Return what a list is called."""
-        return f"{one.resource}, account {self.of(one.account_id)}"
+    def line(self) -> str:
+        """Return how far it is in one line."""
+        now = time.monotonic()
+        done = sum(1 for left in self._left.values() if left <= 0)
+        records = self._fetched + sum(one.records for one in self.under_way.values())
+        seconds = max(now - self._began, 0.001)
+        parts = [
+            f"{done:,} of {self.accounts:,} accounts, {self.ended:,} of {self.lists:,} lists",
+            f"{records:,} records, {records / seconds:,.0f} a second",
+        ]
+        if self.stats is not None:
+            parts += self._of_the_limit(now, self.stats())
+        if self.failed:
+            parts.append(f"{self.failed:,} failed")
+        if 0 < self.ended < self.lists:
+            minutes, rest = divmod(round(seconds / self.ended * (self.lists - self.ended)), 60)
+            parts.append(f"about {minutes}:{rest:02} left")
+        return "; ".join(parts)
+
+    def _of_the_limit(self, now: float, stats: Stats) -> list[str]:
+        samples = self._requests
+        samples.append((now, stats.requests))
+        while now - samples[0][0] > 60.0:
+            samples.popleft()
+        since, before = samples[0] if len(samples) > 1 else (self._began, 0)
+        a_minute = (stats.requests - before) / max(now - since, 1.0) * 60.0
+        if stats.limit is None or not stats.per:
+            return [f"{a_minute:,.0f} requests a minute"]
+        limit = stats.limit / stats.per * 60.0
+        waiting = ["waiting for the limit"] if stats.waiting or stats.paused_for else []
+        return [f"{a_minute:,.0f} of {limit:,.0f} requests a minute", *waiting]
 
 
 @contextmanager
-def shown(labels: Labels, lists: int) -> Generator[ProgressCallback]:
-    """Show how far the lists are: bars on a terminal for those under way and the whole, elsewhere lines.
-
-    Args:
-        labels: Names of the accounts.
-        lists: How many there are, of all accounts together.
-    """
+def shown(tally: Tally) -> Generator[ProgressCallback]:
+    """Show how far an export is: drawn anew on a terminal, elsewhere in lines that follow each other."""
     out = console(stderr=True)
     if not out.is_terminal:
-        yield _Lines(labels, lists).watch
+        yield _Lines(tally).watch
         return
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415 (not needed for --help)
+    from rich.text import Text  # noqa: PLC0415
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[count]}", justify="right"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=out, transient=True) as progress:
-        bars = _Bars(labels, progress, lists)
-        yield bars.watch
+    def draw() -> Text:
+        return Text("\n".join(_screen(tally)), no_wrap=True, overflow="ellipsis")
+
+    with Live(get_renderable=draw, console=out, transient=True, refresh_per_second=_A_SECOND):
+        yield tally.tell
 
 
-class _Bars:
-    """A bar for each list under way, and one for all of them."""
+def _screen(tally: Tally) -> list[str]:
+    """Return the lines of a terminal: the whole, then the accounts under way."""
+    under_way = list(tally.under_way.values())
+    lines = [tally.line(), *(f"  {one.account_id}: {_of_list(one)}" for one in under_way[:_MOST_SHOWN])]
+    if len(under_way) > _MOST_SHOWN:
+        lines.append(f"  and {len(under_way) - _MOST_SHOWN:,} more accounts under way")
+    return lines
 
-    def __init__(self, labels: Labels, progress: Any, lists: int) -> None:
-        self._labels, self._progress, self._lists, self._ended = labels, progress, lists, 0
-        self._whole = progress.add_task("all lists", total=lists, count=f"0 of {lists}")
-        self._tasks: dict[tuple[str, str], Any] = {}
 
-    def watch(self, told: ExportProgress) -> None:
-        """Show what was told."""
-        key = told.resource, told.account_id
-        if told.state in {"done", "failed"}:
-            self._ended += 1
-            count = f"{self._ended:,} of {self._lists:,}"
-            self._progress.update(self._whole, completed=self._ended, count=count)
-            if key in self._tasks:
-                self._progress.remove_task(self._tasks.pop(key))
-            return
-        writing = told.state == "writing"
-        count = f"{told.records:,}" if told.total is None else f"{told.records:,} of {told.total:,.0f}"
-        if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(self._labels.of_list(told), total=told.total, count=count)
-        # A total that is not known makes the bar swing.
-        total = told.records if writing else told.total
-        count = f"{count}, writing" if writing else count
-        self._progress.update(self._tasks[key], completed=told.records, total=total, count=count)
+def _of_list(one: ExportProgress) -> str:
+    count = f"{one.records:,}" if one.total is None else f"{one.records:,} of {one.total:,.0f}"
+    return f"{one.resource}, {count} records{', writing' if one.state == 'writing' else ''}"
 
 
 class _Lines:
-    """A line for each list that ended, and now and then one for a list under way."""
+    """A line for each list that ended, and now and then one about the whole."""
 
-    def __init__(self, labels: Labels, lists: int) -> None:
-        self._labels, self._lists, self._ended, self._last = labels, lists, 0, time.monotonic()
+    def __init__(self, tally: Tally) -> None:
+        self._tally, self._last = tally, time.monotonic()
 
     def watch(self, told: ExportProgress) -> None:
         """Show what was told."""
-        name, now = self._labels.of_list(told), time.monotonic()
-        if told.state in {"done", "failed"}:
-            self._ended += 1
-            note(f"[{self._ended}/{self._lists}] {name}: {told.state}, {told.records:,} records fetched")
-        elif now - self._last >= _EVERY:
-            note(f"{name}: {told.records:,} records so far")
-        else:
-            return
-        self._last = now
+        tally = self._tally
+        tally.tell(told)
+        if told.state == "failed" or (told.state == "done" and tally.lists <= _MOST_LINES):
+            name = f"{told.resource}, account {told.account_id}"
+            note(f"[{tally.ended}/{tally.lists}] {name}: {told.state}, {told.records:,} records fetched")
+        if (now := time.monotonic()) - self._last >= _EVERY:
+            self._last = now
+            note(tally.line())
 
 
-def summarize(result: ExportResult, labels: Labels) -> None:
-    """Show what became of an export: a table, the failures with their reasons, and the sums."""
+def summarize(result: ExportResult, failed_file: str) -> None:
+    """Show what became of an export: a table, the failures by their reasons, what else is worth knowing, the sums.
+
+    Args:
+        result: What became of it.
+        failed_file: Where the ids of the accounts that failed stand.
+    """
     from rich.table import Table  # noqa: PLC0415 (not needed for --help)
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     few = len(result.lists) <= _MOST_ROWS
-    for title in ("resource", "account" if few else "accounts", "records", "fetched", "seconds", "result"):
-        number = title in {"records", "fetched", "seconds"}
+    for title in ("resource", "account" if few else "accounts", "records", "fetched", "new", "changed", "seconds"):
+        number = title not in {"resource", "account", "accounts"}
         table.add_column(title, justify="right" if number else "left", overflow="fold")
-    for row in _each(result, labels) if few else _by_resource(result):
+    table.add_column("result", overflow="fold")
+    for row in _each(result) if few else _by_resource(result):
         table.add_row(*row)
     on_terminal = console(stderr=True).is_terminal
     console(stderr=True, width=None if on_terminal else 120).print(table)
-    failures = result.failures
-    for one in failures[:_MOST_FAILURES]:
-        if one.error is not None:
-            note(f"{labels.of_list(one)}:")
-            report(one.error)
-    if len(failures) > _MOST_FAILURES:
-        note(f"and {len(failures) - _MOST_FAILURES} more; the manifest tells about each")
-    for one in [one for one in result.lists if one.missing_users][:_MOST_FAILURES]:
-        note(f"{labels.of_list(one)}: {one.missing_users:,} of the users not found")
+    _tell_failures(result, failed_file)
+    _tell_lists("fetched whole: {}", result.lists, lambda one: one.whole_because)
+    _tell_lists("{} records do not tell when they were changed", result.lists, _undated)
+    _tell_lists("{} of the users not found", result.lists, lambda one: one.missing_users or None)
     fetched = sum(one.fetched for one in result.lists)
+    new, changed = sum(one.new for one in result.lists), sum(one.changed for one in result.lists)
     speed = fetched / max(result.seconds, 0.001)
-    note(f"{result.records:,} records in {result.seconds:.1f} s ({fetched:,} fetched, {speed:,.0f} a second)")
-    if failures:
-        note(f"{len(failures)} of {len(result.lists)} lists are not complete")
+    note(
+        f"{result.records:,} records in {result.seconds:.1f} s ({fetched:,} fetched, {speed:,.0f} a second; "
+        f"{new:,} new, {changed:,} changed)"
+    )
+    if result.failures:
+        note(f"{len(result.failures)} of {len(result.lists)} lists are not complete")
+    if result.interrupted:
+        note("not every list was tried; the same command goes on")
 
 
-def _each(result: ExportResult, labels: Labels) -> Generator[tuple[str, ...]]:
+def _tell_failures(result: ExportResult, failed_file: str) -> None:
+    """Tell each kind of failure once, with the accounts that it befell."""
+    kinds: dict[tuple[str, Any, str], list[ListOutcome]] = {}
+    for one in result.failures:
+        error = one.error
+        if error is not None:
+            kinds.setdefault((type(error).__name__, error.status, one.resource), []).append(one)
+    for (_, _, resource), some in kinds.items():
+        note(f"{resource}, {_accounts(some, failed_file)}:")
+        if some[0].error is not None:
+            report(some[0].error)
+    for one in result.failures:
+        if one.skipped_users:
+            names = [f"{skipped.user!r:.60} ({skipped.status or skipped.type})" for skipped in one.skipped_users]
+            more = f" and {len(names) - _MOST_ACCOUNTS:,} more, in the manifest" if len(names) > _MOST_ACCOUNTS else ""
+            users = f"{len(names):,} users could not be read: {', '.join(names[:_MOST_ACCOUNTS])}{more}"
+            note(f"{one.resource}, account {one.account_id}: {users}")
+
+
+def _undated(one: ListOutcome) -> int | None:
+    # Of a list of which no record tells, all is fetched each time anyway.
+    return one.undated if 0 < one.undated < one.records else None
+
+
+def _tell_lists(text: str, lists: Iterable[ListOutcome], of: Callable[[ListOutcome], Any]) -> None:
+    """Tell something about lists, for all those together of which the same is told."""
+    found: dict[tuple[str, Any], list[ListOutcome]] = {}
+    for one in lists:
+        if (value := of(one)) is not None:
+            found.setdefault((one.resource, value), []).append(one)
+    for (resource, value), some in found.items():
+        shown_value = f"{value:,}" if isinstance(value, int) else value
+        note(f"{resource}, {_accounts(some, 'the manifest')}: {text.format(shown_value)}")
+
+
+def _accounts(some: Sequence[ListOutcome], file: str) -> str:
+    ids = list(dict.fromkeys(one.account_id for one in some))
+    if len(ids) == 1:
+        return f"account {ids[0]}"
+    more = f" and {len(ids) - _MOST_ACCOUNTS:,} more, in {file}" if len(ids) > _MOST_ACCOUNTS else ""
+    return f"{len(ids):,} accounts ({', '.join(ids[:_MOST_ACCOUNTS])}{more})"
+
+
+def _each(result: ExportResult) -> Generator[tuple[str, ...]]:
     for one in result.lists:
-        told = "complete" if one.error is None else type(one.error).__name__
-        yield (one.resource, labels.of(one.account_id), *_numbers([one]), told)
+        told = "complete" if one.ok else "some users missing" if one.error is None else type(one.error).__name__
+        yield (one.resource, one.account_id, *_numbers([one]), told)
 
 
 def _by_resource(result: ExportResult) -> Generator[tuple[str, ...]]:
@@ -155,6 +232,47 @@ def _by_resource(result: ExportResult) -> Generator[tuple[str, ...]]:
         yield (name, f"{len(some):,}", *_numbers(some), f"{failed:,} failed" if failed else "complete")
 
 
-def _numbers(some: Sequence[ListOutcome]) -> tuple[str, str, str]:
-    sums = sum(one.records for one in some), sum(one.fetched for one in some)
-    return f"{sums[0]:,}", f"{sums[1]:,}", f"{sum(one.seconds for one in some):,.1f}"
+def _numbers(some: Sequence[ListOutcome]) -> tuple[str, ...]:
+    counts = (sum(getattr(one, name) for one in some) for name in ("records", "fetched", "new", "changed"))
+    return (*(f"{count:,}" for count in counts), f"{sum(one.seconds for one in some):,.1f}")
+
+
+def summary_of(result: ExportResult) -> dict[str, Any]:
+    """Return what became of an export as plain values, for programs."""
+    return {
+        "ok": result.ok,
+        "interrupted": result.interrupted,
+        "seconds": round(result.seconds, 3),
+        "records": result.records,
+        "failed_accounts": list(result.failed_accounts),
+        "lists": [_plain(one, tried=not result.interrupted) for one in result.lists],
+    }
+
+
+def _plain(one: ListOutcome, *, tried: bool) -> dict[str, Any]:
+    error = one.error
+    failure = None
+    if error is not None:
+        status = error.status if isinstance(error.status, int) else None
+        failure = {
+            "type": type(error).__name__,
+            "message": error.message,
+            "status": status,
+            "request_id": error.request_id,
+            "account_id": one.account_id,
+        }
+    return {
+        "resource": one.resource,
+        "account_id": one.account_id,
+        "state": "complete" if one.ok else "partial" if error is None else "failed" if tried else "interrupted",
+        "records": one.records,
+        "fetched": one.fetched,
+        "new": one.new,
+        "changed": one.changed,
+        "undated": one.undated,
+        "missing_users": one.missing_users,
+        "skipped_users": [skipped.user for skipped in one.skipped_users],
+        "whole_because": one.whole_because,
+        "seconds": round(one.seconds, 3),
+        "failure": failure,
+    }

@@ -11,6 +11,7 @@ import typer
 from .arguments import rate_limit
 from .messages import note
 from .output import write_text
+from .termination import run
 
 if TYPE_CHECKING:
     from ..sandbox import Sandbox
@@ -43,7 +44,7 @@ def command(
         completions=completions,
         seed=seed,
     )
-    asyncio.run(_serve(sandbox))
+    run(_serve(sandbox))
 
 
 async def _serve(sandbox: Sandbox) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ from ..configuration import check_token
 from ..errors import InvalidArgumentError
 
 COLUMN: Final = "account_id"
+_COMMENT: Final = re.compile(r"(?:^|\s)#")  # an id may hold one
 _BOMS: Final = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -42,7 +44,7 @@ def parse_accounts(data: bytes, name: str) -> list[str]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InvalidArgumentError(f"{name}, line {line}: neither UTF-8, nor UTF-16 with a byte order mark") from None
-    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    lines = [_COMMENT.split(line, maxsplit=1)[0].strip() for line in text.splitlines()]
     first = next((number for number, line in enumerate(lines) if line), len(lines))
     column = 0
     if first < len(lines) and COLUMN in (header := _cells(lines[first])):

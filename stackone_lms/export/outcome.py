@@ -54,6 +54,10 @@ class ListOutcome(_OfAccount, frozen=True, kw_only=True):
     """Records that do not tell when they were changed; see `full_every`."""
     whole_because: str | None = None
     """Why it was fetched whole where less was asked for."""
+    new: int = 0
+    """Records that were not there before."""
+    changed: int = 0
+    """Records that were there before with other values."""
     seconds: float = 0.0
     """How long it took this time."""
     error: StackOneError | None = None

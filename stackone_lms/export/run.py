@@ -31,7 +31,7 @@ from .scheduling import AccountScheduler
 from .state import manifest
 from .state.journal import VERSION, Header, Journal
 from .state.manifest import Failed, ListEntry, SkippedUser
-from .state.storage import locked, make_folder
+from .state.storage import locked, make_folder, wrap_os_errors, write_whole
 from .state.store import DRAFTS, LISTS, Key, RunNote, StateStore, clear
 from .targets.base import Describe, ListJob, WriteOptions, WriteResult
 
@@ -126,12 +126,27 @@ class Run:
         self._store.finish(
             complete=complete, parameters=parameters, started=self._begun.started, finished=_now(), sdk=__version__
         )
+        self._name_failed_accounts()
         work = self._target.work
         clear(work / DRAFTS)
         old = time.time() - self._plan.resume_within.total_seconds()
         for folder in (work / LISTS).iterdir() if (work / LISTS).exists() else ():
             if folder.stat().st_mtime < old:
                 clear(folder)
+
+    def _name_failed_accounts(self) -> None:
+        """Write down which accounts failed last, in the form of a file of accounts."""
+        failed: dict[str, list[str]] = {}
+        for entry in self._store:
+            if entry.error is not None or entry.skipped_users:
+                reason = entry.error.type if entry.error is not None else f"{len(entry.skipped_users)} users"
+                failed.setdefault(entry.account_id, []).append(f"{entry.resource}: {reason}")
+        path = self._target.failed_accounts_path
+        if failed:
+            write_whole(path, "".join(f"{id}  # {', '.join(why)}\n" for id, why in failed.items()).encode())
+        else:
+            with wrap_os_errors("removing an old file"):
+                path.unlink(missing_ok=True)
 
     # The accounts
 
@@ -367,6 +382,8 @@ def _outcome(
         missing_users=entry.missing_users if error is None else 0,
         skipped_users=tuple(entry.skipped_users) if error is None else (),
         undated=entry.undated,
+        new=entry.new if error is None else 0,
+        changed=entry.changed if error is None else 0,
         whole_because=reason,
         seconds=seconds,
         error=error,

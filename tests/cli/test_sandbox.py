@@ -54,6 +54,16 @@ def serving(*arguments: str) -> Generator[Served]:
         process.communicate()
 
 
+def test_sigterm_ends_it_like_ctrl_c() -> None:
+    """As the first process of a container, too, where SIGTERM is ignored unless it is taken; exit code 143."""
+    with serving(*SMALL) as served:
+        served.process.send_signal(signal.SIGTERM)
+        _, err = served.process.communicate(timeout=LONGEST)
+        assert served.process.returncode == 143
+        assert "The sandbox ends after" in err
+        assert "Traceback" not in err
+
+
 def test_serves_until_ctrl_c_and_prints_what_leads_to_it() -> None:
     """stdout has lines for the shell only; stderr has the rest, with every account and a curl line."""
     with serving(*SMALL) as served:

@@ -17,6 +17,7 @@ from ..records.keys import DuplicateScan
 from ..state.journal import Journal
 from ..state.manifest import FileEntry, ListEntry
 
+FAILED_ACCOUNTS: Final = "failed-accounts.txt"
 CALLS: Final = ".calls"
 """Added to the name of a resource: the provider calls behind it, with `raw`."""
 _LONGEST: Final = 160
@@ -90,6 +91,11 @@ class Target:
     format: str
     root: Path
     work: Path
+
+    @property
+    def failed_accounts_path(self) -> Path:
+        """Where the ids of the accounts stand of which a list failed last: beside the manifest."""
+        return self.root / FAILED_ACCOUNTS
 
     def prepare(self) -> None:
         """Raise ExportError if a package is missing that it needs."""

@@ -16,7 +16,7 @@ from ..state.journal import Journal
 from ..state.manifest import WORK, FileEntry, ListEntry
 from ..state.storage import AtomicFile, checksum, link, replace, wrap_os_errors
 from ..state.store import DRAFTS
-from .base import CALLS, Describe, ListJob, Target, WriteOptions, WriteResult, partition
+from .base import CALLS, FAILED_ACCOUNTS, Describe, ListJob, Target, WriteOptions, WriteResult, partition
 
 
 class Folder(Target):
@@ -32,6 +32,11 @@ class Folder(Target):
     def prepare(self) -> None:
         """Raise ExportError if a package is missing that it needs."""
         self._form.prepare()
+
+    @property
+    def failed_accounts_path(self) -> Path:
+        """Where the ids of failed accounts stand: named like the manifest, so that readers of the folder pass it by."""
+        return self.root / f"_{FAILED_ACCOUNTS}"
 
     def damage(self, entry: ListEntry) -> str | None:
         """Say what is wrong with the files of a list: whether they are there, in the size that they were written in."""
