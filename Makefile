@@ -22,9 +22,6 @@ demo: $(VENV)/.run
 test: $(VENV)/.dev check
 	$(PYTEST) -n auto
 
-soak: $(VENV)/.dev
-	STACKONE_SOAK=1 $(PYTEST) tests/export/test_month.py
-
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

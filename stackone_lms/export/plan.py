@@ -255,7 +255,7 @@ def _listed(name: str, value: Any) -> list[Any]:
 
 
 def _accounts(name: str, value: Any) -> tuple[str, ...]:
-    ids = _ids(name, read_accounts(Path(value)) if isinstance(value, os.PathLike) else value)
+    ids = _ids(name, read_accounts(Path(cast("os.PathLike[str]", value))) if isinstance(value, os.PathLike) else value)
     if not ids:
         raise InvalidArgumentError("name at least one account")
     return ids

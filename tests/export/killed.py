@@ -20,7 +20,7 @@ from typing import Any
 from stackone_lms import AsyncClient
 from stackone_lms.export import export
 
-_OURS = (
+OURS = (
     "stackone_lms.export.records.arrow",
     "stackone_lms.export.formats.csv",
     "stackone_lms.export.targets.database",
@@ -69,7 +69,7 @@ def round_of(order: dict[str, Any], target: dict[str, str], delay: float | None,
 def main() -> None:
     order: dict[str, Any] = json.loads(sys.argv[1])
     dice = random.Random(order["seed"])
-    for module in ("pandas", "pyarrow.parquet", "duckdb", "sqlite3", *_OURS):
+    for module in ("pandas", "pyarrow.parquet", "duckdb", "sqlite3", *OURS):
         import_module(module)
     took: dict[str, float] = {}
     for target in order["targets"]:

@@ -18,7 +18,7 @@ from typing import Any
 from stackone_lms import AsyncClient, RetryPolicy
 from stackone_lms.export import export
 
-from .killed import _OURS
+from .killed import OURS
 
 QUICK = RetryPolicy(attempts=2, base=0.001, cap=0.001, throttle_base=0.001, throttle_cap=0.001)
 
@@ -63,7 +63,7 @@ def forked(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    for module in ("pandas", "pyarrow.parquet", "duckdb", "sqlite3", *_OURS):
+    for module in ("pandas", "pyarrow.parquet", "duckdb", "sqlite3", *OURS):
         import_module(module)
     for line in sys.stdin:
         print(json.dumps(forked(json.loads(line))), flush=True)

@@ -1,7 +1,7 @@
 """A month of nights: accounts come, go and fail, records change and go, processes are killed, databases are restored.
 
 After every night each target holds, of every account that could be reached, what a model of the API says it should;
-of the others what it held before. Five nights here; the whole month with STACKONE_SOAK=1 in the environment.
+of the others what it held before. Five nights by default, the whole month in `make soak`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pytest
@@ -29,9 +29,20 @@ from aiohttp import web
 from .datasets import lines, table_of
 from .test_kill import ROOT
 
-SOAK = bool(os.environ.get("STACKONE_SOAK"))
-NIGHTS, ACCOUNTS = (30, 60) if SOAK else (5, 8)
-RESTORED, GROWN, COPIED = (12, 20, 9) if SOAK else (4, 5, 3)
+
+class Month(NamedTuple):
+    """When what happens."""
+
+    nights: int
+    accounts: int
+    copied: int
+    restored: int
+    grown: int
+    """From this night on records have a field more."""
+
+
+FIVE_NIGHTS = Month(nights=5, accounts=8, copied=3, restored=4, grown=5)
+WHOLE = Month(nights=30, accounts=60, copied=9, restored=12, grown=20)
 KINDS = ("jsonl", "parquet", "csv", "sqlite", "duckdb")
 RESOURCES = ["completions", "users", "skills"]
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,7 +54,10 @@ Lists = dict[tuple[str, str], dict[str, str]]
 class Api:
     """A model of the API: what every account has, and which of them cannot be reached."""
 
-    def __init__(self, seed: int) -> None:
+    url = ""
+
+    def __init__(self, seed: int, grown: int = 1000) -> None:
+        self.grown = grown
         self.dice = random.Random(seed)
         self.records: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
         self.failing: dict[str, tuple[int, int]] = {}
@@ -59,7 +73,7 @@ class Api:
         record: dict[str, Any] = {"id": id, "name": f"{self.made}", "updated_at": self.now()}
         if resource == "skills":  # they do not tell when they were changed
             del record["updated_at"]
-        if self.night >= GROWN:
+        if self.night >= self.grown:
             record["invented_later"] = self.made
         self.records[account][resource][id] = record
 
@@ -109,7 +123,7 @@ class Api:
         return web.json_response({"next": following, "data": some[start : start + size]})
 
     @contextmanager
-    def served(self) -> Iterator[str]:
+    def served(self) -> Generator[str]:
         """Answer requests in a thread; yields the address."""
         loop, ready = asyncio.new_event_loop(), threading.Event()
         address: list[str] = []
@@ -230,10 +244,13 @@ def _ask(process: subprocess.Popen[str], order: dict[str, Any]) -> dict[str, Any
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
-def test_a_month_of_nights(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "month", [pytest.param(FIVE_NIGHTS, id="5"), pytest.param(WHOLE, id="30", marks=pytest.mark.soak)]
+)
+def test_a_month_of_nights(month: Month, tmp_path: Path) -> None:
     """Every night each target holds what it should."""
-    api = Api(20260101)
-    for number in range(ACCOUNTS):
+    api = Api(20260101, month.grown)
+    for number in range(month.accounts):
         api.come(f"account-{number}")
     always = "account-1"
     targets = [Night(kind, tmp_path) for kind in KINDS]
@@ -244,7 +261,7 @@ def test_a_month_of_nights(tmp_path: Path) -> None:
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=os.environ
         ) as process,
     ):
-        for night in range(1, NIGHTS + 1):
+        for night in range(1, month.nights + 1):
             api.pass_a_day()
             if night % 2 == 0:
                 api.come(f"new-{night}")
@@ -256,7 +273,7 @@ def test_a_month_of_nights(tmp_path: Path) -> None:
             api.failing = {always: (403, 0), once: (api.dice.choice((500, 502)), api.dice.randrange(4))}
             incremental = night % 4 != 0
             for target in targets:
-                if night == RESTORED:
+                if night == month.restored:
                     target.restore()
                 api.asked.clear()
                 order: dict[str, Any] = {
@@ -283,7 +300,7 @@ def test_a_month_of_nights(tmp_path: Path) -> None:
                     target.expected[key] = found[key]
                 expected = {key: some for key, some in target.expected.items() if some}
                 assert {key: some for key, some in found.items() if some} == expected, (night, target.kind)
-            if night == COPIED:
+            if night == month.copied:
                 for target in targets:
                     target.keep_a_copy()
         process.stdin.close() if process.stdin is not None else None

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -40,14 +40,13 @@ def api() -> Iterator[Api]:
     for account in ("good", "broken"):
         made.come(account)
         made.add(account, "completions")
-    with made.served() as made.url:  # type: ignore[attr-defined]
+    with made.served() as made.url:
         yield made
 
 
 @asynccontextmanager
-async def client_of(api: Api, **options: Any) -> AsyncIterator[AsyncClient]:
-    url: str = api.url  # type: ignore[attr-defined]
-    async with AsyncClient("key", base_url=url, rate_limit=None, retry=QUICK, **options) as client:
+async def client_of(api: Api, **options: Any) -> AsyncGenerator[AsyncClient]:
+    async with AsyncClient("key", base_url=api.url, rate_limit=None, retry=QUICK, **options) as client:
         yield client
 
 
@@ -224,7 +223,7 @@ class Users:
         return web.json_response({"data": [{"id": f"c-{user}", "updated_at": "2026-01-01T00:00:00.000Z"}]})
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[AsyncClient]:
+    async def client(self) -> AsyncGenerator[AsyncClient]:
         app = web.Application()
         app.router.add_get("/unified/lms/users", self._users)
         app.router.add_get("/unified/lms/users/{user}/completions", self._completions)
@@ -430,7 +429,8 @@ async def test_a_finished_list_leaves_no_spool_and_costs_four_fsyncs(
     client: AsyncClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the run goes on there is nothing left of the lists that are in their places; none waits on the loop."""
-    loop_thread, calls = threading.get_ident(), dict.fromkeys(("fsync", "unlink", "rmdir"), 0)
+    loop_thread = threading.get_ident()
+    calls: dict[str, int] = dict.fromkeys(("fsync", "unlink", "rmdir"), 0)
     on_loop: list[str] = []
     left: list[int] = []
 
