@@ -34,7 +34,7 @@ async def night(order: dict[str, Any]) -> dict[str, Any]:
             format=order["format"],
             incremental=order["incremental"],
             page_size=10,
-            commit_interval=0.0,
+            commit_interval=0.05,
         )
     return {"failed": sorted({one.account_id for one in result.failures}), "seconds": result.seconds}
 

@@ -41,7 +41,7 @@ class Month(NamedTuple):
     """From this night on records have a field more."""
 
 
-FIVE_NIGHTS = Month(nights=5, accounts=8, copied=3, restored=4, grown=5)
+FIVE_NIGHTS = Month(nights=5, accounts=4, copied=3, restored=4, grown=5)
 WHOLE = Month(nights=30, accounts=60, copied=9, restored=12, grown=20)
 KINDS = ("jsonl", "parquet", "csv", "sqlite", "duckdb")
 RESOURCES = ["completions", "users", "skills"]
@@ -245,7 +245,11 @@ def _ask(process: subprocess.Popen[str], order: dict[str, Any]) -> dict[str, Any
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 @pytest.mark.parametrize(
-    "month", [pytest.param(FIVE_NIGHTS, id="5"), pytest.param(WHOLE, id="30", marks=pytest.mark.soak)]
+    "month",
+    [
+        pytest.param(FIVE_NIGHTS, id="5", marks=pytest.mark.timeout(400)),
+        pytest.param(WHOLE, id="30", marks=[pytest.mark.soak, pytest.mark.timeout(7200)]),
+    ],
 )
 def test_a_month_of_nights(month: Month, tmp_path: Path) -> None:
     """Every night each target holds what it should."""
