@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .bulk.progress import Progress
     from .calls.lists import AsyncPager, SyncPager
     from .calls.outcomes import AccountOutcome, Outcome
+    from .calls.request import RequestResult
     from .client import AsyncClient
     from .engine.rate_limit import RateLimitBackend
     from .engine.stats import AccountStats, Choice, Stats
@@ -141,6 +142,7 @@ __all__ = [
     "RateLimitError",
     "RawResponse",
     "RedirectError",
+    "RequestResult",
     "RequestTimeoutError",
     "ResponseTooLargeError",
     "RetryPolicy",
@@ -176,7 +178,7 @@ if not TYPE_CHECKING:  # pragma: no branch (type checkers would take any name fo
         __all__,
         homes=(
             *("errors", "options", "models", "calls.outcomes", "engine.rate_limit", "bulk.progress", "engine.stats"),
-            *("calls.lists", "bulk.list_strategy", "api.accounts", "client", "sync"),
+            *("calls.lists", "calls.request", "bulk.list_strategy", "api.accounts", "client", "sync"),
         ),
         submodules=("errors", "models", "webhooks"),
     )

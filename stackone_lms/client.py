@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from random import random as random_number
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, Unpack
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias, TypeVar, Unpack, overload
 
 from . import configuration as conf
 from .api.accounts import Accounts, AsyncAccountsExecutor
 from .api.resources import Api
 from .bulk.ids import Ids, iterate_ids
-from .calls.operation import AsyncExecutor, AsyncFanOutExecutor, C_co, Resource
-from .calls.query import encode_extra_query
+from .calls.operation import AsyncExecutor, AsyncFanOutExecutor, C_co, CallArguments, Resource
+from .calls.query import encode_parameters
+from .calls.request import RequestOperation, RequestResult, describe_request, merged_headers
 from .checks import known_keywords, whole_number
 from .engine.call import BoundExecutor, Engine, Settings
 from .engine.rate_limit import Clock, RateLimitBackend, Sleep
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     import aiohttp
 
     from .transport.lean import LeanTransport
+
+T = TypeVar("T")
+
+HTTPMethod: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 MAX_BODY = 32 * 1024 * 1024
 MAX_CONCURRENCY = 100
@@ -199,7 +205,7 @@ class BaseClient(Api[C_co]):
         extra_query = "" if now is None else now.extra_query
         if "extra_query" in options:
             try:
-                extra_query = encode_extra_query(options["extra_query"])
+                extra_query = encode_parameters("extra_query", options["extra_query"])
             except InvalidArgumentError as problem:
                 raise kind(str(problem)) from None
         headers = conf.with_extra(own_headers, extra_headers)
@@ -264,6 +270,19 @@ class BaseClient(Api[C_co]):
         if not executors:
             raise InvalidArgumentError("there are no account ids")
         return executors
+
+    def _describe_request(
+        self, method: Any, path: Any, query: Any, body: Any, headers: Any, account_id: Any, answer: Any
+    ) -> tuple[BoundExecutor, RequestOperation[Any], CallArguments]:
+        """Check a request, and return what performs it."""
+        view = self
+        if account_id is not ...:
+            view = view.with_options(account_id=account_id)
+        if headers is not None:
+            view = view.with_options(extra_headers=merged_headers(view._bound.settings.extra_headers, headers))
+        needs_account = account_id is not None
+        described = describe_request(method, path, query=query, body=body, answer=answer, needs_account=needs_account)
+        return (view._bound, *described)
 
     def stats(self) -> Stats:
         """Return a snapshot of what this client and all its views are doing: limits, queues, counters, accounts."""
@@ -333,6 +352,64 @@ class AsyncClient(BaseClient[AsyncExecutor]):
         """
         executors = self._by_account(account_ids)
         return Accounts(AsyncAccountsExecutor(executors), len(executors))
+
+    @overload
+    async def request(
+        self,
+        method: HTTPMethod,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        account_id: str | EllipsisType | None = ...,
+        answer: type[T],
+    ) -> RequestResult[T]: ...
+    @overload
+    async def request(
+        self,
+        method: HTTPMethod,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        account_id: str | EllipsisType | None = ...,
+    ) -> RequestResult[Any]: ...
+    async def request(
+        self,
+        method: HTTPMethod,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        account_id: str | EllipsisType | None = ...,
+        answer: Any = Any,
+    ) -> RequestResult[Any]:
+        """Send a request to any endpoint of the API, under the same limits, retries, deadline and errors as all calls.
+
+        Args:
+            method: `GET`, `POST`, `PUT`, `PATCH` or `DELETE`. Repeated after a lost answer are GET, PUT and DELETE.
+            path: Path below the base URL, such as `/unified/lms/users`; ids in it encoded with
+                `urllib.parse.quote(id, safe="")`.
+            query: Query parameters; nested mappings become `a[b]=1`, lists repeat the key.
+            body: What to send as JSON: plain values, date-times, or models.
+            headers: Headers of this request, besides those of the client and the view.
+            account_id: The linked account. Default: that of the client or the view. None: the request is sent without
+                `x-account-id`, for endpoints that belong to no account.
+            answer: Type of what the answer holds: a model, `list[...]`, or whatever msgspec decodes. Default: plain
+                JSON.
+
+        Returns:
+            The whole answer; what it holds is in `.data`, None if it was empty.
+
+        Raises:
+            InvalidArgumentError: Before any I/O: something cannot be sent.
+            StackOneError: Everything else; see `stackone_lms.errors`.
+        """
+        executor, operation, args = self._describe_request(method, path, query, body, headers, account_id, answer)
+        return await executor.execute(operation, args)
 
     async def aclose(self) -> None:
         """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""

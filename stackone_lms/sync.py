@@ -10,9 +10,10 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future
-from typing import Any, Self, TypeVar
+from types import EllipsisType
+from typing import Any, Self, TypeVar, overload
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -20,8 +21,9 @@ from anyio.from_thread import BlockingPortal
 from .api.accounts import Accounts, SyncAccountsExecutor
 from .bulk.ids import Ids
 from .calls.operation import SyncExecutor, SyncFanOutExecutor
+from .calls.request import RequestResult
 from .checks import levels_to_the_caller
-from .client import BaseClient
+from .client import BaseClient, HTTPMethod
 from .engine.call import BoundExecutor, Engine
 from .errors import ClientClosedError, ForkedError
 from .threads import start_thread
@@ -281,6 +283,44 @@ class SyncClient(BaseClient[SyncExecutor]):
         """
         executors = self._by_account(account_ids)
         return Accounts(SyncAccountsExecutor(executors, self._portal_executor), len(executors))
+
+    @overload
+    def request(
+        self,
+        method: HTTPMethod,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        account_id: str | EllipsisType | None = ...,
+        answer: type[T],
+    ) -> RequestResult[T]: ...
+    @overload
+    def request(
+        self,
+        method: HTTPMethod,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        account_id: str | EllipsisType | None = ...,
+    ) -> RequestResult[Any]: ...
+    def request(
+        self,
+        method: HTTPMethod,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        account_id: str | EllipsisType | None = ...,
+        answer: Any = Any,
+    ) -> RequestResult[Any]:
+        """Send a request to any endpoint of the API; see `AsyncClient.request` for what it takes and raises."""
+        executor, operation, args = self._describe_request(method, path, query, body, headers, account_id, answer)
+        return self._portal_executor.run(executor.execute, operation, args)
 
     def close(self) -> None:
         """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""

@@ -202,7 +202,12 @@ class Operation(Generic[R]):
         repeatable: Whether sending it twice has the effect of sending it once.
         removed: When it left the newest API version; None if it is current.
         name: Resource and verb, such as `completions.get`.
+        needs_account: Whether it is performed in a linked account.
+        may_be_empty: Whether its answers may be empty, or of any shape.
     """
+
+    needs_account = True
+    may_be_empty = False
 
     def __init__(
         self,

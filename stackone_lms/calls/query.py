@@ -148,18 +148,22 @@ def encode_query(query: Mapping[str, Any], allowed_filters: frozenset[str] = fro
     return "&".join(pairs)
 
 
-def encode_extra_query(query: Any) -> str:
+def encode_parameters(keyword: str, query: Any) -> str:
     """Encode parameters of any name: nested mappings become `a[b]=1`, lists repeat the key, None is left out.
+
+    Args:
+        keyword: What they were given as, for messages.
+        query: The parameters.
 
     Raises:
         InvalidArgumentError: A value cannot be sent.
     """
     if not isinstance(query, Mapping):
-        raise InvalidArgumentError(f"extra_query must be a mapping, not {type(query).__name__}")
+        raise InvalidArgumentError(f"{keyword} must be a mapping, not {type(query).__name__}")
     pairs: list[str] = []
     for name, value in cast("Mapping[Any, Any]", query).items():
         if not isinstance(name, str) or not name:
-            raise InvalidArgumentError(f"extra_query must have non-empty strings as keys, not {name!r:.60}")
+            raise InvalidArgumentError(f"{keyword} must have non-empty strings as keys, not {name!r:.60}")
         _deep(name, value, pairs, 0)
     return "&".join(pairs)
 

@@ -237,7 +237,7 @@ class Engine:
             query = encode_query(query, operation.filters) if query else ""
         if settings.extra_query:
             query = f"{query}&{settings.extra_query}" if query else settings.extra_query
-        if settings.account_id is None:
+        if settings.account_id is None and operation.needs_account:
             raise ConfigurationError(
                 "no account id: pass account_id=, set STACKONE_ACCOUNT_ID, or use with_options(account_id=...)"
             )

@@ -60,6 +60,8 @@ def parse_response(
         return _status_error(response, redact, wall) if status >= 400 else _odd_status(response, redact)
     body = response.body
     if not body or body.isspace():
+        if operation.may_be_empty:
+            return operation.decoder(b"")
         if operation.method == "DELETE":
             return operation.decoder(b'{"statusCode":%d}' % status)
         error = UnexpectedResponseError(f"the answer is empty ({status})", **_unexpected(response, redact))
@@ -79,6 +81,8 @@ def parse_response(
             return answer
         for error in _left_out(answer):
             error.body = redact(error.body)
+        if operation.may_be_empty:
+            return _error_inside(response, redact, wall) or answer
         failure = _check_answer(operation, args, response, decoded, redact, doubt)
         if failure is None and not (operation.checks_id and decoded.data.id is None):
             return answer
