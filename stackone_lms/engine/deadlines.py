@@ -11,6 +11,11 @@ from typing import Any
 
 from ..errors import Phase, StackOneError
 
+_PUNCTUAL = 0.01
+"""Seconds that a timer may be late before the loop counts as having been held up."""
+_MOST_EXTENSIONS = 3
+"""How often in a row: a loop that is always late must not put a limit off for ever."""
+
 
 class Deadline:
     """The time limits of one call; what a transport sees of it is `transport.base.TimeLimits`.
@@ -34,6 +39,7 @@ class Deadline:
 
     __slots__ = (
         "_end",
+        "_extensions",
         "_last",
         "_read",
         "_timer",
@@ -60,10 +66,11 @@ class Deadline:
         self.connect: float | None = None
         self._read: float | None = None
         self._end = due
+        self._extensions = 0
 
     def wait(self, phase: Phase, due: float) -> None:
         """Begin to wait for `phase`, until `due` at the latest."""
-        self.phase, self.due = phase, due
+        self.phase, self.due, self._extensions = phase, due, 0
         if due < self._timer.next:
             self._timer.wake_at(due)
 
@@ -92,6 +99,12 @@ class Deadline:
             self.wait("read", due)
         else:
             self.wait(self._last, self._end)
+
+    def extend(self, seconds: float) -> bool:
+        """Let the present wait last so much longer; False if that was done too often already."""
+        self._extensions += 1
+        self.due += seconds
+        return self._extensions <= _MOST_EXTENSIONS
 
     def uncancel(self) -> bool:
         """Take back the cancellation of the timer; False if somebody else cancelled the task too."""
@@ -133,12 +146,16 @@ class DeadlineTimer:
 
     def _look(self) -> None:
         now = self.clock()
+        late = now - self.next
         soonest = float("inf")
         self._timer = None
         for deadline in self._deadlines:
             if deadline.fired:
                 continue
-            if deadline.due <= now:
+            # A process that was suspended, or a loop that was blocked, has not read what came meanwhile: that must not
+            # count as the server's time. What it was late by is more than enough to read it.
+            held_up = late > _PUNCTUAL and deadline.due <= now and deadline.extend(late)
+            if deadline.due <= now and not held_up:
                 deadline.fired = True
                 deadline.task.cancel()
             elif deadline.due < soonest:

@@ -123,7 +123,9 @@ def decide(
     return Decision(
         delay=delay,
         cost=COST_THROTTLED if throttled else COST,
-        new_connection=no_answer or isinstance(error, ConnectionLostError),
+        new_connection=no_answer
+        or isinstance(error, ConnectionLostError)
+        or (isinstance(error, APITimeoutError) and error.phase in {"read", "attempt"}),
         close_connection=no_answer,
         load="overloaded" if overloaded else "served" if error.status is not None and error.status < 500 else None,
         pause=asked if throttled and not too_long else None,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -32,9 +34,17 @@ class _DroppedError(Exception):
 
 
 class _Request(aiohttp.ClientRequest):
-    """A request that remembers which connection it went over."""
+    """A request that remembers which connection it went over, and tells when it has one.
 
+    Attributes:
+        limits: The time limits of its call, until they were told of the connection.
+        wire: The connection.
+        since: When that was handed out, on the clock of `time.monotonic`.
+    """
+
+    limits: TimeLimits | None = None
     wire: asyncio.Transport | None = None
+    since = 0.0
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -48,23 +58,34 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
         self.process = ThisProcess.id
-        self.known: WeakKeyDictionary[Any, Callable[[], Any]] = WeakKeyDictionary()
+        self.known: WeakKeyDictionary[Any, tuple[Callable[[], Any], float]] = WeakKeyDictionary()
+        self.distrusted = 0.0
+        """Connections that were handed out before this, on the clock of `time.monotonic`, are not handed out again."""
 
     async def connect(self, req: Any, *args: Any, **options: Any) -> Any:
         """Return a connection of the pool, or a new one."""
+        # Once only: a middleware may send a request again, which was sent then.
+        limits, req.limits = getattr(req, "limits", None), None
+        if limits is not None:
+            limits.connecting()
         while True:
             connection = await super().connect(req, *args, **options)
             protocol: Any = connection.protocol
-            has_more = self.known.get(protocol)
+            has_more, since = self.known.get(protocol, (None, math.inf))
             new = has_more is None
             if has_more is None:
-                has_more = self.known[protocol] = readable(protocol.transport)
-            if not protocol.should_close and not has_more():
-                req.wire = protocol.transport
-                return connection
+                has_more = readable(protocol.transport)
+            if since >= self.distrusted and not protocol.should_close and not has_more():
+                break
             connection.close()
             if new:
                 raise aiohttp.ServerDisconnectedError("it spoke before it was asked")
+        req.since = time.monotonic()
+        self.known[protocol] = has_more, req.since
+        req.wire = protocol.transport
+        if limits is not None:
+            limits.progress()
+        return connection
 
     @property
     def closed(self) -> bool:
@@ -81,10 +102,11 @@ class _Exchange:
 
     Args:
         session: The session.
+        limits: The time limits of the call.
     """
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
+    def __init__(self, session: aiohttp.ClientSession, limits: TimeLimits) -> None:
+        self._session, self._limits = session, limits
         self._sent: aiohttp.ClientRequest | None = None
         self._response: aiohttp.ClientResponse | None = None
 
@@ -97,6 +119,8 @@ class _Exchange:
         ) -> aiohttp.ClientResponse:
             # aiohttp sends idempotent requests a second time after these two exceptions.
             self._sent = request
+            if isinstance(request, _Request):
+                request.limits = self._limits
             try:
                 return await handler(request)
             except aiohttp.ClientConnectorError:
@@ -114,8 +138,12 @@ class _Exchange:
         """Close the connection, at once, though aiohttp may have put it back into its pool."""
         if self._response is not None:
             self._response.close()
-        if isinstance(self._sent, _Request) and self._sent.wire is not None:
-            self._sent.wire.abort()
+        sent, connector = self._sent, self._session.connector
+        if isinstance(sent, _Request) and sent.wire is not None:
+            if self._limits.fired and isinstance(connector, _Connector):
+                # It has brought nothing in time: what is idle for longer may be as dead.
+                connector.distrusted = max(connector.distrusted, sent.since)
+            sent.wire.abort()
 
 
 def make_ssl_context(ca_bundle: str | None, client_cert: tuple[str, str | None] | None) -> ssl.SSLContext:
@@ -147,8 +175,7 @@ class AiohttpTransport(Transport):
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         url = URL(origin)
-        self._scheme, self._host, self._port = url.scheme, cast("str", url.raw_host), url.explicit_port
-        self._host_header = cast("str", url.host_port_subcomponent)
+        self._scheme, self._authority = url.scheme, cast("str", url.host_port_subcomponent)
         self._make_ssl, self._proxy, self._own = ssl_context, proxy, session is None
         self._session = session
         self._single_use: aiohttp.ClientSession | None = None
@@ -177,14 +204,13 @@ class AiohttpTransport(Transport):
     async def send(self, request: Request, limits: TimeLimits) -> Response:
         """Send one request and read its answer."""
         failed: TransportError | None = None
-        exchange = _Exchange(self._session_for(request))
+        exchange = _Exchange(self._session_for(request), limits)
         try:
             response = await exchange.send(
                 request.method,
                 URL.build(
                     scheme=self._scheme,
-                    host=self._host,
-                    port=self._port,
+                    authority=self._authority,
                     path=request.path,
                     query_string=request.query,
                     encoded=True,
@@ -193,7 +219,7 @@ class AiohttpTransport(Transport):
                 data=_payload(request.body),
                 allow_redirects=False,
                 raise_for_status=False,
-                timeout=self._timeout(limits.connect),
+                timeout=_NO_TIMEOUT if self._own else self._timeout(limits.connect),
                 proxy=self._proxy,
                 ssl=self._ssl,
             )
@@ -239,7 +265,7 @@ class AiohttpTransport(Transport):
         if kept is None or kept[0] is not headers:
             if len(self._headers) > 1024:
                 self._headers.clear()
-            whole = CIMultiDict({"Host": self._host_header, **headers} if self._own else headers)
+            whole = CIMultiDict({"Host": self._authority, **headers} if self._own else headers)
             kept = self._headers[id(headers)] = (headers, whole)
         return kept[1]
 
@@ -248,9 +274,8 @@ class AiohttpTransport(Transport):
         if timeout is None:
             if len(self._timeouts) > 64:
                 self._timeouts.clear()
-            # The time for a place in a pool that is not ours does not count: there it may be long.
-            limit = {"connect": connect} if self._own else {"sock_connect": connect}
-            timeout = aiohttp.ClientTimeout(total=None, ceil_threshold=float("inf"), **limit)
+            # Not `connect`: the time for a place in a pool that is not ours does not count, there it may be long.
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect, ceil_threshold=float("inf"))
             self._timeouts[connect] = timeout
         return timeout
 

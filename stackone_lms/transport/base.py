@@ -56,6 +56,10 @@ class TimeLimits(Protocol):
     def connect(self) -> float | None:
         """Seconds that making a connection may take; None for no limit."""
 
+    @property
+    def fired(self) -> bool:
+        """Whether the request is cancelled because its time is over."""
+
     def connecting(self) -> None:
         """Say that nothing of the request is sent yet, and that a connection is being made for it."""
 

@@ -137,6 +137,8 @@ class LeanTransport(Transport):
             failed = translate(error)
         except BaseException:
             if connection is not None:
+                if limits.fired:
+                    self._drop_idle(connection.since)
                 connection.close()
             raise
         # Raised outside the handlers, so that no foreign exception hangs on it as context.
@@ -163,6 +165,11 @@ class LeanTransport(Transport):
                 return connection
             connection.close()
         return None
+
+    def _drop_idle(self, since: float) -> None:
+        # One that was used no longer ago has brought nothing in time: what is idle for longer may be as dead.
+        while self._idle and self._idle[0].since <= since:
+            self._idle.popleft().close()
 
     def _sweep(self) -> None:
         self._sweeping = None

@@ -195,3 +195,25 @@ async def test_a_call_whose_time_is_over_is_cancelled_once() -> None:
 
     await asyncio.gather(clearing_up(), *(watched(dog, seconds) for seconds in (2, 3, 4)))
     assert counts == [1]
+
+
+async def test_a_loop_that_is_always_late_puts_no_limit_off_for_ever() -> None:
+    """What a timer is late by is added to the limit, three times in a row at most."""
+    time, looks = 100.0, 0
+
+    def clock() -> float:
+        return time
+
+    dog = DeadlineTimer(clock)
+    task = asyncio.create_task(asyncio.sleep(1000))
+    watch = Deadline(task, dog, 101.0)
+    dog.add(watch)
+    watch.wait("read", 101.0)
+    while not watch.fired:
+        looks += 1
+        time = watch.due + 0.5
+        dog._look()  # pyright: ignore[reportPrivateUsage]
+    dog.stop()
+    assert looks == 4
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
