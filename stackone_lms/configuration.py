@@ -62,15 +62,22 @@ def check_api_key(api_key: str | None) -> str:
     return key
 
 
+def _user_and_password(api_key: str) -> bytes:
+    return str(api_key).encode("ascii") + b":"
+
+
 def basic(api_key: str) -> str:
     """Return the Authorization header: the key as user name, no password."""
-    return Secret("Basic " + base64.b64encode(f"{api_key}:".encode("ascii")).decode("ascii"))
+    return Secret("Basic " + base64.b64encode(_user_and_password(api_key)).decode("ascii"))
 
 
 def scrubber(api_key: str) -> Redact:
     """Return a function that takes the key, in all its spellings, out of what a server echoes."""
     # The padding is left out, as some spell it without.
-    encoded = [base64.b64encode(text.encode("ascii")).decode("ascii").rstrip("=") for text in (f"{api_key}:", api_key)]
+    encoded = [
+        base64.b64encode(text).decode("ascii").rstrip("=")
+        for text in (_user_and_password(api_key), str(api_key).encode("ascii"))
+    ]
     needles = [secret.encode("ascii") for secret in (api_key, *encoded)]
 
     def scrub(body: bytes) -> bytes:

@@ -73,8 +73,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether requests wait for the limit that their account has found for itself."""
 
     def __repr__(self) -> str:
-        account = f"account_id={self.account_id!r}"
-        return f"Settings({account}, timeout={self.timeout}, retry={self.retry}, heartbeat={self.heartbeat})"
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        shown = ("account_id", "timeout", "retry", "heartbeat", "keep_unknown")
+        return [(name, getattr(self, name)) for name in shown]
 
 
 class BulkContext(NamedTuple):

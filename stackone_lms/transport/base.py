@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, SupportsIndex, overload
 
 import msgspec
 
@@ -27,21 +27,40 @@ if hasattr(os, "register_at_fork"):
 
 
 class Secret(str):
-    """A string that prints as `***` in tracebacks with locals, debuggers and logs of `repr`."""
+    """A string that shows as `***` in tracebacks with locals, debuggers, logs of `repr`, and where it is formatted.
+
+    So do its slices: what prints long values cut off prints the repr of a slice. `str()` and `join` give the text.
+    """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return "'***'"
+
+    def __format__(self, format_spec: str) -> str:
+        return format("***", format_spec)
+
+    def __getitem__(self, key: SupportsIndex | slice) -> Secret:
+        return Secret(super().__getitem__(key))
 
 
 class SecretBytes(bytes):
-    """Bytes that print as `***`, as a `Secret` does."""
+    """Bytes that show as `***`, as a `Secret` does."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return "'***'"
+
+    def __format__(self, format_spec: str) -> str:
+        return format("***", format_spec)
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> int: ...
+    @overload
+    def __getitem__(self, key: slice) -> SecretBytes: ...
+    def __getitem__(self, key: SupportsIndex | slice) -> int | SecretBytes:
+        return SecretBytes(super().__getitem__(key)) if isinstance(key, slice) else super().__getitem__(key)
 
 
 class TimeLimits(Protocol):
@@ -88,6 +107,9 @@ class Request(msgspec.Struct, eq=False):
     max_body: int
     new_connection: bool = False
 
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("method", self.method), ("path", self.path)]
+
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path}>"
 
@@ -110,6 +132,9 @@ class Response(msgspec.Struct, eq=False):
     headers: Mapping[str, str]
     body: bytes
     close_connection: Callable[[], None] = _nothing
+
+    def __rich_repr__(self) -> list[tuple[str, int]]:
+        return [("status", self.status), ("bytes", len(self.body))]
 
     def __repr__(self) -> str:
         return f"<Response {self.status}, {len(self.body)} bytes>"

@@ -207,16 +207,18 @@ class LeanTransport(Transport):
                 self._heads.clear()
             kept = self._heads[id(request.headers)] = self._head(request.headers)
         if method == "GET" and body is None and not request.new_connection:
-            return first + kept[2]
+            return SecretBytes(first + kept[2])
         length = b"" if method == "GET" and body is None else b"Content-Length: %d\r\n" % len(body or b"")
         end = b"Connection: close\r\n\r\n" if request.new_connection else b"\r\n"
-        return b"".join((first, kept[1], length, self._last, end, body or b""))
+        return SecretBytes(b"".join((first, kept[1], length, self._last, end, body or b"")))
 
     def _head(self, headers: Mapping[str, str]) -> _Head:
         lines = {"Host": self._host, **headers}
         if any(_CONTROL.search(name) or _CONTROL.search(value) for name, value in lines.items()):
             raise ValueError("a header holds control characters")
-        head = SecretBytes("".join([f"{name}: {value}\r\n" for name, value in lines.items()]).encode())
+        head = SecretBytes(
+            "".join([part for name, value in lines.items() for part in (name, ": ", value, "\r\n")]).encode()
+        )
         return headers, head, SecretBytes(head + self._last + b"\r\n")
 
 
