@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test check matrix soak coverage fmt bench clean
+.PHONY: demo test check mypy pyright typing docs matrix soak coverage fmt bench clean
 
 $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -25,18 +25,28 @@ test: $(VENV)/.dev check
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(MAKE) --no-print-directory --jobs 2 mypy pyright typing docs
+
+mypy: $(VENV)/.dev
 	$(BIN)/mypy
+
+pyright: $(VENV)/.dev
 	$(BIN)/pyright
-	$(PYTEST) -q -m typing tests
+
+typing: $(VENV)/.dev
+	$(PYTEST) -q -m typing tests/typing
+
+docs: $(VENV)/.dev
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 
 # The fault suite on other Pythons, loops and parsers; those that are not installed are skipped.
 matrix: $(VENV)/.dev
 	$(PYTEST) -m matrix tests
 
-# What takes long: thousands of requests in trouble, months of exports, hundreds of kills.
+# What takes long: thousands of requests in trouble, months of exports, many kills, many examples.
 soak: $(VENV)/.dev
-	$(PYTEST) -n auto -m soak tests
+	STACKONE_SOAK=1 $(PYTEST) -n auto -m soak tests
+	STACKONE_SOAK=1 $(PYTEST) -n auto tests/fuzz tests/contract/test_models.py tests/export/test_kill.py tests/export/test_month.py
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage erase

@@ -21,6 +21,7 @@ from stackone_lms.models import Answer, Body, DateTime, Model, Page, encode
 from stackone_lms.models.bodies import prepare
 from stackone_lms.models.values import UnifiedValue
 
+from ..soak import rounds
 from .document import (
     ANSWERS,
     BATCHES,
@@ -183,7 +184,7 @@ def test_the_examples_survive(name: str) -> None:
 
 @pytest.mark.parametrize("name", ANSWERS)
 @settings(
-    max_examples=300,
+    max_examples=rounds(300),
     deadline=None,
     database=None,
     derandomize=True,

@@ -15,6 +15,7 @@ from stackone_lms.errors import printable
 from stackone_lms.models.decode import unfinished
 from stackone_lms.safe_json import too_deep
 
+from ..soak import rounds
 from . import targets
 from .targets import ASKED, KEY, OPERATIONS
 
@@ -48,7 +49,7 @@ def encoded(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-@settings(max_examples=500)
+@settings(max_examples=rounds(500))
 @given(operations, statuses, headers, st.binary(max_size=200), st.booleans())
 @example(OPERATIONS[0], 204, {}, b"x", False)
 @example(OPERATIONS[0], 302, {"Location": "http://[::1"}, b"", False)
@@ -57,7 +58,7 @@ def test_any_bytes(operation: Operation[Any], status: int, head: dict[str, str],
     targets.check_answer(operation, status, head, body, keep_unknown=keep)
 
 
-@settings(max_examples=700)
+@settings(max_examples=rounds(700))
 @given(operations, statuses, headers, jsons, st.booleans())
 @example(OPERATIONS[0], 200, {}, {"statusCode": 10**400, "message": ""}, False)
 @example(OPERATIONS[0], 200, {}, {"statusCode": 500, "message": {"a": [KEY]}}, True)
@@ -70,7 +71,7 @@ A_COURSE = next(operation for operation in OPERATIONS if operation.id == "lms_ge
 A_RECORD = next(operation for operation in OPERATIONS if operation.checks_id)
 
 
-@settings(max_examples=700)
+@settings(max_examples=rounds(700))
 @given(operations, st.lists(st.tuples(st.integers(0, 600), st.integers(0, 12), pieces), min_size=1, max_size=4))
 @example(A_RECORD, [(targets.good_answer(A_RECORD).index(b'"1"'), 3, b"9" * 400)])  # an int that is no float
 @example(A_COURSE, [(targets.good_answer(A_COURSE).index(b'"true"') + 1, 4, KEY.encode())])  # quoted by msgspec
@@ -83,7 +84,7 @@ def test_good_answers_gone_bad(operation: Operation[Any], changes: list[tuple[in
         targets.check_answer(operation, 200, {}, body, keep_unknown=keep)
 
 
-@settings(max_examples=300)
+@settings(max_examples=rounds(300))
 @given(operations, jsons, st.sampled_from(["data", "next", "raw", "total", "statusCode", "message", "errors"]))
 def test_one_member_of_another_kind(operation: Operation[Any], value: Any, name: str) -> None:
     """Good answers with anything at all as one of their members."""
@@ -104,7 +105,7 @@ def test_the_good_answers_are_good(operation: Operation[Any]) -> None:
     operation.decoder(targets.good_answer(operation))
 
 
-@settings(max_examples=500)
+@settings(max_examples=rounds(500))
 @given(
     st.text(max_size=45) | st.from_regex(r"[0-9]{0,12}(\.[0-9]{0,12})?"),
     st.none() | st.text(max_size=45) | st.just("Wed, 21 Oct 2026 07:28:00 GMT"),
@@ -116,7 +117,7 @@ def test_retry_after(value: str, date: str | None) -> None:
     targets.check_retry_after(value, date)
 
 
-@settings(max_examples=300)
+@settings(max_examples=rounds(300))
 @given(
     st.sampled_from(["Wed", "Foo", "We"]),
     st.integers(-1, 40),
@@ -133,7 +134,7 @@ def test_dates_of_retry_after(day: str, number: int, month: str, year: int, at: 
     targets.check_retry_after("5", date)
 
 
-@settings(max_examples=800)
+@settings(max_examples=rounds(800))
 @given(st.one_of(texts, st.text(st.sampled_from("./\\%2e?#;:@ +\r\n\0aé\ud800"), max_size=12)))
 def test_ids(id: str) -> None:
     targets.check_id(id)
@@ -150,20 +151,20 @@ proxies: st.SearchStrategy[Any] = st.dictionaries(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=rounds(500))
 @given(proxies)
 @example({"a": {"b&c=d": ["1", "&e=f"]}})
 def test_queries(proxy: dict[str, Any]) -> None:
     targets.check_query(proxy)
 
 
-@settings(max_examples=300)
+@settings(max_examples=rounds(300))
 @given(texts)
 def test_cursors(cursor: str) -> None:
     targets.check_cursor(cursor)
 
 
-@settings(max_examples=300)
+@settings(max_examples=rounds(300))
 @given(texts, st.integers(0, 50))
 def test_printable(text: str, limit: int) -> None:
     """What is quoted from a server prints on one line; only what needs it is escaped."""
@@ -174,7 +175,7 @@ def test_printable(text: str, limit: int) -> None:
         assert shown == text
 
 
-@settings(max_examples=500)
+@settings(max_examples=rounds(500))
 @given(st.lists(pieces, max_size=12).map(b"".join))
 def test_nesting_is_judged_as_the_decoder_would(body: bytes) -> None:
     """What passes for shallow decodes without a RecursionError, and nothing is slow or raises."""
