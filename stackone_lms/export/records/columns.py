@@ -90,8 +90,8 @@ _encode = msgspec.json.Encoder().encode
 
 def as_json(value: Any) -> str:
     """Return a value as JSON text."""
-    first: Any = value[0] if isinstance(value, list) and value else None
-    cls: type[Any] = type(first)
+    items = cast("list[Any]", value) if isinstance(value, list) else []
+    cls = cast("type[Any]", type(items[0])) if items else object
     return (encode if has_room(cls) else _encode)(value).decode()
 
 
