@@ -78,6 +78,7 @@ class TimeLimits(Protocol):
     @property
     def fired(self) -> bool:
         """Whether the request is cancelled because its time is over."""
+        ...
 
     def connecting(self) -> None:
         """Say that nothing of the request is sent yet, and that a connection is being made for it."""
