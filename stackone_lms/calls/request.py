@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar, cast, get_args
 from urllib.parse import unquote
 
 import msgspec
@@ -99,4 +99,4 @@ def describe_request(
 
 def merged_headers(own: Mapping[str, str], given: Any) -> Any:
     """Return the headers that a view adds, with those of one request."""
-    return {**own, **given} if isinstance(given, Mapping) else given
+    return {**own, **cast("Mapping[Any, Any]", given)} if isinstance(given, Mapping) else given
