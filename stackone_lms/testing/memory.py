@@ -38,7 +38,7 @@ class SentRequest:
         path: Path as on the wire, percent-encoded.
         query: Decoded query; compares equal to a dict, and `query.getall(name)` gives the values of a repeated name.
         headers: Headers in any case, without `Authorization` and `x-account-id`. Not shown in the repr.
-        account_id: The account it is for. Not shown in the repr.
+        account_id: The account it is for.
         body: The body, empty if there is none. Not shown in the repr.
     """
 
@@ -46,7 +46,7 @@ class SentRequest:
     path: str
     query: MultiDictProxy[str]
     headers: Mapping[str, str] = field(repr=False)
-    account_id: str | None = field(repr=False)
+    account_id: str | None
     body: bytes = field(repr=False)
 
     def json(self) -> Any:
@@ -190,13 +190,13 @@ def _ready(content: Any, status: int, headers: Mapping[str, str] | None) -> Any:
 
 def _record(request: Request) -> SentRequest:
     shown = {name: value for name, value in request.headers.items() if not isinstance(value, Secret)}
-    account_id = request.headers.get("x-account-id")
+    account_id = shown.pop("x-account-id", None)
     return SentRequest(
         request.method,
         request.path,
         MultiDictProxy(MultiDict(parse_qsl(request.query, keep_blank_values=True))),
         CIMultiDict(shown),
-        None if account_id is None else str(account_id),
+        account_id,
         request.body or b"",
     )
 
