@@ -24,6 +24,7 @@ from .engine.call import BoundExecutor, Engine, Settings
 from .engine.rate_limit import Clock, RateLimitBackend, Sleep
 from .engine.stats import Stats
 from .errors import ConfigurationError, InvalidArgumentError
+from .logs import set_up_logging
 from .options import RateLimit, RetryPolicy, Timeout, ViewOptions, from_number, total_seconds
 from .transport.base import Transport
 
@@ -110,6 +111,7 @@ class BaseClient(Api[C_co]):
         Raises:
             ConfigurationError: Something is missing or cannot work.
         """
+        set_up_logging()
         api_key, proxy = conf.veil(api_key), conf.veil(proxy)
         url = conf.check_base_url(base_url)
         key = conf.check_api_key(api_key)

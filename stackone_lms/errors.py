@@ -7,7 +7,7 @@ or a foreign exception that might.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Phase = Literal["pool", "rate_limit", "connect", "read", "attempt", "total"]
 
@@ -20,10 +20,30 @@ def printable(text: str, limit: int = _EXCERPT) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
 
 
+class Attempt(NamedTuple):
+    """One request of a call that failed."""
+
+    status: int | None
+    """HTTP status of its answer; None if there was none."""
+    error: str
+    """Class of what it failed with, such as `RateLimitError`."""
+    pause: float | None
+    """Seconds until the next one; None if there was none."""
+
+
 class StackOneError(Exception):
     """Base of all errors of this package.
 
     Attributes:
+        operation: What was called, such as `Completions.get`; this and what follows is None or empty where no request
+            was described yet.
+        account_id: The linked account.
+        method: HTTP method.
+        path: HTTP path, without the query. (Of a DecodeError it is the path in the document.)
+        request_path: HTTP path, of all errors.
+        headers: Headers of the last answer, names in lower case, without the API key if that came back in them.
+        elapsed: Seconds from the start of the call, waiting included.
+        attempt_log: What became of each request, in order.
         message: What happened, in a sentence.
         retryable: Whether the same call may succeed later; the client has already tried `attempts` times.
         attempts: How many requests were sent for the call (0: none).
@@ -34,6 +54,14 @@ class StackOneError(Exception):
     """
 
     retryable: bool = False
+    operation: str | None = None
+    account_id: str | None = None
+    method: str | None = None
+    path: str | None = None
+    request_path: str | None = None
+    headers: Mapping[str, str] = {}
+    elapsed: float | None = None
+    attempt_log: tuple[Attempt, ...] = ()
     attempts: int = 0
     request_id: str | None = None
     status: Any = None
@@ -49,9 +77,11 @@ class StackOneError(Exception):
         return _rebuild, (type(self), self.__dict__.copy())
 
     def __str__(self) -> str:
+        where = f"{self.operation}: " if self.operation else ""
+        about = [f"status {self.status}"] if self.status and str(self.status) not in self.message else []
         if self.request_id:
-            return f"{self.message} (request id {printable(self.request_id, 80)})"
-        return self.message
+            about.append(f"request id {printable(self.request_id, 80)}")
+        return f"{where}{self.message} ({', '.join(about)})" if about else f"{where}{self.message}"
 
 
 def _rebuild(cls: type[StackOneError], details: dict[str, Any]) -> StackOneError:
@@ -143,8 +173,9 @@ class APIStatusError(StackOneError):
 
     def __str__(self) -> str:
         code = f" [{printable(self.error_code, 80)}]" if self.error_code else ""
+        where = f"{self.operation}: " if self.operation else ""
         request = f" (request id {printable(self.request_id, 80)})" if self.request_id else ""
-        return f"{self.status}{code} {printable(self.message)}{request}"
+        return f"{where}{self.status}{code} {printable(self.message)}{request}"
 
 
 class BadRequestError(APIStatusError):

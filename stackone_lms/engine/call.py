@@ -16,13 +16,17 @@ from ..calls.operation import AsyncExecutor, CallArguments, Operation
 from ..calls.query import encode_query
 from ..errors import (
     APITimeoutError,
+    Attempt,
     ClientClosedError,
     ConfigurationError,
+    DecodeError,
     ForkedError,
     Phase,
     StackOneError,
     WrongLoopError,
+    printable,
 )
+from ..logs import log
 from ..models.base import Answer, ResponseInfo, attach
 from ..options import RateLimit, RetryPolicy, Timeout
 from ..transport.base import (
@@ -47,8 +51,6 @@ from .retry import Budget, Failure, decide
 from .stats import Choice, Counts, Stats
 
 R = TypeVar("R")
-
-log = logging.getLogger("stackone_lms")
 
 _FOREVER = float("inf")
 
@@ -228,6 +230,7 @@ class Engine:
                 operation,
                 asked,
                 received,
+                extra={"operation": operation},
             )
 
     # One call
@@ -254,22 +257,27 @@ class Engine:
         end = _FOREVER if timeout.total is None else started + timeout.total
         deadline = Deadline(cast("asyncio.Task[Any]", asyncio.current_task(loop)), self.deadlines, end)
         self.deadlines.add(deadline)
+        tried: list[Attempt] = []
+        failed: StackOneError | None = None
         try:
-            return await self._attempts(settings, operation, args, request, deadline, started, end)
+            return await self._attempts(settings, operation, args, request, deadline, started, end, tried)
         except StackOneError as error:
-            self.counts.failures[type(error).__name__] += 1
+            failed = error
             raise
         except asyncio.CancelledError:
             if not deadline.fired or not deadline.uncancel():
                 raise
-            closing = deadline.closing
+            # The deadline fired outside of a request: while waiting, or because the client closes.
+            if deadline.closing:
+                failed = ClientClosedError("the client was closed during the call", attempts=deadline.attempts)
+            else:
+                failed = _timed_out(deadline)
         finally:
             self.deadlines.discard(deadline)
-        # Reached when the deadline fired outside of a request: while waiting, or because the client closes.
-        self.counts.failures[(ClientClosedError if closing else APITimeoutError).__name__] += 1
-        if closing:
-            raise ClientClosedError("the client was closed during the call", attempts=deadline.attempts)
-        raise _timed_out(deadline) from deadline.error
+            if failed is not None:
+                self.counts.failures[type(failed).__name__] += 1
+                _describe(failed, settings, operation, request, tried, self._clock() - started)
+        raise failed from (None if deadline.closing else deadline.error)
 
     async def _attempts(
         self,
@@ -280,6 +288,7 @@ class Engine:
         deadline: Deadline,
         started: float,
         end: float,
+        tried: list[Attempt],
     ) -> R:
         # As long as all goes well this is one function: each step into another one is paid by every call.
         admission, budget, timeout, clock = self.admission, self.budget, settings.timeout, self._clock
@@ -328,7 +337,7 @@ class Engine:
                         self._doubt if settings.verify_ids else None,
                     )
                 if log.isEnabledFor(logging.DEBUG):
-                    _log_attempt(request, attempt, response, outcome)
+                    _log_attempt(settings, operation, request, attempt, response, outcome)
                 if response is not None and not isinstance(outcome, Failure):
                     load = "served"
                     if spent or budget.tokens < budget.size:  # or there is nothing to give back
@@ -347,6 +356,7 @@ class Engine:
                 failure = cast("Failure", outcome)
                 error = deadline.error = failure.error
                 error.attempts = attempt
+                tried.append(Attempt(error.status, type(error).__name__, None))
                 if error.status == 429:
                     self.counts.throttled += 1
                 decision = decide(
@@ -367,7 +377,17 @@ class Engine:
             if decision.delay is None or not budget.spend(decision.cost):
                 raise error
             spent = decision.cost
-            log.info("retrying %s in %.2f s after %s", operation.name, decision.delay, type(error).__name__)
+            tried[-1] = tried[-1]._replace(pause=decision.delay)
+            if log.isEnabledFor(logging.INFO):
+                about = _extra(settings, operation, request, attempt, error.status)
+                log.info(
+                    "retrying %s of account %s in %.2f s after %s",
+                    operation.name,
+                    printable(str(settings.account_id)),
+                    decision.delay,
+                    type(error).__name__,
+                    extra={**about, "error": type(error).__name__, "pause": decision.delay},
+                )
             request.new_connection = decision.new_connection
             deadline.wait("total", end)
             concurrency.backing_off += 1
@@ -414,11 +434,52 @@ def _timed_out(deadline: Deadline) -> APITimeoutError:
     return APITimeoutError(_TIMED_OUT[deadline.phase], phase=deadline.phase, attempts=deadline.attempts)
 
 
-def _log_attempt(request: Request, attempt: int, response: Response | None, outcome: Any) -> None:
+def _extra(
+    settings: Settings, operation: Operation[Any], request: Request, attempt: int, status: int | None
+) -> dict[str, Any]:
+    """Return what a record of the log says of an attempt, by the names of the attributes of errors."""
+    return {
+        "operation": operation.name,
+        "account_id": settings.account_id,
+        "method": request.method,
+        "path": request.path,
+        "attempt": attempt,
+        "status": status,
+    }
+
+
+def _log_attempt(
+    settings: Settings,
+    operation: Operation[Any],
+    request: Request,
+    attempt: int,
+    response: Response | None,
+    outcome: Any,
+) -> None:
     if response is not None:
         came = str(response.status)
     elif isinstance(outcome.error, APITimeoutError):
         came = f"timeout ({outcome.error.phase})"
     else:
         came = repr(outcome.error)
-    log.debug("%s %s attempt %d: %s", request.method, request.path, attempt, came)
+    extra = _extra(settings, operation, request, attempt, None if response is None else response.status)
+    if isinstance(outcome, Failure):
+        extra["error"] = type(outcome.error).__name__
+    log.debug("%s %s attempt %d: %s", request.method, request.path, attempt, came, extra=extra)
+
+
+def _describe(
+    error: StackOneError,
+    settings: Settings,
+    operation: Operation[Any],
+    request: Request,
+    tried: list[Attempt],
+    elapsed: float,
+) -> None:
+    """Say in an error where it happened."""
+    if len(tried) < error.attempts:  # the last one was ended from outside: by the deadline, or as the client was closed
+        tried.append(Attempt(None, type(error).__name__, None))
+    error.operation, error.account_id, error.method = operation.name, settings.account_id, request.method
+    error.request_path, error.elapsed, error.attempt_log = request.path, elapsed, tuple(tried)
+    if not isinstance(error, DecodeError):  # whose path is the one in the document
+        error.path = request.path

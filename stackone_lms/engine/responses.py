@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
@@ -19,14 +18,13 @@ from ..errors import (
     class_for,
     printable,
 )
+from ..logs import log
 from ..models.base import Page
 from ..models.decode import is_error, unfinished
 from ..safe_json import parse
 from ..transport.base import Response
 from .identity import compare
 from .retry import Failure, parse_retry_after, status_failure
-
-log = logging.getLogger("stackone_lms")
 
 R = TypeVar("R")
 
@@ -75,8 +73,13 @@ def parse_response(
         refused = problem
     else:
         decoded: Any = answer
-        if decoded.problems:
-            log.warning("%s: %s", operation.name, "; ".join(decoded.problems))
+        if decoded.__dict__ and decoded.problems:  # an answer that was read as it is has nothing beside its fields
+            log.warning(
+                "%s: %s",
+                operation.name,
+                _redacted("; ".join(decoded.problems), redact),
+                extra={"operation": operation.name},
+            )
         if operation.checks_id and decoded.data.id == args.ids[-1]:
             return answer
         for error in _left_out(answer):
@@ -96,7 +99,11 @@ def _left_out(answer: Any) -> Sequence[DecodeError]:
 
 
 def _about(response: Response, redact: Redact) -> dict[str, Any]:
-    return {"status": response.status, "request_id": _redacted(response.headers.get("x-request-id"), redact)}
+    return {
+        "status": response.status,
+        "request_id": _redacted(response.headers.get("x-request-id"), redact),
+        "headers": {name.lower(): _redacted(value, redact) for name, value in response.headers.items()},
+    }
 
 
 def _unexpected(response: Response, redact: Redact) -> dict[str, Any]:

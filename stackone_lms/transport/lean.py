@@ -93,7 +93,7 @@ class LeanTransport(Transport):
         """Send one request and read its answer."""
         connection: internals.Protocol | None = None
         try:
-            data = self._written(request)
+            data = memoryview(self._written(request))  # a view, since tracebacks with local variables show bytes
             connection = None if request.new_connection else self._take()
             if connection is None:
                 limits.connecting()

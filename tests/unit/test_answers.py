@@ -213,7 +213,7 @@ def test_a_write_whose_answer_says_that_it_failed_did_not_succeed(
     assert isinstance(found, Failure) is fails
     if fails:
         assert type(found.error) is e.UnexpectedResponseError
-        assert str(found.error) == f"the answer says {code}"
+        assert str(found.error) == f"the answer says {code} (status 200)"
         assert (found.error.status, max_retries(found)) == (200, 0)
 
 

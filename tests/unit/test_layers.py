@@ -20,7 +20,7 @@ ROOT = Path(stackone_lms.__file__).parent
 
 FLOORS = """
     errors _version _lazy
-    checks safe_json threads
+    checks safe_json threads logs
     options
     transport models
     calls
