@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from random import random as random_number
@@ -13,9 +14,11 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias, TypeVar, Unpack, overload
 
 from . import configuration as conf
-from .api.accounts import Accounts, AsyncAccountsExecutor
+from .api.accounts import AccountIds, Accounts, AsyncAccountsExecutor, PagedAccountsExecutor
+from .api.platform import ConnectSessions, LinkedAccounts, RequestLogs
 from .api.resources import Api
-from .bulk.ids import Ids, iterate_ids
+from .bulk.ids import iterate_ids
+from .calls.lists import AsyncPager
 from .calls.operation import AsyncExecutor, AsyncFanOutExecutor, C_co, CallArguments, Resource
 from .calls.query import encode_parameters
 from .calls.request import RequestOperation, RequestResult, describe_request, merged_headers
@@ -25,6 +28,7 @@ from .engine.rate_limit import Clock, RateLimitBackend, Sleep
 from .engine.stats import Stats
 from .errors import ConfigurationError, InvalidArgumentError
 from .logs import set_up_logging
+from .models.accounts import LinkedAccount
 from .options import RateLimit, RetryPolicy, Timeout, ViewOptions, from_number, total_seconds
 from .transport.base import Transport
 
@@ -185,6 +189,35 @@ class BaseClient(Api[C_co]):
         """Return what the resources are bound to."""
         raise NotImplementedError
 
+    @cached_property
+    def accounts(self) -> LinkedAccounts[C_co]:
+        """The connections to customers' learning systems that the API key has."""
+        return LinkedAccounts(self._without_account())
+
+    @cached_property
+    def logs(self) -> RequestLogs[C_co]:
+        """What StackOne noted of requests, and of the calls to the providers behind them."""
+        return RequestLogs(self._without_account())
+
+    @cached_property
+    def connect_sessions(self) -> ConnectSessions[C_co]:
+        """Links with which a customer connects a learning system."""
+        return ConnectSessions(self._without_account())
+
+    def _without_account(self) -> C_co:
+        """Return what those resources are bound to that belong to no account."""
+        now = self._bound.settings
+        options: ViewOptions = {
+            "account_id": None,
+            "timeout": now.timeout,
+            "retry": now.retry,
+            "heartbeat": now.heartbeat,
+            "verify_ids": now.verify_ids,
+            "keep_unknown": False,  # records that keep what was sent would be pickled with their credentials
+        }
+        settings = self._make_settings(options, ConfigurationError, now)
+        return self._executor_for(BoundExecutor(self._bound.engine, settings))
+
     def _make_settings(
         self,
         options: ViewOptions,
@@ -255,7 +288,7 @@ class BaseClient(Api[C_co]):
         view._bind(BoundExecutor(self._bound.engine, self._make_settings(merged, InvalidArgumentError, now)))
         return view
 
-    def _by_account(self, account_ids: Ids) -> dict[str, BoundExecutor]:
+    def _by_account(self, account_ids: AccountIds) -> dict[str, BoundExecutor]:
         given: Any = account_ids
         what = "account_ids must be several account ids, such as a list, or the path of a file with one id a line"
         if isinstance(given, Mapping):
@@ -263,9 +296,10 @@ class BaseClient(Api[C_co]):
         if isinstance(given, str | bytes | bytearray) or not isinstance(given, Iterable | Path):
             raise InvalidArgumentError(f"{what}, not {type(given).__name__}")
         try:
-            ids = list(iterate_ids(given))
+            found = list(iterate_ids(given))
         except (OSError, UnicodeError) as problem:
             raise InvalidArgumentError(f"the account ids cannot be read: {problem}") from problem
+        ids: list[Any] = [one.id if isinstance(one, LinkedAccount) else one for one in found]
         if None in ids:
             raise InvalidArgumentError(f"{what}; one of them is None")
         executors = {id: self.with_options(account_id=id)._bound for id in ids}
@@ -343,15 +377,19 @@ class AsyncClient(BaseClient[AsyncExecutor]):
     def _executor_for(self, bound: BoundExecutor) -> AsyncExecutor:
         return bound
 
-    def for_accounts(self, account_ids: Ids) -> Accounts[AsyncFanOutExecutor]:
+    def for_accounts(self, account_ids: AccountIds | AsyncPager[LinkedAccount]) -> Accounts[AsyncFanOutExecutor]:
         """Return the resources of several accounts at once: every read is performed in each of them.
 
         Args:
-            account_ids: The linked accounts: a list, or the `pathlib.Path` of a file with one id a line.
+            account_ids: The linked accounts: their ids, or what `accounts.list()` delivers; the `pathlib.Path` of a
+                file with one id a line; or a pager, such as `client.accounts.list(status="active")`, which each read
+                walks before it begins.
 
         Raises:
-            InvalidArgumentError: There are none, or one of them cannot be an account id.
+            InvalidArgumentError: There are none, or one of them cannot be an account.
         """
+        if isinstance(account_ids, AsyncPager):
+            return Accounts(PagedAccountsExecutor(account_ids, self._by_account), None)
         executors = self._by_account(account_ids)
         return Accounts(AsyncAccountsExecutor(executors), len(executors))
 

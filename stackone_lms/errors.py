@@ -144,10 +144,12 @@ class APITimeoutError(StackOneError, TimeoutError):
     Attributes:
         phase: Which one: `pool` (waiting for a free slot), `rate_limit` (waiting for the client-side limit
             or a Retry-After), `connect`, `read` (no byte for that long), `attempt` or `total`.
+        result: What there was by then, of what waits for a result in parts, such as `logs.wait`; else None.
     """
 
     retryable = True
     phase: Phase = "total"
+    result: Any = None
 
 
 class APIStatusError(StackOneError):

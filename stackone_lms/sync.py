@@ -18,8 +18,7 @@ from typing import Any, Self, TypeVar, overload
 import anyio
 from anyio.from_thread import BlockingPortal
 
-from .api.accounts import Accounts, SyncAccountsExecutor
-from .bulk.ids import Ids
+from .api.accounts import AccountIds, Accounts, SyncAccountsExecutor
 from .calls.operation import SyncExecutor, SyncFanOutExecutor
 from .calls.request import RequestResult
 from .checks import levels_to_the_caller
@@ -272,14 +271,16 @@ class SyncClient(BaseClient[SyncExecutor]):
         self._portal_executor = PortalExecutor(bound, self._shared)
         return self._portal_executor
 
-    def for_accounts(self, account_ids: Ids) -> Accounts[SyncFanOutExecutor]:
+    def for_accounts(self, account_ids: AccountIds) -> Accounts[SyncFanOutExecutor]:
         """Return the resources of several accounts at once: every read is performed in each of them.
 
         Args:
-            account_ids: The linked accounts: a list, or the `pathlib.Path` of a file with one id a line.
+            account_ids: The linked accounts: their ids, or what `accounts.list()` delivers, such as
+                `client.accounts.list(status="active")`, which is walked here; or the `pathlib.Path` of a file with one
+                id a line.
 
         Raises:
-            InvalidArgumentError: There are none, or one of them cannot be an account id.
+            InvalidArgumentError: There are none, or one of them cannot be an account.
         """
         executors = self._by_account(account_ids)
         return Accounts(SyncAccountsExecutor(executors, self._portal_executor), len(executors))

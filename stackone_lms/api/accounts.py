@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from ..bulk.get_many import BulkRequest
-from ..bulk.ids import QueueSource, check_ids, iterate_ids, known_size
+from ..bulk.ids import Ids, QueueSource, check_ids, iterate_ids, known_size
 from ..bulk.merge import AccountStream, Items, Merge, fetched_records, list_items, one_call
 from ..bulk.progress import Report
 from ..bulk.stream import iterate_from_thread
 from ..bulk.workers import Fetch
+from ..calls.lists import AsyncPager
 from ..calls.operation import (
     AsyncExecutor,
     AsyncFanOutExecutor,
@@ -26,7 +28,11 @@ from ..calls.operation import (
 from ..calls.outcomes import AccountOutcome
 from ..engine.call import BoundExecutor
 from ..errors import InvalidArgumentError, printable
+from ..models.accounts import LinkedAccount
 from .resources import Api
+
+AccountIds: TypeAlias = Ids | Iterable[LinkedAccount]
+"""Accounts by their ids, or as the list of accounts delivers them."""
 
 
 class _FanOut:
@@ -118,6 +124,40 @@ class SyncAccountsExecutor(_FanOut, SyncFanOutExecutor):
         return bulk.fetch(executor, QueueSource())
 
 
+class PagedAccountsExecutor(AsyncFanOutExecutor):
+    """Performs reads in the accounts of a pager, which is walked anew for each read, before it begins.
+
+    Args:
+        accounts: The pager.
+        executors: Makes the executor of each account.
+    """
+
+    def __init__(
+        self,
+        accounts: AsyncPager[LinkedAccount],
+        executors: Callable[[Iterable[LinkedAccount]], Mapping[str, BoundExecutor]],
+    ) -> None:
+        self._accounts, self._executors = accounts, executors
+
+    async def _each(self, read: Callable[[AsyncAccountsExecutor], Items]) -> Items:
+        inner = AsyncAccountsExecutor(self._executors(await self._accounts.collect()))
+        async with aclosing(read(inner)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
+
+    def execute_one(self, operation: Operation[Any], args: CallArguments, /) -> Items:
+        """Perform one call in every account."""
+        return self._each(lambda inner: inner.execute_one(operation, args))
+
+    def execute_list(self, pager: Callable[[AsyncExecutor], PagedList], /) -> Items:
+        """List the items of every account."""
+        return self._each(lambda inner: inner.execute_list(pager))
+
+    def execute_many(self, bulk: BulkRequest, ids: Any, /) -> Items:
+        """Fetch many records of every account."""
+        return self._each(lambda inner: inner.execute_many(bulk, ids))
+
+
 class Accounts(Api[C_co]):
     """The resources of several accounts at once.
 
@@ -135,12 +175,17 @@ class Accounts(Api[C_co]):
     Writes are for one account: `with_options(account_id=...)`.
     """
 
-    def __init__(self, executor: C_co, size: int) -> None:
+    def __init__(self, executor: C_co, size: int | None) -> None:
         super().__init__(executor)
         self._size = size
 
     def __len__(self) -> int:
+        if self._size is None:
+            raise TypeError("how many accounts there are is known when they have been listed")
         return self._size
 
+    def __bool__(self) -> bool:
+        return True
+
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self._size}>"
+        return f"<{type(self).__name__}: {'listed by each read' if self._size is None else self._size}>"

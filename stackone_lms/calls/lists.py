@@ -33,7 +33,6 @@ from .operation import (
     stream_of,
 )
 from .outcomes import AccountOutcome
-from .query import encode_query
 from .signatures import parameters_of
 
 P = ParamSpec("P")
@@ -53,10 +52,25 @@ WALK_PAGE = 100
 """Records a page that a walk over many pages asks for: the most that the API's older guide names."""
 
 
-class _Request(Generic[T]):
+Following = Callable[[Page[Any], str | None], str | None]
+"""Returns the cursor of the page after one that came for a cursor; None after the last. Made anew for each walk."""
+
+
+def _by_cursor() -> Following:
+    return lambda page, _: page.next if page.next and not page.next.isspace() else None
+
+
+class ListRequest(Generic[T]):
     """One call of a list: its keywords, checked and encoded at once, whatever the caller does to them meanwhile."""
 
-    def __init__(self, operation: Operation[Page[T]], ids: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        operation: Operation[Page[T]],
+        ids: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        paging: Callable[[], Following] | None = None,
+    ) -> None:
+        self.paging = paging or _by_cursor
         operation.check(ids, keywords)
         query = dict(keywords)
         self.operation, self.ids = operation, ids
@@ -67,12 +81,12 @@ class _Request(Generic[T]):
         most = query.pop("max_empty_pages", None)
         self.max_empty_pages = MAX_EMPTY_PAGES if most is None else whole_number("max_empty_pages", most, at_least=1)
         self.start: str | None = query.pop("next", None)
-        encode_query({"next": self.start})  # checks it
+        operation.encode({"next": self.start})  # checks it
         for id in ids:
             encode_id(id)
         # Whether the size of the pages is settled.
         self.sized = query.get("page_size") is not None or _came_in_default_pages(self.start)
-        self.query = encode_query(query, operation.filters)
+        self.query = operation.encode(query)
 
     def arguments(self, cursor: str | None, *, walking: bool) -> CallArguments:
         """Return what one page is asked for with.
@@ -85,7 +99,7 @@ class _Request(Generic[T]):
         if walking and not self.sized:
             parts.append(f"page_size={WALK_PAGE}")
         if cursor is not None:
-            parts.append(encode_query({"next": cursor}))
+            parts.append(self.operation.encode({"next": cursor}))
         return CallArguments(self.ids, "&".join(parts))
 
 
@@ -93,7 +107,7 @@ class _Walk(Generic[T]):
     """Fetches the pages of one list in order; shared by both pagers."""
 
     def __init__(
-        self, executor: AsyncExecutor, request: _Request[T], *, max_items: int | None = None, single: bool = False
+        self, executor: AsyncExecutor, request: ListRequest[T], *, max_items: int | None = None, single: bool = False
     ) -> None:
         """Begin a walk.
 
@@ -108,7 +122,7 @@ class _Walk(Generic[T]):
         self.ended = False
         self.errors: list[DecodeError] = []
         self.error_count = 0
-        self._executor, self._request = executor, request
+        self._executor, self._request, self._following = executor, request, request.paging()
         # Of each cursor a digest: the walk of a long list would keep megabytes of them.
         self._seen = {_digest(self.cursor)} if self.cursor else set[bytes]()
         self._stuck: PaginationError | None = None
@@ -127,7 +141,7 @@ class _Walk(Generic[T]):
             raise self._stuck
         asked = self.cursor
         page = await self._take(asked)
-        following = page.next if page.next and not page.next.isspace() else None
+        following = self._following(page, asked)
         if page.data or page.errors:
             self._empty = 0
         elif following is not None:
@@ -232,7 +246,7 @@ def _limit(name: str, value: Any) -> int | None:
 
 
 class _Pager(Generic[T]):
-    def __init__(self, executor: AsyncExecutor, request: _Request[T]) -> None:
+    def __init__(self, executor: AsyncExecutor, request: ListRequest[T]) -> None:
         self._async_executor, self._request = executor, request
         self._walk = _Walk(executor, request)
         self._cursor = self._walk.cursor
@@ -357,7 +371,7 @@ class SyncPager(_Pager[T]):
     `max_items` is 25 or fewer.
     """
 
-    def __init__(self, executor: SyncExecutor, request: _Request[T]) -> None:
+    def __init__(self, executor: SyncExecutor, request: ListRequest[T]) -> None:
         super().__init__(executor.aio, request)
         self._executor = executor
 
@@ -443,7 +457,10 @@ class Listing(Method[P], Generic[P, T]):
 
     def pager(self, executor: AsyncExecutor, ids: tuple[str, ...], query: Mapping[str, Any]) -> AsyncPager[T]:
         """Return the pager of one list."""
-        return AsyncPager[T](executor, _Request(self.operation, ids, query))
+        return AsyncPager[T](executor, self._request(ids, query))
+
+    def _request(self, ids: tuple[Any, ...], query: Mapping[str, Any]) -> ListRequest[T]:
+        return ListRequest(self.operation, ids, query)
 
     def _summary(self) -> str:
         return inspect.getdoc(self._source) or ""
@@ -462,10 +479,10 @@ class Listing(Method[P], Generic[P, T]):
             return self.pager(executor, ids, query)
 
         def call_blocking(executor: SyncExecutor, /, *ids: Any, **query: Any) -> SyncPager[T]:
-            return SyncPager[T](executor, _Request(self.operation, ids, query))
+            return SyncPager[T](executor, self._request(ids, query))
 
         def call_each(executor: FanOutExecutor, /, *ids: Any, **query: Any) -> Any:
-            request = _Request(self.operation, ids, query)
+            request = self._request(ids, query)
             return executor.execute_list(lambda one: AsyncPager[T](one, request))
 
         if issubclass(kind, FanOutExecutor):

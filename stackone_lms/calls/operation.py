@@ -23,7 +23,7 @@ from ..models.base import Page
 from ..models.decode import Decoder
 from ..options import VIEW_OPTIONS
 from .outcomes import AccountOutcome
-from .query import filters, keywords
+from .query import encode_query, filters, keywords
 from .signatures import describe, parameters_of, query_type
 
 P = ParamSpec("P")
@@ -204,10 +204,12 @@ class Operation(Generic[R]):
         name: Resource and verb, such as `completions.get`.
         needs_account: Whether it is performed in a linked account.
         may_be_empty: Whether its answers may be empty, or of any shape.
+        secret: Whether its answers hold secrets, which then are in no error.
     """
 
     needs_account = True
     may_be_empty = False
+    secret = False
 
     def __init__(
         self,
@@ -261,6 +263,14 @@ class Operation(Generic[R]):
             raise TypeError(f"{self.name}() takes {self.arity} id(s) by position, {len(ids)} given")
         if query and not self.keywords.issuperset(query):
             known_keywords(self.name, query, self.keywords, elsewhere=VIEW_OPTIONS)
+
+    def encode(self, query: Mapping[str, Any]) -> str:
+        """Return keywords, names already checked, as its query string.
+
+        Raises:
+            InvalidArgumentError: A value cannot be sent; see `encode_query`.
+        """
+        return encode_query(query, self.filters)
 
     def path_of(self, ids: tuple[str, ...]) -> str:
         """Return its path with these ids in it.

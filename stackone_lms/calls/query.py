@@ -242,7 +242,7 @@ STATUSES = ("pending", "in_progress", "completed", "unmapped_value")
 
 def _filter_value(name: str, value: Any, *, strict: bool) -> str:
     if name == "updated_after":
-        return _moment(name, value)
+        return encode_moment(name, value)
     if not strict:
         return _single(value, name)
     if name == "active":
@@ -260,7 +260,12 @@ def _filter_value(name: str, value: Any, *, strict: bool) -> str:
     return value
 
 
-def _moment(name: str, value: Any) -> str:
+def encode_moment(name: str, value: Any) -> str:
+    """Return a moment as text: a datetime in UTC, a date as its first moment, ISO 8601 text as it is.
+
+    Raises:
+        InvalidArgumentError: It is none of these.
+    """
     if isinstance(value, str):
         try:
             datetime.fromisoformat(value)

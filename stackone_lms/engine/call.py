@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeVar, cast
 import msgspec
 
 from ..calls.operation import AsyncExecutor, CallArguments, Operation
-from ..calls.query import encode_query
 from ..errors import (
     APITimeoutError,
     Attempt,
@@ -240,7 +239,7 @@ class Engine:
         path = operation.path_of(args.ids)
         query = args.query
         if not isinstance(query, str):
-            query = encode_query(query, operation.filters) if query else ""
+            query = operation.encode(query) if query else ""
         if settings.extra_query:
             query = f"{query}&{settings.extra_query}" if query else settings.extra_query
         if settings.account_id is None and operation.needs_account:

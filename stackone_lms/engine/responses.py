@@ -56,6 +56,8 @@ def parse_response(
     status = response.status
     if not 200 <= status < 300:
         return _status_error(response, redact, wall) if status >= 400 else _odd_status(response, redact)
+    if operation.secret:
+        redact = _hide
     body = response.body
     if not body or body.isspace():
         if operation.may_be_empty:
@@ -92,6 +94,10 @@ def parse_response(
         # An error object may pass for an answer: nearly every field of the models may be missing.
         return _error_inside(response, redact, wall) or failure or answer
     return _error_inside(response, redact, wall) or _undecodable(response, refused, redact)
+
+
+def _hide(text: bytes) -> bytes:
+    return b""
 
 
 def _left_out(answer: Any) -> Sequence[DecodeError]:

@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterable
 from typing import Unpack
 
+from ..calls.lists import AsyncPager
 from ..calls.operation import executor_of
 from ..client import AsyncClient, bound_executor_of
 from ..errors import InvalidArgumentError
@@ -91,6 +92,9 @@ async def export(
         ExportError: The target cannot be written, is in use by another export, or holds another format; or a package
             is missing.
     """
+    accounts = options.get("accounts")
+    if isinstance(accounts, AsyncPager):
+        options["accounts"] = await accounts.collect()
     return await _run(client, resources, target, options).export()
 
 

@@ -12,9 +12,11 @@ from typing import Any, Final, NamedTuple, TypedDict, cast
 
 import msgspec
 
+from ..calls.lists import AsyncPager
 from ..checks import known_keywords, whole_number
 from ..configuration import check_token
 from ..errors import InvalidArgumentError
+from ..models.accounts import LinkedAccount
 from ..models.base import to_wire
 from .accounts import read_accounts
 from .formats.base import with_user
@@ -35,9 +37,9 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 class ExportOptions(TypedDict, total=False):
     """The options of `export`."""
 
-    accounts: Iterable[str] | os.PathLike[str]
-    """The linked accounts, or a file that names them (see `read_accounts`). Each is listed by itself, many at once.
-    Default: the account of the client."""
+    accounts: Iterable[str | LinkedAccount] | AsyncPager[LinkedAccount] | os.PathLike[str]
+    """The linked accounts: their ids, records, a pager of them, or a file that names them (see `read_accounts`).
+    Each is listed by itself, many at once. Default: the account of the client."""
     format: str
     """Of a folder: `parquet` (the default), `jsonl` or `csv`."""
     since: datetime | date | str | None
@@ -255,7 +257,12 @@ def _listed(name: str, value: Any) -> list[Any]:
 
 
 def _accounts(name: str, value: Any) -> tuple[str, ...]:
-    ids = _ids(name, read_accounts(Path(cast("os.PathLike[str]", value))) if isinstance(value, os.PathLike) else value)
+    if isinstance(value, os.PathLike):
+        value = read_accounts(Path(cast("os.PathLike[str]", value)))
+    elif isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        several = cast("Iterable[object]", value)
+        value = [one.id if isinstance(one, LinkedAccount) else one for one in several]
+    ids = _ids(name, value)
     if not ids:
         raise InvalidArgumentError("name at least one account")
     return ids

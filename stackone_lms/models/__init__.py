@@ -1,5 +1,6 @@
 """The records of the API, one module a resource."""
 
+from .accounts import AccountMeta, LinkedAccount, LinkedAccountResult, StatusReason
 from .assignments import Assignment, AssignmentResult, CreateAssignment
 from .base import (
     Answer,
@@ -13,10 +14,12 @@ from .base import (
     to_builtins,
     to_timedelta,
 )
+from .batch_outcomes import BatchItemOutcome, BatchOutcome
 from .bodies import Body
 from .categories import Category, CategoryResult, CreateCategory
 from .collections import CreateCollection
 from .completions import Completion, CompletionResult, CreateCompletion, Score
+from .connect_sessions import ConnectSession, CreateConnectSession
 from .content import (
     AdditionalData,
     Author,
@@ -28,6 +31,7 @@ from .content import (
     UpsertContent,
 )
 from .courses import Course, CourseResult, UpsertCourse
+from .logs import LoggedRequest, LoggedResponse, LoggedUrl, ProviderError, RequestLog, RequestLogResult, StepLog
 from .results import (
     BatchItem,
     BatchResult,
@@ -62,6 +66,7 @@ from .values import (
 )
 
 __all__ = [
+    "AccountMeta",
     "AdditionalData",
     "Answer",
     "Assignment",
@@ -70,6 +75,8 @@ __all__ = [
     "AssignmentStatusValue",
     "Author",
     "BatchItem",
+    "BatchItemOutcome",
+    "BatchOutcome",
     "BatchResult",
     "Body",
     "Category",
@@ -78,6 +85,7 @@ __all__ = [
     "CategoryResult",
     "Completion",
     "CompletionResult",
+    "ConnectSession",
     "Content",
     "ContentResult",
     "ContentType",
@@ -88,6 +96,7 @@ __all__ = [
     "CreateCategory",
     "CreateCollection",
     "CreateCompletion",
+    "CreateConnectSession",
     "CreateContent",
     "CreateResult",
     "CreateResultData",
@@ -98,10 +107,18 @@ __all__ = [
     "LanguageValue",
     "LearningObjectType",
     "LearningObjectTypeValue",
+    "LinkedAccount",
+    "LinkedAccountResult",
     "Localization",
+    "LoggedRequest",
+    "LoggedResponse",
+    "LoggedUrl",
     "Model",
     "Page",
+    "ProviderError",
     "RawResponse",
+    "RequestLog",
+    "RequestLogResult",
     "ResponseInfo",
     "Result",
     "ResultStatus",
@@ -113,6 +130,8 @@ __all__ = [
     "SkillProficiencyLevel",
     "SkillProficiencyLevelValue",
     "SkillResult",
+    "StatusReason",
+    "StepLog",
     "UpdateContent",
     "UpdateResult",
     "UpsertContent",

@@ -128,6 +128,27 @@ def left_over(record: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", getattr(record, "__dict__", _NONE).get("_left", _NONE))
 
 
+def plain_secret(raw: msgspec.Raw) -> Any:
+    """Decode a field that is kept as JSON so that no repr can show it; None if it was not sent."""
+    return msgspec.json.decode(raw) if bytes(raw) else None
+
+
+def without_secrets(record: Model) -> tuple[Any, ...]:
+    """Return what pickles a record without the fields that `plain_secret` reads, and without the body they came in."""
+    values = {f: getattr(record, f) for f in record.__struct_fields__}
+    known = {name: value for name, value in values.items() if not isinstance(value, msgspec.Raw)}
+    if not isinstance(record, Answer):
+        return _rebuild_model, (type(record), known)
+    attributes = vars_of(record).copy()
+    if "_response" in attributes:
+        attributes["_response"] = msgspec.structs.replace(attributes["_response"], body=b"")
+    return rebuild, (type(record), known, attributes)
+
+
+def _rebuild_model(cls: type[Model], values: dict[str, Any]) -> Model:
+    return cls(**values)
+
+
 class ResponseInfo(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """The HTTP side of an answer."""
 
@@ -220,12 +241,14 @@ class Answer(Model, frozen=True, dict=True, gc=True):
         return parse(self.body)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.__dict__.get("_secret"):
+            return without_secrets(self)
         values = {f: getattr(self, f) for f in self.__struct_fields__}
         return rebuild, (type(self), values, vars_of(self).copy())
 
     def __copy__(self) -> Any:
-        rebuild, arguments = self.__reduce__()
-        return rebuild(*arguments)
+        values = {f: getattr(self, f) for f in self.__struct_fields__}
+        return rebuild(type(self), values, vars_of(self).copy())
 
 
 def vars_of(answer: Answer) -> dict[str, Any]:

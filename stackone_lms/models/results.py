@@ -67,7 +67,7 @@ class DeleteResult(_WriteResult, kw_only=True, frozen=True):
 class BatchResult(_WriteResult, kw_only=True, frozen=True):
     """The answer to a batch: it was accepted, the work goes on in the background.
 
-    It carries no ids. What became of the items is in StackOne's logs, under `request_id`.
+    It carries no ids. What became of the items is in StackOne's logs: `client.logs.wait(result)` waits for it.
     """
 
     SCHEMA = "BatchResultApiModel"
@@ -112,6 +112,8 @@ def join_batches(parts: list[tuple[list[Any], BatchResult]]) -> BatchResult:
     joined = msgspec.structs.replace(first, errors=errors) if len(parts) > 1 else first
     attach(joined, parts[-1][1].response)
     vars_of(joined)["_sent"] = [item for items, _ in parts for item in items]
+    for items, part in parts if len(parts) > 1 else ():
+        vars_of(part)["_sent"] = items
     if len(parts) > 1:
         vars_of(joined)["_parts"] = tuple(part for _, part in parts)
     return joined
