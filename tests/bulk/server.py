@@ -57,14 +57,14 @@ class Server(Transport):
         """How many requests for single records came."""
         return sum(self.fetched.values())
 
-    async def send(self, request: Request, watch: TimeLimits) -> Response:
+    async def send(self, request: Request, limits: TimeLimits) -> Response:
         """Answer."""
         account = str(request.headers["x-account-id"])
         self.by_account[account] += 1
         id = unquote(request.path.rsplit("/", 1)[1])
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
-        watch.progress()
+        limits.progress()
         try:
             reply = await self._answer(account, id, request.query)
         except asyncio.CancelledError:

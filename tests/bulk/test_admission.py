@@ -200,12 +200,12 @@ async def test_a_key_wide_pause_stops_everybody_and_a_providers_only_its_account
     provider: dict[str, Any] = {}
 
     class Throttling(Server):
-        async def send(self, request: Any, watch: Any) -> Response:
+        async def send(self, request: Any, limits: Any) -> Response:
             account = str(request.headers["x-account-id"])
             times[account].append(now())
             if account == "a" and len(times["a"]) == 5:
                 return refuse(429, headers={"Retry-After": "30"}, **provider)
-            return await super().send(request, watch)
+            return await super().send(request, limits)
 
     async def run() -> tuple[float, float]:
         for some in times.values():

@@ -60,10 +60,10 @@ async def test_an_order_waits_for_its_head_within_bounds() -> None:
     go = asyncio.Event()
 
     class Slow(Server):
-        async def send(self, request: Any, watch: Any) -> Response:
+        async def send(self, request: Any, limits: Any) -> Response:
             if request.path.endswith("/id-0"):
                 await go.wait()
-            return await super().send(request, watch)
+            return await super().send(request, limits)
 
     server = Slow()
     async with client(server, clock=now) as of, aclosing(of.completions.get_many(endless(), ordered=True)) as outcomes:
@@ -266,7 +266,7 @@ async def test_an_unforeseen_error_of_a_transport_reaches_the_consumer() -> None
     """A bug below is raised where one iterates, not lost in a task."""
 
     class Broken(Server):
-        async def send(self, request: Any, watch: Any) -> Response:
+        async def send(self, request: Any, limits: Any) -> Response:
             raise ZeroDivisionError
 
     async with client(Broken()) as of:

@@ -249,9 +249,9 @@ async def test_read_options_go_with_every_request() -> None:
     queries: list[str] = []
 
     class Listening(Server):
-        async def send(self, request: Any, watch: Any) -> Response:
+        async def send(self, request: Any, limits: Any) -> Response:
             queries.append(request.query)
-            await super().send(request, watch)
+            await super().send(request, limits)
             return Response(200, {}, b'{"data":{"result":{"value":"Pass"}}}')
 
     async with client(Listening()) as of:
@@ -265,9 +265,9 @@ async def test_records_of_a_user_are_fetched_below_the_user() -> None:
     paths: list[str] = []
 
     class Listening(Server):
-        async def send(self, request: Any, watch: Any) -> Response:
+        async def send(self, request: Any, limits: Any) -> Response:
             paths.append(request.path)
-            return await super().send(request, watch)
+            return await super().send(request, limits)
 
     async with client(Listening()) as of:
         outcomes = [o async for o in of.users.completions.get_many("u/1", ["a", "b"])]

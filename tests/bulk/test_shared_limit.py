@@ -33,9 +33,9 @@ file, requests, per, count = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv
 times = []
 
 class Clock(Server):
-    async def send(self, request, watch):
+    async def send(self, request, limits):
         times.append(time.time())
-        return await super().send(request, watch)
+        return await super().send(request, limits)
 
 async def main():
     async with client(Clock(), rate_limit=SharedLimit.sqlite(file, requests=requests, per=per)) as of:
@@ -133,9 +133,9 @@ async def test_two_clients_in_one_process_share_it(tmp_path: Path) -> None:
     times: list[float] = []
 
     class Clock(Server):
-        async def send(self, request: Any, watch: Any) -> Any:
+        async def send(self, request: Any, limits: Any) -> Any:
             times.append(time.time())
-            return await super().send(request, watch)
+            return await super().send(request, limits)
 
     async def fetch() -> None:
         async with client(Clock(), rate_limit=limit) as of:

@@ -17,7 +17,7 @@ from rich.traceback import Traceback
 
 from stackone_lms import SyncClient
 from stackone_lms.errors import StackOneError
-from stackone_lms.transport.base import Secret, SecretBytes, TransportError
+from stackone_lms.transport.base import Request, Response, Secret, SecretBytes, TimeLimits, TransportError
 from tests.fake.fakes import FakeTransport
 
 PIECE = 10
@@ -48,7 +48,7 @@ def fail(key: Secret) -> Raised:
     """Return what a failing call raises, with the frames of everything on its way."""
 
     class Broken(FakeTransport):
-        async def send(self, request: Any, *limits: Any) -> Any:
+        async def send(self, request: Request, limits: TimeLimits) -> Response:
             raise ZeroDivisionError
 
     with SyncClient(key, "account", transport=Broken()) as client:
@@ -141,7 +141,7 @@ def test_what_holds_secrets_shows_none_where_rich_prints_it(most: int | None) ->
     sent: list[Any] = []
 
     class Keeping(FakeTransport):
-        async def send(self, request: Any, *limits: Any) -> Any:
+        async def send(self, request: Request, limits: TimeLimits) -> Response:
             sent.append(request)
             raise TransportError(StackOneError("no"), request_sent=False)
 

@@ -233,7 +233,7 @@ def test_a_thread_whose_stack_cannot_be_told_refuses_nesting(missing: str, monke
     if missing == "the module":
         monkeypatch.setitem(sys.modules, "ctypes", None)
     else:
-        monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+        monkeypatch.setattr("ctypes.CDLL", str)  # which has none of its functions
     assert isinstance(_in_thread(lambda: parse(nested(MAX_DEPTH + 1)), 16 * 1024 * 1024), DecodeError)
     assert _in_thread(lambda: parse(nested(MAX_DEPTH)), 16 * 1024 * 1024)
 
