@@ -267,16 +267,16 @@ class Engine:
             if not deadline.fired or not deadline.uncancel():
                 raise
             # The deadline fired outside of a request: while waiting, or because the client closes.
+            ended: StackOneError = _timed_out(deadline)
             if deadline.closing:
-                failed = ClientClosedError("the client was closed during the call", attempts=deadline.attempts)
-            else:
-                failed = _timed_out(deadline)
+                ended = ClientClosedError("the client was closed during the call", attempts=deadline.attempts)
+            failed = ended
         finally:
             self.deadlines.discard(deadline)
             if failed is not None:
                 self.counts.failures[type(failed).__name__] += 1
                 _describe(failed, settings, operation, request, tried, self._clock() - started)
-        raise failed from (None if deadline.closing else deadline.error)
+        raise ended from (None if deadline.closing else deadline.error)
 
     async def _attempts(
         self,

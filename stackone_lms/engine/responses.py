@@ -136,8 +136,8 @@ def _error_inside(response: Response, redact: Redact, wall: Callable[[], float])
 
 
 def _undecodable(response: Response, problem: DecodeError, redact: Redact) -> Failure:
-    details = {"path": problem.path, **_unexpected(response, redact)}
-    body = details["body"]
+    body = redact(response.body)
+    details: dict[str, Any] = {"path": problem.path, **_about(response, redact), "body": body}
     try:
         parse(body)
     except DecodeError:

@@ -35,9 +35,13 @@ EPOCH = 1_700_000_000.0
 DOUBTS: list[tuple[str, ...]] = []
 
 
+def note_doubt(operation: str, asked: str, received: str) -> None:
+    DOUBTS.append((operation, asked, received))
+
+
 def verdict(answer: Response, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Any:
     args = CallArguments(ids or ("c1",) * operation.arity, query)
-    return parse_response(operation, args, answer, False, REDACT, lambda: EPOCH, lambda *doubt: DOUBTS.append(doubt))
+    return parse_response(operation, args, answer, False, REDACT, lambda: EPOCH, note_doubt)
 
 
 def failed(answer: Response, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Failure:
