@@ -17,7 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from ..safe_json import decode_any
 from .base import Model, keep, left_over, rebuild, settle
-from .fields import is_record, item_hint, record_kind, replace_records
+from .fields import by_name, is_record, item_hint, record_kind, replace_records
 
 R = TypeVar("R")
 
@@ -76,6 +76,29 @@ def _derived(hint: Any, derive: Callable[[Any], Any], namespace: dict[str, Any],
     return msgspec.defstruct(
         struct.__name__, fields, bases=(struct,), module=struct.__module__, namespace=namespace, kw_only=True, **config
     )
+
+
+@cache
+def splitter(kind: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a function that takes undeclared fields out of the plain values of a record, and returns them.
+
+    Those of a record inside stand under its name; records in lists are left as they are.
+    """
+    declared = by_name(kind).keys()
+    inner = [(name, splitter(of)) for name, f in by_name(kind).items() if (of := record_kind(f.type)) is not None]
+
+    def split(sent: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, split_inner in inner:
+            value = sent.get(name)
+            if isinstance(value, dict) and (left := split_inner(cast("dict[str, Any]", value))):
+                found[name] = left
+        if not sent.keys() <= declared:
+            for name in [name for name in sent if name not in declared]:
+                found[name] = sent.pop(name)
+        return found
+
+    return split
 
 
 def has_room(cls: type) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -11,8 +12,8 @@ import msgspec
 from ...errors import DecodeError
 from ...models.base import Model, is_blank
 from ...models.decode import coerce
-from ...models.extras import KeepUnknown, closed
-from ...safe_json import FAILURES, check_depth, has_halves, parse
+from ...models.extras import KeepUnknown, closed, splitter
+from ...safe_json import FAILURES, check_depth, decode_any, has_halves, parse
 from ..state.storage import wrap_os_errors
 from .columns import Rows, record_of
 
@@ -53,7 +54,9 @@ class Reader(Generic[M]):
 
     def __init__(self, model: type[M]) -> None:
         self._model = model
-        self._closed: Callable[[bytes], list[M]] = msgspec.json.Decoder(closed(list[model])).decode  # type: ignore[valid-type]
+        self._kind = closed(list[model])  # type: ignore[valid-type]
+        self._split = splitter(model)
+        self._closed: Callable[[bytes], list[M]] = msgspec.json.Decoder(self._kind).decode
         self._many: KeepUnknown[list[M]] = KeepUnknown(list[model])  # type: ignore[valid-type]
         self._one: KeepUnknown[M] = KeepUnknown(model)
 
@@ -70,15 +73,18 @@ class Reader(Generic[M]):
     def _together(self, body: bytes) -> Rows | None:
         try:
             check_depth(body)
-            return Rows(self._decode(body), {}, {})
+            return self._decode(body)
         except (DecodeError, *_FAILURES):
             return None
 
-    def _decode(self, body: bytes) -> Sequence[M]:
-        try:
-            return self._closed(body)  # the faster way, where every field is declared
-        except msgspec.ValidationError:
-            return self._many(body)
+    def _decode(self, body: bytes) -> Rows:
+        with suppress(msgspec.ValidationError):
+            return Rows(self._closed(body), {}, {})  # the fastest way, where every field is declared
+        with suppress(msgspec.ValidationError):
+            values = decode_any(body)
+            extras = {row: found for row, v in enumerate(values) if isinstance(v, dict) and (found := self._split(v))}
+            return Rows(msgspec.convert(values, self._kind), extras, {})
+        return Rows(self._many(body), {}, {})  # names that are not declared in lists of records
 
     def _one_by_one(self, lines: Sequence[bytes]) -> Rows:
         rows, values = Rows([], {}, {}), list[M | None]()
