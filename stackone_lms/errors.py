@@ -268,7 +268,7 @@ class DecodeError(UnexpectedResponseError):
         body: The bytes that did not decode (of one item, when one item of a page is bad).
     """
 
-    path: str = "$"
+    path: str = "$"  # pyright: ignore[reportIncompatibleVariableOverride] (never None here)
 
 
 class IdMismatchError(UnexpectedResponseError):

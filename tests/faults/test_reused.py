@@ -160,8 +160,9 @@ async def test_what_follows_an_answer_at_once_is_not_the_beginning_of_the_next(c
         FaultServer(more=[fault(_early_write(split))]) as server,
         client_for(carrier, server.base_url("subject")) as client,
     ):
+        unseen = False
         for attempt in range(2):
-            unseen = carrier == "aiohttp" and split <= 40 and attempt
+            unseen = carrier == "aiohttp" and split <= 40 and attempt == 1
             with pytest.raises(ProtocolError) if unseen else nullcontext():
                 created = await client.users.completions.create("u", learning_object_external_reference="x")
                 assert created.data is not None

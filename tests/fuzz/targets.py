@@ -46,13 +46,17 @@ def check_presentable(error: StackOneError) -> None:
     assert KEY not in shown
 
 
+def _no_doubt(*_: object) -> None:
+    pass
+
+
 def check_answer(
     operation: Operation[Any], status: int, headers: Mapping[str, str], body: bytes, *, keep_unknown: bool = False
 ) -> None:
     """Any answer at all is either decoded or a failure of the package's own."""
     reply = Response(status, CIMultiDict(headers), body)
     args = CallArguments((ASKED,) * operation.arity)
-    verdict = parse_response(operation, args, reply, keep_unknown, _scrub, _now, lambda *_: None)
+    verdict = parse_response(operation, args, reply, keep_unknown, _scrub, _now, _no_doubt)
     if isinstance(verdict, Failure):
         assert isinstance(verdict.error, StackOneError)
         check_presentable(verdict.error)

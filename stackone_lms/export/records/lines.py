@@ -81,8 +81,9 @@ class Reader(Generic[M]):
         with suppress(msgspec.ValidationError):
             return Rows(self._closed(body), {}, {})  # the fastest way, where every field is declared
         with suppress(msgspec.ValidationError):
-            values = decode_any(body)
-            extras = {row: found for row, v in enumerate(values) if isinstance(v, dict) and (found := self._split(v))}
+            values: list[Any] = decode_any(body)
+            records = (cast("dict[str, Any]", value) if isinstance(value, dict) else {} for value in values)
+            extras = {row: found for row, record in enumerate(records) if (found := self._split(record))}
             return Rows(msgspec.convert(values, self._kind), extras, {})
         return Rows(self._many(body), {}, {})  # names that are not declared in lists of records
 
