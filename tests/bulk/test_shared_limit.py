@@ -349,9 +349,10 @@ def test_it_is_imported_only_when_used() -> None:
 
 
 def test_other_things_are_no_limit() -> None:
-    """rate_limit takes a RateLimit, a shared one, or None."""
+    """rate_limit takes a RateLimit, a shared one, requests a minute, or None."""
+    other: Any = "5 a minute"
     with pytest.raises(ConfigurationError, match="rate_limit"):
-        blocking(Server(), rate_limit=5)
+        blocking(Server(), rate_limit=other)
 
 
 async def test_a_clock_set_back_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ def test_verbose_tells_about_the_request_on_stderr(sandbox: Sandbox, run: Run) -
 
 
 def test_json_that_fits_no_model_is_printed_and_is_a_failure(run: Run) -> None:
-    with canned(b'{"data":{"id":"1","completed_at":"yesterday"}}') as url:
+    with canned(b'{"data":{"id":{"1":"2"},"completed_at":"yesterday"}}') as url:
         ended = run("get", "completions", "1", "--base-url", url)
     assert ended.code == 1
     assert json.loads(ended.out)["data"]["completed_at"] == "yesterday"
@@ -187,7 +187,7 @@ def test_ids_that_fail_are_told_and_the_others_printed(sandbox: Sandbox, run: Ru
     ended = run("get", "users", "nobody", good)
     assert ended.code == 1
     assert [json.loads(line)["id"] for line in ended.out.splitlines()] == [good]
-    assert "nobody:\nerror: NotFoundError: 404" in ended.err
+    assert "nobody:\nerror: NotFoundError: Users.get: 404" in ended.err
     assert "1 of 2 ids failed" in ended.err
 
 

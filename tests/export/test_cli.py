@@ -67,7 +67,7 @@ def test_a_failed_account_makes_exit_code_1(run: Run, sandbox: Sandbox, tmp_path
     command = ["export", "users", "--accounts-file", str(file), "--out", str(data), "--format", "jsonl"]
     ended = run(*command)
     assert ended.code == 1
-    assert "PreconditionFailedError: 412" in ended.err
+    assert re.search(r"PreconditionFailedError: .*412", ended.err)
     assert "request id 0" in ended.err
     assert "1 of 3 lists are not complete" in ended.err
     assert records(data) == sent(sandbox, "users")

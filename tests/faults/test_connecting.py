@@ -14,6 +14,7 @@ from aiohttp.resolver import DefaultResolver
 
 from stackone_lms.errors import APITimeoutError, ConnectError, StackOneError, TLSError
 from stackone_lms.options import RetryPolicy, Timeout
+from stackone_lms.transport.connections import Resolver
 
 from . import CATALOGUE, FaultServer
 from .children import run
@@ -83,7 +84,8 @@ async def test_a_name_that_does_not_resolve(
         asked.append(host)
         raise socket.gaierror(number, "no")
 
-    monkeypatch.setattr(DefaultResolver, "resolve", nowhere)  # below it, each event loop has a way of its own
+    for resolver in (Resolver, DefaultResolver):
+        monkeypatch.setattr(resolver, "resolve", nowhere)  # below it, each event loop has a way of its own
     async with client_for(carrier, "https://api.nowhere.example") as client:
         with pytest.raises(ConnectError, match=r"api\.nowhere\.example does not resolve") as caught:
             await client.completions.get("x")
@@ -142,7 +144,7 @@ async def test_no_descriptors_left(carrier: Carrier) -> None:
             async with FaultServer() as server, client_for(
                 sys.argv[1], server.base_url("ok"), retry=retry, clock=clock, sleep=clock.sleep, random=lambda: 1.0
             ) as client:
-                await core_of(client)._line.open()
+                await core_of(client)._transport.open()
                 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
                 lowest = os.open(os.devnull, os.O_RDONLY)
                 os.close(lowest)

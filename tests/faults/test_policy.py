@@ -178,10 +178,12 @@ async def test_other_headers_than_retry_after_are_not_read(carrier: Carrier, nam
 async def test_no_pause_leads_beyond_the_deadline(carrier: Carrier) -> None:
     """The last error is raised at once rather than a timeout later."""
     async with (
-        FaultServer() as server,
+        FaultServer(
+            more=[Fault("subject", "-", "a pause", "RateLimitError", None, fail(429, "retry-after: 30"))]
+        ) as server,
         client_for(
             carrier,
-            server.base_url("retry-after:30"),
+            server.base_url("subject"),
             timeout=Timeout(connect=10, read=10, attempt=10, total=20),
             retry=RetryPolicy(),
         ) as client,
