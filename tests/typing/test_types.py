@@ -225,11 +225,11 @@ async def aio(client: AsyncClient) -> None:
     (await client.completions.get("c")).data.id = "x"  # misc
     client.completions.get("c").data  # attr-defined
     client.with_options(acount_id="x")  # call-arg
-    client.with_options(timeout=5)  # arg-type
+    client.with_options(timeout="5")  # arg-type
     for completion in client.completions.list():  # attr-defined
         pass
     await client.content.upsert(title="t")  # call-overload
-    AsyncClient("k", "a", timeout=5)  # arg-type
+    AsyncClient("k", "a", timeout="5")  # arg-type
     Timeout(total="5")  # arg-type
 
 def blocking(client: SyncClient) -> None:
