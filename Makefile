@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test check mypy pyright typing docs matrix soak coverage fmt bench clean
+.PHONY: demo test check mypy pyright typing docs matrix soak thorough coverage fmt bench clean
 
 $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -44,8 +44,11 @@ matrix: $(VENV)/.dev
 	$(PYTEST) -m matrix tests
 
 # What takes long: thousands of requests in trouble, months of exports, many kills, many examples.
-soak: $(VENV)/.dev
+soak: thorough
 	STACKONE_SOAK=1 $(PYTEST) -n auto -m soak tests
+
+# All fuzzed examples and all kills, of which make test tries a tenth.
+thorough: $(VENV)/.dev
 	STACKONE_SOAK=1 $(PYTEST) -n auto tests/fuzz tests/contract/test_models.py tests/export/test_kill.py
 
 coverage: $(VENV)/.dev
