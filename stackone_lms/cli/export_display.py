@@ -111,7 +111,7 @@ def shown(tally: Tally) -> Generator[ProgressCallback]:
 def _screen(tally: Tally) -> list[str]:
     """Return the lines of a terminal: the whole, then the accounts under way."""
     under_way = list(tally.under_way.values())
-    lines = [tally.line(), *(f"  {one.account_id}: {_of_list(one)}" for one in under_way[:_MOST_SHOWN])]
+    lines = [tally.line(), *(f"  {one.account}: {_of_list(one)}" for one in under_way[:_MOST_SHOWN])]
     if len(under_way) > _MOST_SHOWN:
         lines.append(f"  and {len(under_way) - _MOST_SHOWN:,} more accounts under way")
     return lines
@@ -133,7 +133,7 @@ class _Lines:
         tally = self._tally
         tally.tell(told)
         if told.state == "failed" or (told.state == "done" and tally.lists <= _MOST_LINES):
-            name = f"{told.resource}, account {told.account_id}"
+            name = f"{told.resource}, account {told.account}"
             note(f"[{tally.ended}/{tally.lists}] {name}: {told.state}, {told.records:,} records fetched")
         if (now := time.monotonic()) - self._last >= _EVERY:
             self._last = now
@@ -192,7 +192,7 @@ def _tell_failures(result: ExportResult, failed_file: str) -> None:
             names = [f"{skipped.user!r:.60} ({skipped.status or skipped.type})" for skipped in one.skipped_users]
             more = f" and {len(names) - _MOST_ACCOUNTS:,} more, in the manifest" if len(names) > _MOST_ACCOUNTS else ""
             users = f"{len(names):,} users could not be read: {', '.join(names[:_MOST_ACCOUNTS])}{more}"
-            note(f"{one.resource}, account {one.account_id}: {users}")
+            note(f"{one.resource}, account {one.account}: {users}")
 
 
 def _undated(one: ListOutcome) -> int | None:
@@ -212,17 +212,17 @@ def _tell_lists(text: str, lists: Iterable[ListOutcome], of: Callable[[ListOutco
 
 
 def _accounts(some: Sequence[ListOutcome], file: str) -> str:
-    ids = list(dict.fromkeys(one.account_id for one in some))
-    if len(ids) == 1:
-        return f"account {ids[0]}"
-    more = f" and {len(ids) - _MOST_ACCOUNTS:,} more, in {file}" if len(ids) > _MOST_ACCOUNTS else ""
-    return f"{len(ids):,} accounts ({', '.join(ids[:_MOST_ACCOUNTS])}{more})"
+    called = list(dict.fromkeys(one.account for one in some))
+    if len(called) == 1:
+        return f"account {called[0]}"
+    more = f" and {len(called) - _MOST_ACCOUNTS:,} more, in {file}" if len(called) > _MOST_ACCOUNTS else ""
+    return f"{len(called):,} accounts ({', '.join(called[:_MOST_ACCOUNTS])}{more})"
 
 
 def _each(result: ExportResult) -> Generator[tuple[str, ...]]:
     for one in result.lists:
         told = "complete" if one.ok else "some users missing" if one.error is None else type(one.error).__name__
-        yield (one.resource, one.account_id, *_numbers([one]), told)
+        yield (one.resource, one.account, *_numbers([one]), told)
 
 
 def _by_resource(result: ExportResult) -> Generator[tuple[str, ...]]:
@@ -264,6 +264,7 @@ def _plain(one: ListOutcome, *, tried: bool) -> dict[str, Any]:
     return {
         "resource": one.resource,
         "account_id": one.account_id,
+        "account_name": one.account_name,
         "state": "complete" if one.ok else "partial" if error is None else "failed" if tried else "interrupted",
         "records": one.records,
         "fetched": one.fetched,

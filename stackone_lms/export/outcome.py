@@ -7,10 +7,15 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from ..errors import StackOneError
+from ..errors import StackOneError, printable
 from .state.manifest import SkippedUser
 
 State: TypeAlias = Literal["waiting", "fetching", "writing", "done", "failed"]
+
+
+def called(account_id: str, account_name: str | None) -> str:
+    """Return what to call an account for people."""
+    return account_id if account_name is None else f"{printable(account_name)} ({account_id})"
 
 
 class _OfAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +25,13 @@ class _OfAccount(msgspec.Struct, frozen=True, kw_only=True):
     """As on a client: `completions`, `users.completions`."""
     account_id: str
     """The linked account."""
+    account_name: str | None = None
+    """Its name, where the export was given accounts with names (`LinkedAccount.name`), now or before."""
+
+    @property
+    def account(self) -> str:
+        """What to call the account for people: its name, if there is one, and its id."""
+        return called(self.account_id, self.account_name)
 
 
 class ExportProgress(_OfAccount, frozen=True, kw_only=True):

@@ -91,7 +91,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     resources: tuple[Resource, ...]
     target: Target
-    accounts: tuple[str, ...] = ()
+    accounts: Mapping[str, str | None] = {}
+    """Ids of accounts, with their names as far as they are known."""
     since: str | None = None
     incremental: bool = False
     full_every: timedelta | None = None
@@ -119,10 +120,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             **self.list_parameters(),
         }
 
-    def lists_of(self, account: str) -> list[ListJob]:
+    def lists_of(self, account: str, name: str | None) -> list[ListJob]:
         """Return the lists of an account, in the order asked for."""
         return [
-            ListJob(resource, with_user(resource.model) if resource.of_users else resource.model, account)
+            ListJob(resource, with_user(resource.model) if resource.of_users else resource.model, account, name)
             for resource in self.resources
         ]
 
@@ -256,16 +257,18 @@ def _listed(name: str, value: Any) -> list[Any]:
     return found
 
 
-def _accounts(name: str, value: Any) -> tuple[str, ...]:
+def _accounts(name: str, value: Any) -> dict[str, str | None]:
+    called: dict[Any, str] = {}
     if isinstance(value, os.PathLike):
         value = read_accounts(Path(cast("os.PathLike[str]", value)))
     elif isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
-        several = cast("Iterable[object]", value)
+        several = list(cast("Iterable[object]", value))
+        called = {one.id: one.name for one in several if isinstance(one, LinkedAccount) and one.name != one.id}
         value = [one.id if isinstance(one, LinkedAccount) else one for one in several]
     ids = _ids(name, value)
     if not ids:
         raise InvalidArgumentError("name at least one account")
-    return ids
+    return {id: called.get(id) for id in ids}
 
 
 def _ids(name: str, value: Any) -> tuple[str, ...]:

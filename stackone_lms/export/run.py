@@ -109,13 +109,15 @@ class Run:
 
     def _jobs(self) -> list[ListJob]:
         plan, store = self._plan, self._store
-        accounts = plan.accounts
+        names = {entry.account_id: entry.account_name for entry in store if entry.account_name is not None}
+        accounts = list(plan.accounts)
+        names |= {id: name for id, name in plan.accounts.items() if name is not None}
         if plan.retry_failed:
             failed = [entry for entry in store if entry.error is not None or entry.skipped_users]
-            accounts = accounts or tuple(dict.fromkeys(entry.account_id for entry in failed))
+            accounts = accounts or list(dict.fromkeys(entry.account_id for entry in failed))
             keys = {(entry.resource, entry.account_id) for entry in failed}
-            return [job for account in accounts for job in plan.lists_of(account) if job.key in keys]
-        return [job for account in accounts for job in plan.lists_of(account)]
+            return [job for id in accounts for job in plan.lists_of(id, names.get(id)) if job.key in keys]
+        return [job for id in accounts for job in plan.lists_of(id, names.get(id))]
 
     def _young(self, moment: str) -> bool:
         age = datetime.now(UTC) - datetime.fromisoformat(moment)
@@ -140,7 +142,8 @@ class Run:
         for entry in self._store:
             if entry.error is not None or entry.skipped_users:
                 reason = entry.error.type if entry.error is not None else f"{len(entry.skipped_users)} users"
-                failed.setdefault(entry.account_id, []).append(f"{entry.resource}: {reason}")
+                name = [] if entry.account_name is None else [printable(entry.account_name)]
+                failed.setdefault(entry.account_id, name).append(f"{entry.resource}: {reason}")
         path = self._target.failed_accounts_path
         if failed:
             write_whole(path, "".join(f"{id}  # {', '.join(why)}\n" for id, why in failed.items()).encode())
@@ -289,6 +292,7 @@ class Run:
             return ListEntry(
                 resource=job.resource.name,
                 account_id=job.account,
+                account_name=job.account_name,
                 records=written.records,
                 new=written.new,
                 changed=written.changed,
@@ -315,7 +319,7 @@ class Run:
 
     async def _failed(self, job: ListJob, before: ListEntry | None, error: StackOneError) -> ListEntry:
         entry = before or ListEntry(resource=job.resource.name, account_id=job.account)
-        entry = msgspec.structs.replace(entry, error=_reason(error), tried=_now())
+        entry = msgspec.structs.replace(entry, account_name=job.account_name, error=_reason(error), tried=_now())
         await self._in_thread(lambda: self._store.put(entry))
         if isinstance(error, AuthenticationError) and not isinstance(error, ProviderCredentialsError):
             self._refused = error
@@ -328,8 +332,15 @@ class Run:
 
     def _tell(self, job: ListJob, state: State, records: int, total: float | None = None) -> None:
         if self._plan.progress is not None:
-            name, account = job.key
-            told = ExportProgress(resource=name, account_id=account, state=state, records=records, total=total)
+            name, id = job.key
+            told = ExportProgress(
+                resource=name,
+                account_id=id,
+                account_name=job.account_name,
+                state=state,
+                records=records,
+                total=total,
+            )
             self._plan.progress(told)
 
     def _check_cancelled(self) -> None:
@@ -376,6 +387,7 @@ def _outcome(
     return ListOutcome(
         resource=job.resource.name,
         account_id=job.account,
+        account_name=job.account_name,
         records=entry.records,
         fetched=fetched,
         superseded=entry.superseded if error is None else 0,

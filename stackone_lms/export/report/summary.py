@@ -21,6 +21,7 @@ from ..formats.base import (
 )
 from ..formats.registry import formats
 from ..lists import find
+from ..outcome import called
 from ..state import manifest
 from ..state.manifest import ListEntry, Manifest
 
@@ -205,9 +206,19 @@ def summarize(folder: Path) -> Summary:
             for one in _completions(folder, entry, known):
                 whole.add(*one)
                 tally.add(*one)
-    accounts = [tally.account(account, titles) for account, tally in each.items()]
+    names = _account_names(found.lists)
+    accounts = [tally.account(names[account], titles) for account, tally in each.items()]
     together = whole.account("All accounts", titles)
     return Summary(found.finished, found.complete, [together, *accounts], bool(titles))
+
+
+def _account_names(entries: Iterable[ListEntry]) -> dict[str, str]:
+    """Return what to call each account: its name, with the id where it is not the only one of that name."""
+    names: dict[str, str | None] = {}
+    for entry in entries:
+        names[entry.account_id] = entry.account_name or names.get(entry.account_id)
+    count = Counter(names.values())
+    return {id: name if name is not None and count[name] == 1 else called(id, name) for id, name in names.items()}
 
 
 def _titles(folder: Path, found: Manifest, known: Format) -> Iterator[tuple[Any, str]]:

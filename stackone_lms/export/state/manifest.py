@@ -61,6 +61,8 @@ class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
     """As on a client: `completions`, `users.completions`."""
     account_id: str
     """The linked account."""
+    account_name: str | None = None
+    """What it was called when it was exported last with a name."""
     records: int = 0
     """How many records there are now."""
     new: int = 0

@@ -63,6 +63,8 @@ class ListJob(NamedTuple):
     """What its records are."""
     account: str
     """Of which linked account."""
+    account_name: str | None = None
+    """What that is called, if it is known."""
 
     @property
     def folder(self) -> Path:
