@@ -1,7 +1,8 @@
-"""Checks of arguments that many functions share: whole numbers and keywords."""
+"""Checks of arguments that many functions share: whole numbers, keywords, functions."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -47,6 +48,33 @@ def known_keywords(
             f"{function}() got an unexpected keyword argument {unknown!r}; "
             + (f"write {instead}" if instead else f"allowed: {known}")
         )
+
+
+def check_function(name: str, value: object, does: str, *, takes: str = "") -> None:
+    """Refuse what cannot be called with one argument, or with none.
+
+    Args:
+        name: The keyword that it was given as.
+        value: What was given.
+        does: What the function is for, for the message.
+        takes: What its argument is; empty if it takes none.
+
+    Raises:
+        ConfigurationError: It is no function, a generator function, or takes other arguments.
+    """
+    wanted = f"{name} must be a function {f'of {takes}' if takes else 'without arguments'} that {does}"
+    if not callable(value):
+        raise ConfigurationError(f"{wanted}, not {type(value).__name__}")
+    if inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
+        raise ConfigurationError(f"{wanted}, not a generator")
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # of some functions written in C nothing is known
+        return
+    try:
+        signature.bind(*([None] if takes else []))
+    except TypeError as problem:
+        raise ConfigurationError(f"{wanted}: {problem}") from None
 
 
 def levels_to_the_caller() -> int:

@@ -22,7 +22,7 @@ from .calls.lists import AsyncPager
 from .calls.operation import AsyncExecutor, AsyncFanOutExecutor, C_co, CallArguments, Resource
 from .calls.query import encode_parameters
 from .calls.request import RequestOperation, RequestResult, describe_request, merged_headers
-from .checks import known_keywords, whole_number
+from .checks import check_function, known_keywords, whole_number
 from .engine.call import BoundExecutor, Engine, Settings
 from .engine.rate_limit import Clock, RateLimitBackend, Sleep
 from .engine.stats import Stats
@@ -35,6 +35,7 @@ from .transport.base import Transport
 if TYPE_CHECKING:
     import aiohttp
 
+    from .transport.aiohttp import SessionFactory
     from .transport.lean import LeanTransport
 
 T = TypeVar("T")
@@ -70,6 +71,7 @@ class BaseClient(Api[C_co]):
         client_cert: str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         session: aiohttp.ClientSession | None = None,
+        session_factory: SessionFactory | None = None,
         transport: Transport | Literal["auto", "aiohttp", "lean"] | None = "auto",
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
@@ -102,7 +104,10 @@ class BaseClient(Api[C_co]):
             ca_bundle: PEM file of CAs to trust besides the system's.
             client_cert: PEM file with certificate and key, or a pair of files.
             ssl_context: TLS settings of your own, instead of the two above.
-            session: An `aiohttp.ClientSession` of yours to send with; it stays yours to close.
+            session: An `aiohttp.ClientSession` of yours to send with; it stays yours to close. Only for AsyncClient: a
+                session belongs to the event loop that it is used on, and SyncClient has one of its own.
+            session_factory: A function without arguments, plain or async, that makes an `aiohttp.ClientSession`. It is
+                called at the first use, on the client's event loop, and the client closes what it made.
             transport: `aiohttp` sends through `aiohttp.ClientSession`; `lean` has aiohttp make the connections and
                 read the answers but skips its session, for a third of the CPU time. `auto`, the default, is `lean`
                 unless a session is given, or mocked or traced by patching its class, or the installed aiohttp is not
@@ -133,13 +138,17 @@ class BaseClient(Api[C_co]):
             rate_limit = from_number("rate_limit", rate_limit, RateLimit, RateLimit, error=ConfigurationError)
         if not (isinstance(transport, Transport) or transport in {"auto", "aiohttp", "lean", None}):
             raise ConfigurationError("transport must be 'auto', 'aiohttp', 'lean' or a Transport")
-        if transport == "lean" and session is not None:
-            raise ConfigurationError("the lean transport does not use a session")
+        own_session = self._check_session(session, session_factory)
+        if own_session is not None and (transport == "lean" or isinstance(transport, Transport)):
+            named = "the lean transport" if transport == "lean" else "a transport of your own"
+            raise ConfigurationError(f"{named} does not use a session: leave {own_session}= out")
 
         def through_session() -> Transport:
             from .transport.aiohttp import AiohttpTransport  # noqa: PLC0415 (aiohttp is imported at the first use)
 
-            return AiohttpTransport(origin, ssl_context=make_ssl, proxy=chosen_proxy, session=session)
+            return AiohttpTransport(
+                origin, ssl_context=make_ssl, proxy=chosen_proxy, session=session, session_factory=session_factory
+            )
 
         def lean() -> LeanTransport:
             from .transport.lean import LeanTransport  # noqa: PLC0415 (as above)
@@ -151,7 +160,7 @@ class BaseClient(Api[C_co]):
                 return transport
             if transport == "lean":
                 return lean()
-            if transport == "aiohttp" or session is not None:
+            if transport == "aiohttp" or own_session is not None:
                 return through_session()
             from .transport.lean import choose  # noqa: PLC0415 (as above)
 
@@ -184,6 +193,21 @@ class BaseClient(Api[C_co]):
     def _bind(self, bound: BoundExecutor) -> None:
         self._bound = bound
         super().__init__(self._executor_for(bound))
+
+    def _check_session(self, session: object, session_factory: object) -> str | None:
+        """Return which of the two keywords was given."""
+        if session is not None and session_factory is not None:
+            raise ConfigurationError("give session= or session_factory=, not both")
+        if session_factory is not None:
+            check_function("session_factory", session_factory, "makes an aiohttp.ClientSession")
+            return "session_factory"
+        if session is None:
+            return None
+        from .transport.aiohttp import is_session  # noqa: PLC0415 (who has a session has imported aiohttp)
+
+        if not is_session(session):
+            raise ConfigurationError(f"session must be an aiohttp.ClientSession, not {type(session).__name__}")
+        return "session"
 
     def _executor_for(self, bound: BoundExecutor) -> C_co:
         """Return what the resources are bound to."""

@@ -24,7 +24,7 @@ from .calls.request import RequestResult
 from .checks import levels_to_the_caller
 from .client import BaseClient, HTTPMethod
 from .engine.call import BoundExecutor, Engine
-from .errors import ClientClosedError, ForkedError
+from .errors import ClientClosedError, ConfigurationError, ForkedError
 from .threads import start_thread
 
 T = TypeVar("T")
@@ -264,6 +264,14 @@ class SyncClient(BaseClient[SyncExecutor]):
     The same calls as `AsyncClient`, run on an event loop in a thread of its own, which the first call starts. Threads
     may share it. Use `with`, or call `close()`; left open, it ends with the interpreter.
     """
+
+    def _check_session(self, session: object, session_factory: object) -> str | None:
+        if session is not None:
+            raise ConfigurationError(
+                "SyncClient cannot use a session that was made elsewhere, since it has an event loop of its own: "
+                "pass session_factory=, a function that makes the session there"
+            )
+        return super()._check_session(session, session_factory)
 
     def _executor_for(self, bound: BoundExecutor) -> SyncExecutor:
         if "_shared" not in self.__dict__:

@@ -7,15 +7,16 @@ import io
 import math
 import ssl
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
+from typing import Any, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from ..errors import ClientClosedError
+from ..errors import ClientClosedError, ConfigurationError
 from ..threads import run_in_kept_thread
 from .aiohttp_internals import session_middlewares
 from .base import Request, Response, ThisProcess, TimeLimits, Transport, TransportError
@@ -23,6 +24,9 @@ from .connections import KEEP_ALIVE, READ_BUFFER, Resolver, check_head, read_on,
 from .errors import translate
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+
+SessionFactory: TypeAlias = Callable[[], aiohttp.ClientSession | Awaitable[aiohttp.ClientSession]]
+"""Makes a session, on the event loop that it is used on."""
 
 
 class _DroppedError(Exception):
@@ -164,6 +168,10 @@ class AiohttpTransport(Transport):
         ssl_context: Makes the TLS settings when they are first needed; None for aiohttp's defaults.
         proxy: Proxy URL, or None.
         session: A session to use, which stays the caller's to close; None makes one.
+        session_factory: Makes the session, which is closed with the transport.
+
+    Raises:
+        ConfigurationError: From `open`: what the factory made is no open `aiohttp.ClientSession`.
     """
 
     def __init__(
@@ -173,10 +181,13 @@ class AiohttpTransport(Transport):
         ssl_context: Callable[[], ssl.SSLContext] | None = None,
         proxy: str | None = None,
         session: aiohttp.ClientSession | None = None,
+        session_factory: SessionFactory | None = None,
     ) -> None:
         url = URL(origin)
         self._scheme, self._authority = url.scheme, cast("str", url.host_port_subcomponent)
-        self._make_ssl, self._proxy, self._own = ssl_context, proxy, session is None
+        self._make_ssl, self._proxy = ssl_context, proxy
+        self._own = session is None and session_factory is None
+        self._factory, self._closes = session_factory, session is None
         self._session = session
         self._single_use: aiohttp.ClientSession | None = None
         self._ssl: ssl.SSLContext | bool = True
@@ -187,7 +198,9 @@ class AiohttpTransport(Transport):
         """Make the session."""
         if self._make_ssl is not None and self._scheme == "https":
             self._ssl = await run_in_kept_thread(self._make_ssl)  # reading CA files takes milliseconds
-        if self._session is None:
+        if self._factory is not None:
+            self._session = await _session_of(self._factory)
+        elif self._session is None:
             self._session = self._make_session(keepalive_timeout=KEEP_ALIVE)
 
     def _make_session(self, **options: Any) -> aiohttp.ClientSession:
@@ -280,12 +293,29 @@ class AiohttpTransport(Transport):
         return timeout
 
     async def close(self) -> None:
-        """Close the session, if it is our own."""
-        ours = (self._session, self._single_use) if self._own else ()
+        """Close the session, if it was made here."""
+        ours = (self._session, self._single_use) if self._closes else ()
         self._session = self._single_use = None
         for session in ours:
             if session is not None:
                 await session.close()
+
+
+def is_session(value: object) -> bool:
+    """Tell whether a value is an `aiohttp.ClientSession`, or may be one, where a mock stands for the class."""
+    kind: object = aiohttp.ClientSession
+    return not isinstance(kind, type) or isinstance(value, kind)
+
+
+async def _session_of(factory: SessionFactory) -> aiohttp.ClientSession:
+    made: Any = factory()
+    if isawaitable(made):
+        made = await made
+    if not is_session(made):
+        raise ConfigurationError(f"session_factory must return an aiohttp.ClientSession, not {type(made).__name__}")
+    if made.closed is True:
+        raise ConfigurationError("session_factory returned a session that is closed; it must make a new one")
+    return cast("aiohttp.ClientSession", made)
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
