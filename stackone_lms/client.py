@@ -121,11 +121,11 @@ class BaseClient(Api[C_co]):
             ConfigurationError: Something is missing or cannot work.
         """
         set_up_logging()
-        api_key, proxy = conf.veil(api_key), conf.veil(proxy)
+        api_key, proxy = conf.as_secret(api_key), conf.as_secret(proxy)
         url = conf.check_base_url(base_url)
         key = conf.check_api_key(api_key)
         # A closure, so that no attribute shows the key.
-        self._headers_and_scrubber = conf.account_headers(key, conf.check_user_agent(user_agent))
+        self._headers_and_redact = conf.account_headers(key, conf.check_user_agent(user_agent))
         origin, prefix = f"{url.scheme}://{url.netloc}", url.path.rstrip("/")
         self.base_url = origin + prefix
         chosen_proxy, make_ssl = (
@@ -257,7 +257,7 @@ class BaseClient(Api[C_co]):
             account_id = conf.check_token(account_id, "the account id", kind)
         if not isinstance(heartbeat, bool) or not isinstance(keep_unknown, bool) or not isinstance(verify_ids, bool):
             raise kind("heartbeat, keep_unknown and verify_ids must be True or False")
-        own_headers, redact = self._headers_and_scrubber(account_id, heartbeat)
+        own_headers, redact = self._headers_and_redact(account_id, heartbeat)
         extra_headers: Mapping[str, str] = {} if now is None else now.extra_headers
         if "extra_headers" in options:
             extra_headers = conf.extra_headers(options["extra_headers"], kind)

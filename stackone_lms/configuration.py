@@ -26,14 +26,14 @@ DEFAULT_BASE_URL = "https://api.stackone.com"
 T = TypeVar("T")
 
 
-def veil(value: T) -> T:
+def as_secret(value: T) -> T:
     """Return a string so that no traceback with locals shows it, anything else as it is."""
     return cast("T", Secret(value)) if isinstance(value, str) else value
 
 
 def from_environment(value: str | None, variable: str) -> str | None:
     """Return `value`, or the environment variable if it is None; an empty variable counts as missing."""
-    return value if value is not None else veil(os.environ.get(variable)) or None
+    return value if value is not None else as_secret(os.environ.get(variable)) or None
 
 
 def check_token(value: Any, what: str, kind: type[ConfigurationError | InvalidArgumentError]) -> str:
@@ -71,7 +71,7 @@ def basic(api_key: str) -> str:
     return Secret("Basic " + base64.b64encode(_user_and_password(api_key)).decode("ascii"))
 
 
-def scrubber(api_key: str) -> Redact:
+def redactor(api_key: str) -> Redact:
     """Return a function that takes the key, in all its spellings, out of what a server echoes."""
     # The padding is left out, as some spell it without.
     encoded = [
@@ -80,13 +80,13 @@ def scrubber(api_key: str) -> Redact:
     ]
     needles = [secret.encode("ascii") for secret in (api_key, *encoded)]
 
-    def scrub(body: bytes) -> bytes:
+    def redact(body: bytes) -> bytes:
         for needle in needles:
             if needle in body:
                 body = body.replace(needle, b"***")
         return body
 
-    return scrub
+    return redact
 
 
 def check_base_url(base_url: str | None) -> SplitResult:
@@ -255,8 +255,8 @@ def redact_also(redact: Redact, values: Iterable[str]) -> Redact:
 
 
 def account_headers(api_key: str, user_agent: str) -> Callable[[str | None, bool], tuple[Mapping[str, str], Redact]]:
-    """Return a function from account id and heartbeat to all headers of a request, and a scrubber for its answers."""
-    authorization, scrub = basic(api_key), scrubber(api_key)
+    """Return a function from account id and heartbeat to all headers of a request, and what redacts its answers."""
+    authorization, redact = basic(api_key), redactor(api_key)
 
     def make(account_id: str | None, heartbeat: bool) -> tuple[Mapping[str, str], Redact]:
         headers = {
@@ -269,6 +269,6 @@ def account_headers(api_key: str, user_agent: str) -> Callable[[str | None, bool
             headers["x-account-id"] = account_id
         if heartbeat:
             headers["Prefer"] = "heartbeat"
-        return headers, scrub
+        return headers, redact
 
     return make

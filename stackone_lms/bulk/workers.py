@@ -166,7 +166,7 @@ class Fetch(Stream[Outcome[R]]):
         self.source, self.plan, self.total = source, plan, total
         self.max_workers: int | None = None
         self.executor = executor
-        self._execute = executor.for_bulk(paced=plan.concurrency is None).execute
+        self._execute = executor.for_bulk(adaptive=plan.concurrency is None).execute
         self._with_progress, self._list_step, self._async_ids = with_progress, list_step, async_ids
         self._ready: deque[Outcome[R]] = deque()
         self._order: deque[Job] = deque()

@@ -82,7 +82,7 @@ class Admission:
             self._line_up(concurrency)
 
     async def acquire(
-        self, account: str | None, deadline: Deadline, end: float, *, paced: bool = True
+        self, account: str | None, deadline: Deadline, end: float, *, adaptive: bool = True
     ) -> ConcurrencyLimit:
         """Wait until a request may go; each success needs a `release` when the request is over.
 
@@ -90,7 +90,7 @@ class Admission:
             account: The account it is for.
             deadline: The time limits of the call; it cancels the wait at `end`.
             end: When, on the clock, the call has to be over.
-            paced: Whether it waits for the account's own limit, too.
+            adaptive: Whether it waits for the account's own limit, too.
         """
         concurrency = self.limits.get(account) or self.limit_of(account)
         waiter: Waiter | None = None
@@ -98,20 +98,20 @@ class Admission:
             if (
                 self.slots_used < self.max_concurrency
                 and not concurrency.queue
-                and (concurrency.slots_used < concurrency.enforced or not paced)
+                and (concurrency.slots_used < concurrency.enforced or not adaptive)
                 and not (concurrency.paused_until and self._paused(concurrency))
             ):
                 self.slots_used += 1
                 concurrency.slots_used += 1
             else:
                 # The ticket stays the same however often it has to queue again: it keeps its place.
-                waiter = waiter or Waiter(next(self._tickets), paced)
+                waiter = waiter or Waiter(next(self._tickets), adaptive)
                 await self._wait(deadline, self._phase(concurrency), end, self._slot(concurrency, waiter, deadline))
                 if concurrency.paused_until and self._paused(concurrency):  # since it got its slot
                     self._free(concurrency)
                     continue
             if not self.limiter.try_acquire():
-                waiter = waiter or Waiter(next(self._tickets), paced)
+                waiter = waiter or Waiter(next(self._tickets), adaptive)
                 try:
                     await self._wait(deadline, "rate_limit", end, self.limiter.acquire())
                 except BaseException:
@@ -180,7 +180,7 @@ class Admission:
         share = self.max_concurrency / len(self._queued)
         chosen: ConcurrencyLimit | None = None
         for concurrency in self._queued:
-            if concurrency.slots_used < concurrency.enforced or not concurrency.first.paced:
+            if concurrency.slots_used < concurrency.enforced or not concurrency.first.adaptive:
                 if concurrency.slots_used < share:
                     chosen = concurrency
                     break
@@ -259,5 +259,5 @@ class Admission:
                 concurrency.pause_timer = None
             else:
                 self._queued.remove(concurrency)
-        elif gone.paced and not concurrency.first.paced:
+        elif gone.adaptive and not concurrency.first.adaptive:
             self._hand_over()  # it may have stood in the way of one who does not wait for the account's own limit

@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Those of the headers that the caller added."""
     extra_query: str = ""
     """What every query ends with."""
-    paced: bool = True
+    adaptive: bool = True
     """Whether requests wait for the limit that their account has found for itself."""
 
     def __repr__(self) -> str:
@@ -294,7 +294,7 @@ class Engine:
         attempt = spent = 0
         while True:
             attempt += 1
-            concurrency = await admission.acquire(settings.account_id, deadline, end, paced=settings.paced)
+            concurrency = await admission.acquire(settings.account_id, deadline, end, adaptive=settings.adaptive)
             snapshot = (concurrency.sent, concurrency.in_flight, concurrency.limit)
             deadline.attempts = attempt
             self.counts.requests += 1
@@ -410,13 +410,13 @@ class BoundExecutor(AsyncExecutor):
         """Return what a bulk fetch has to know of the account and the client."""
         return self.engine.bulk_context(self.settings.account_id)
 
-    def for_bulk(self, *, paced: bool) -> BoundExecutor:
+    def for_bulk(self, *, adaptive: bool) -> BoundExecutor:
         """Return the same executor for the calls of a bulk fetch.
 
         Args:
-            paced: Whether they wait for the limit that the account has found for itself.
+            adaptive: Whether they wait for the limit that the account has found for itself.
         """
-        return BoundExecutor(self.engine, msgspec.structs.replace(self.settings, paced=paced))
+        return BoundExecutor(self.engine, msgspec.structs.replace(self.settings, adaptive=adaptive))
 
 
 _TIMED_OUT: dict[str, str] = {

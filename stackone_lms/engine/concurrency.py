@@ -22,7 +22,7 @@ class Waiter(NamedTuple):
 
     ticket: int
     """It goes behind all calls of its account that have a lower one."""
-    paced: bool
+    adaptive: bool
     """Whether it waits for the account's own limit, too."""
 
 

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from stackone_lms.api.operations import operations
 from stackone_lms.calls.operation import CallArguments, Operation, encode_id
 from stackone_lms.calls.query import encode_query
-from stackone_lms.configuration import scrubber
+from stackone_lms.configuration import redactor
 from stackone_lms.engine.responses import parse_response
 from stackone_lms.engine.retry import Failure, backoff, max_retries, parse_retry_after
 from stackone_lms.errors import DecodeError, InvalidArgumentError, StackOneError
@@ -28,7 +28,7 @@ OPERATIONS: tuple[Operation[Any], ...] = tuple(declared.operation for declared i
 ASKED = "c28xIQaWQ6MQ"
 """The id that was asked for."""
 
-_scrub = scrubber(KEY)
+_scrub = redactor(KEY)
 
 
 def _now() -> float:

@@ -227,16 +227,16 @@ async def test_who_gives_up_makes_way_for_one_who_does_not_wait_for_the_accounts
     first = gate.calls(1, stay=50.0)
     await asyncio.sleep(0)
     gate.admission.limits["a"].enforced = 1
-    paced = asyncio.create_task(gate.call("paced"))
+    adaptive = asyncio.create_task(gate.call("adaptive"))
     await asyncio.sleep(0)
-    unpaced = asyncio.create_task(gate.admission.acquire("a", watch(), FOREVER, paced=False))
+    unpaced = asyncio.create_task(gate.admission.acquire("a", watch(), FOREVER, adaptive=False))
     await asyncio.sleep(1)
     assert not unpaced.done()
-    paced.cancel()
+    adaptive.cancel()
     await asyncio.sleep(1)
     assert unpaced.done()
     gate.admission.release(unpaced.result(), (1, 1, 1), None)
-    await asyncio.gather(*first, paced, return_exceptions=True)
+    await asyncio.gather(*first, adaptive, return_exceptions=True)
     assert gate.admission.slots_used == 0
 
 

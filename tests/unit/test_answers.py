@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stackone_lms import errors as e
 from stackone_lms.api.resources import Completions, Contents, UserCompletions
 from stackone_lms.calls.operation import CallArguments, Operation
-from stackone_lms.configuration import scrubber
+from stackone_lms.configuration import redactor
 from stackone_lms.engine.identity import compare
 from stackone_lms.engine.responses import parse_response
 from stackone_lms.engine.retry import COST, COST_THROTTLED, Decision, Failure, decide, max_retries
@@ -30,7 +30,7 @@ UPSERT: Operation[Any] = Contents.upsert.operation
 BATCH: Operation[Any] = Contents.batch_upsert.operation
 DELETE: Operation[Any] = UserCompletions.delete.operation
 
-REDACT = scrubber(KEY)
+REDACT = redactor(KEY)
 EPOCH = 1_700_000_000.0
 DOUBTS: list[tuple[str, ...]] = []
 

@@ -15,7 +15,7 @@ import pytest
 
 from stackone_lms import AsyncClient, SyncClient, Timeout, __version__
 from stackone_lms.client import bound_executor_of
-from stackone_lms.configuration import check_base_url, check_user_agent, choose_proxy, is_loopback, scrubber
+from stackone_lms.configuration import check_base_url, check_user_agent, choose_proxy, is_loopback, redactor
 from stackone_lms.errors import ConfigurationError, InvalidArgumentError
 from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, record, virtual
 
@@ -331,4 +331,4 @@ def test_a_client_cannot_be_copied_or_pickled(made: Any) -> None:
 
 def test_the_key_is_taken_out_of_what_a_server_echoes() -> None:
     basic = base64.b64encode(f"{KEY}:".encode())
-    assert scrubber(KEY)(b"%b 412 %b" % (KEY.encode(), basic)).rstrip(b"=") == b"*** 412 ***"
+    assert redactor(KEY)(b"%b 412 %b" % (KEY.encode(), basic)).rstrip(b"=") == b"*** 412 ***"
