@@ -220,6 +220,17 @@ class PlatformOperation(Operation[R]):
         """
         return self._encode(query)
 
+    def path_of(self, ids: tuple[str, ...]) -> str:
+        """Return its path with these ids in it, which are StackOne's own.
+
+        Raises:
+            InvalidArgumentError: One cannot be sent, or holds white space.
+        """
+        for id in ids:
+            if isinstance(id, str) and any(c.isspace() for c in id):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidArgumentError(f"the id of an account or request holds no white space: {id!r:.60}")
+        return super().path_of(ids)
+
 
 class PlatformEndpoint(Endpoint[P, R]):
     """An endpoint that takes ids and keywords, and returns its answer.

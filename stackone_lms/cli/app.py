@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import StackOneError
-from . import demo, export, failures, get, listing, operations, report, sandbox, writing
+from . import accounts, demo, export, failures, get, listing, operations, report, request_logs, sandbox, writing
 from .connection import Debug
 from .messages import note, problem
 from .output import OutputClosedError, discard_output, finish, leave_nothing_buffered
@@ -30,7 +30,7 @@ class _InOrder(TyperGroup):
 
 
 _ORDER = (
-    *("demo", "sandbox", "get", "list", "create", "upsert", "update", "delete", "batch-upsert"),
+    *("demo", "sandbox", "accounts", "get", "list", "create", "upsert", "update", "delete", "batch-upsert", "logs"),
     *("export", "report", "operations"),
 )
 
@@ -40,6 +40,7 @@ app = typer.Typer(
 
 app.command("demo")(demo.command)
 app.command("sandbox")(sandbox.command)
+app.command("accounts")(accounts.command)
 app.command("get")(get.command)
 app.command("list")(listing.command)
 app.command("create")(writing.create)
@@ -47,6 +48,7 @@ app.command("upsert")(writing.upsert)
 app.command("update")(writing.update)
 app.command("delete")(writing.delete)
 app.command("batch-upsert")(writing.batch_upsert)
+app.command("logs")(request_logs.command)
 app.command("operations")(operations.command)
 app.add_typer(export.app, name="export")
 app.command("report")(report.command)

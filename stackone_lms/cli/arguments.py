@@ -54,6 +54,11 @@ def find(resource: str, verb: str) -> Declared:
     able = {known.resource: known for known in operations() if known.verb == verb}
     if resource in able:
         return able[resource]
+    if resource == "accounts":
+        raise typer.BadParameter(
+            "linked accounts are read by: stackone-lms accounts, and: stackone-lms get accounts ID",
+            param_hint="RESOURCE",
+        )
     exists = any(known.resource == resource for known in operations())
     close = get_close_matches(resource, able, n=1)
     what = f"{resource} has no {verb}" if exists else f"there is no resource {resource!r:.60}"

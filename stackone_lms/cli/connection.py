@@ -157,3 +157,16 @@ def connected(function: Callable[..., None]) -> Callable[..., None]:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
+
+
+def without(command: Callable[..., None], *left_out: str) -> Callable[..., None]:
+    """Take options away from a command; it gets None for them."""
+
+    @functools.wraps(command)
+    def shorter(**given: Any) -> None:
+        command(**dict.fromkeys(left_out), **given)
+
+    parameters = [p for name, p in inspect.signature(command).parameters.items() if name not in left_out]
+    shorter.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    shorter.__annotations__ = {p.name: p.annotation for p in parameters}
+    return shorter

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 import os
 import sys
@@ -16,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .arguments import find, names, pairs, rate_limit
-from .connection import Connection, connected
+from .connection import Connection, connected, without
 from .export_display import Tally, shown, summarize, summary_of
 from .messages import note, problem
 from .output import write_text
@@ -71,19 +69,6 @@ class Format(StrEnum):
     PARQUET = "parquet"
     JSONL = "jsonl"
     CSV = "csv"
-
-
-def _without(command: Callable[..., None], *left_out: str) -> Callable[..., None]:
-    """Take options away from a command; it gets None for them."""
-
-    @functools.wraps(command)
-    def without(**given: Any) -> None:
-        command(**dict.fromkeys(left_out), **given)
-
-    parameters = [p for name, p in inspect.signature(command).parameters.items() if name not in left_out]
-    without.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    without.__annotations__ = {p.name: p.annotation for p in parameters}
-    return without
 
 
 @connected
@@ -250,7 +235,7 @@ def _export(
         note(f"{failed:,} accounts failed, which --max-failures {max_failures} allows")
 
 
-app.command(_RUN, hidden=True, cls=_Unnamed)(_without(_export, "account", "rate_limit"))
+app.command(_RUN, hidden=True, cls=_Unnamed)(without(_export, "account", "rate_limit"))
 
 
 @app.command(_VERIFY)

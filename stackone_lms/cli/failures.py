@@ -30,7 +30,7 @@ _PLAIN_HTTP = re.compile("wrong.version.number|record layer failure|http request
 
 _MISSING = {
     "no API key": "set STACKONE_API_KEY (others on the machine can see --api-key), or begin with: stackone-lms demo",
-    "no account id": "set STACKONE_ACCOUNT_ID, or add --account",
+    "no account id": "set STACKONE_ACCOUNT_ID, or add --account; stackone-lms accounts lists them",
 }
 
 
@@ -70,6 +70,10 @@ def _text_of(page: str) -> str:
 def _hint(error: e.StackOneError, command: str | None) -> str | None:
     if isinstance(error, e.NotFoundError) and command == "list":
         return "check the account (STACKONE_ACCOUNT_ID or --account) and the address: a list is there for every account"
+    if isinstance(error, e.NotFoundError) and command == "logs":
+        return "check the request id; a log comes some seconds after the answer"
+    if isinstance(error, e.NotFoundError) and (error.operation or "").startswith("LinkedAccounts."):
+        return "stackone-lms accounts lists the accounts that the key has"
     if isinstance(error, e.PermissionDeniedError) and isinstance(error.body, str):
         return "this is no answer of the API: something in between refuses, such as a firewall or a proxy"
     if isinstance(error, e.TLSError | e.ConnectError) and _PLAIN_HTTP.search(error.message):

@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from ..errors import DecodeError
+from .accounts import ShowCredentials, get_accounts
 from .arguments import (
     Fields,
     Proxy,
@@ -55,6 +56,7 @@ def command(
     proxy: Proxy = None,
     output: Output = None,
     wide: Wide = False,
+    show_credentials: ShowCredentials = False,
 ) -> None:
     r"""Print one record as JSON, exactly as the server sent it; or several, a line each, in the order of their ids.
 
@@ -64,7 +66,19 @@ def command(
     stackone-lms get completions 4711 --raw --field id,result --proxy 'filter\[eq]\[age]=25'
 
     stackone-lms get users --ids-file ids.txt --output csv
+
+    RESOURCE accounts prints linked accounts; it needs no --account.
     """
+    if resource == "accounts":
+        if raw or field or proxy:
+            raise typer.BadParameter("linked accounts have no --raw, --field or --proxy", param_hint="RESOURCE")
+        several = [*(ids or ()), *(read_ids(ids_file) if ids_file is not None else ())]
+        if not several:
+            raise typer.BadParameter("get accounts takes ID, and 0 given", param_hint="IDS")
+        get_accounts(connection, several, output, show_credentials=show_credentials)
+        return
+    if show_credentials:
+        raise typer.BadParameter("only accounts have credentials", param_hint="--show-credentials")
     declared = find(resource, "get")
     owners = declared.operation.arity - 1
     given = (ids or [])[owners:]

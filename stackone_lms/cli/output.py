@@ -129,10 +129,14 @@ class Writer:
         form: What was asked for.
         fields: The columns of a table or of csv, if chosen; csv has those of the first items otherwise.
         wide: Whether a table may be wider than the terminal.
+        first: Columns of a table that come first, with whole ids.
     """
 
-    def __init__(self, form: Form, fields: Sequence[str] = (), *, wide: bool = False) -> None:
+    def __init__(
+        self, form: Form, fields: Sequence[str] = (), *, wide: bool = False, first: Sequence[str] = ()
+    ) -> None:
         self._form = form
+        self._columns_first = first
         self._fields = list(fields)
         self._wide = wide
         self._columns: list[_Column] = []
@@ -165,9 +169,9 @@ class Writer:
 
     def _write_rows(self, records: list[dict[str, Any]]) -> None:
         if not self._columns:
-            self._columns, left_out = _choose(records, self._fields, wide=self._wide)
+            self._columns, left_out = _choose(records, self._fields, wide=self._wide, first=self._columns_first)
             if left_out:
-                note(_not_shown(left_out))
+                note(_not_shown(left_out, "--wide" if self._columns_first else "--wide, --field NAME"))
         _show(self._columns, records, titled=self._first)
         self._first = False
 
@@ -249,16 +253,21 @@ class _Column(NamedTuple):
         return f"…{text[-_ID_END:]}" if self.short and len(text) > _ID_END + 1 else text
 
 
-def _choose(records: list[dict[str, Any]], asked: list[str], *, wide: bool) -> tuple[list[_Column], list[str]]:
+def _choose(
+    records: list[dict[str, Any]], asked: list[str], *, wide: bool, first: Sequence[str] = ()
+) -> tuple[list[_Column], list[str]]:
     """Return the columns, and the names of those for which there is no room."""
     present = dict.fromkeys(name for record in records for name, value in record.items() if value not in (None, [], {}))
-    names = asked or sorted(present, key=lambda name: _rank(name, records))
+    names = asked or [name for name in first if name in present]
+    if not asked:
+        names += sorted((name for name in present if name not in first), key=lambda name: _rank(name, records))
     if asked or wide or not on_terminal():
-        return [_Column(name, _width(_Column(name, 0), records)) for name in asked or present], []
+        shown = names if asked or first else list(present)
+        return [_Column(name, _width(_Column(name, 0), records)) for name in shown], []
     room = _room()
     chosen: list[_Column] = []
     for name in names:
-        column = _Column(name, 0, cut=True, short=name == "id" or name.endswith("_id"))
+        column = _Column(name, 0, cut=True, short=name not in first and (name == "id" or name.endswith("_id")))
         column = column._replace(width=min(_width(column, records), _WIDEST if chosen else room))
         if not chosen or column.width + _GAP <= room:
             chosen.append(column)
@@ -277,9 +286,9 @@ def _rank(name: str, records: list[dict[str, Any]]) -> int:
     return 3 if name.startswith("remote_") or name.endswith(("_id", "_ids", "_url", "_reference")) else 2
 
 
-def _not_shown(names: list[str]) -> str:
-    """Say in one line of the terminal what a table leaves out."""
-    how = " (--wide, --field NAME)"
+def _not_shown(names: list[str], options: str) -> str:
+    """Say in one line of the terminal what a table leaves out, and which options show it."""
+    how = f" ({options})"
     room = _room() - len("not shown: ") - len(how)
     for count in range(len(names), 0, -1):
         more = f", {len(names) - count} more" if count < len(names) else ""

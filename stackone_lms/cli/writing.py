@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args
 import msgspec
 import typer
 
+from ..errors import APITimeoutError, StackOneError, UnexpectedResponseError
 from .arguments import Resource, find, method
 from .connection import Connection, connected
 from .messages import note
@@ -20,6 +21,7 @@ from .output import Form, Output, Writer, on_terminal, write_json, write_one
 
 if TYPE_CHECKING:
     from ..api.operations import Declared
+    from ..models import BatchResult
     from ..sync import SyncClient
     from ..transport.base import Request
 
@@ -34,6 +36,8 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, show the request, and send nothing; needs no key.")
 ]
 
+_WAIT = 300.0
+"""Seconds that `--wait` waits for the outcomes of a batch."""
 _PLACEHOLDER = "dry-run"
 
 
@@ -125,16 +129,24 @@ def batch_upsert(
     body: Annotated[
         str, typer.Option("--body", metavar="FILE", help="The items: JSON lines, or a JSON array; - is stdin.")
     ],
+    wait: Annotated[bool, typer.Option("--wait", help="Ask the log until it tells what became of each item.")] = False,
+    wait_timeout: Annotated[
+        float | None,
+        typer.Option("--wait-timeout", metavar="SECONDS", min=0, help="How long to wait. Default: 300."),
+    ] = None,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
     """Create or replace many records, and print what was said of each item.
 
-    `accepted` items are worked off in the background: the request id leads to the log that has their outcomes.
-    The exit code is 1 if an item failed. For example:
+    `accepted` items are worked off in the background. --wait waits for that: items are then `succeeded`, `failed`, or,
+    at the end of the time, `pending`. It asks the log, about every ten seconds; `stackone-lms logs REQUEST_ID` shows
+    it. The exit code is 1 unless all items were accepted, with --wait unless all succeeded. For example:
 
-    stackone-lms batch-upsert content --body contents.jsonl
+    stackone-lms batch-upsert content --body contents.jsonl --wait
     """
+    if wait_timeout is not None and not wait:
+        raise typer.BadParameter("goes with --wait", param_hint="--wait-timeout")
     declared = find(resource, "batch_upsert")
     items = list(_items(_read(body), body))
     if dry_run:
@@ -142,17 +154,43 @@ def batch_upsert(
         return
     with connection.client() as client:
         result = method(client, declared)(items)
-    rows = [
-        {
-            "index": number,
-            "external_reference": one.item.get("external_reference"),
-            "status": "failed" if one.errors else "accepted",
-            "errors": one.errors,
-            "request_id": part.request_id,
-        }
-        for number, (part, one) in enumerate((part, one) for part in result.parts for one in part.items)
-    ]
+        rows = [
+            {
+                "index": number,
+                "external_reference": one.item.get("external_reference"),
+                "status": "failed" if one.errors else "accepted",
+                "errors": one.errors,
+                "request_id": part.request_id,
+            }
+            for number, (part, one) in enumerate((part, one) for part in result.parts for one in part.items)
+        ]
+        failure = _wait(client, result, rows, _WAIT if wait_timeout is None else wait_timeout) if wait else None
     write_outcomes(rows, output)
+    if failure is not None:
+        raise failure
+
+
+def _wait(client: SyncClient, batch: BatchResult, rows: list[dict[str, Any]], seconds: float) -> StackOneError | None:
+    """Wait for what becomes of the items of a batch, and put it into their rows.
+
+    Returns:
+        Why that could not be found out; None: it was, or the time was over.
+    """
+    if not all(part.request_id for part in batch.parts):
+        return UnexpectedResponseError(
+            "the answer to the batch came without a request id: it was accepted, but its log cannot be asked"
+        )
+    note(f"accepted, request id {', '.join(str(part.request_id) for part in batch.parts)}; waiting for the outcomes")
+    try:
+        found = client.logs.wait(batch, timeout=seconds)
+    except StackOneError as error:
+        if not isinstance(error, APITimeoutError) or error.result is None:
+            return error
+        note(f"{error.message}; stackone-lms logs REQUEST_ID tells of them later")
+        found = error.result
+    for row, one in zip(rows, found.items, strict=True):
+        row.update(status=one.status, errors=one.errors)
+    return None
 
 
 def write_outcomes(rows: Sequence[dict[str, Any]], output: Form | None) -> None:
@@ -162,7 +200,7 @@ def write_outcomes(rows: Sequence[dict[str, Any]], output: Form | None) -> None:
     writer.end()
     counts = Counter(row["status"] for row in rows)
     note(", ".join(f"{count:,} {status}" for status, count in counts.items()))
-    if counts.get("failed"):
+    if counts.get("failed") or counts.get("pending"):
         raise typer.Exit(1)
 
 

@@ -29,13 +29,14 @@ class Canned(str):
 
 
 @contextmanager
-def canned(*bodies: bytes, status: int = 200, stall: bool = False) -> Generator[Canned]:
+def canned(*bodies: bytes, status: int = 200, stall: bool = False, request_id: str = "") -> Generator[Canned]:
     """Answer the first request with the first body, and so on, the last body for ever.
 
     Args:
         bodies: What to answer.
         status: The status of all answers.
         stall: Whether to answer nothing more, ever, after the last body.
+        request_id: The `x-request-id` of all answers.
 
     Yields:
         The base URL, which also knows what was asked.
@@ -57,6 +58,8 @@ def canned(*bodies: bytes, status: int = 200, stall: bool = False) -> Generator[
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
+            if request_id:
+                self.send_header("x-request-id", request_id)
             self.end_headers()
             self.wfile.write(body)
 
