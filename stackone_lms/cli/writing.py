@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-import types
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 import typer
 
 from ..errors import APITimeoutError, StackOneError, UnexpectedResponseError
+from ..models.fields import by_name, kinds, literals, record_kind
 from .arguments import Resource, find, method
 from .connection import Connection, connected
 from .messages import note
@@ -331,30 +331,19 @@ def _hint(declared: Declared, path: Sequence[str]) -> Any:
     """Return the type of a field of the body; Any where nothing is known of it."""
     kind: Any = declared.operation.body
     for part in path:
-        struct = next((one for one in _kinds(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
-        if struct is None:
+        field = by_name(record).get(part) if (record := record_kind(kind)) else None
+        if field is None:
             return Any
-        kind = get_type_hints(struct, include_extras=True).get(part, Any)
+        kind = field.type
     return kind
-
-
-def _kinds(hint: Any) -> Iterator[Any]:
-    origin = get_origin(hint)
-    if origin is Annotated:
-        yield from _kinds(get_args(hint)[0])
-    elif origin in (Union, types.UnionType):
-        for member in get_args(hint):
-            yield from _kinds(member)
-    else:
-        yield hint
 
 
 def _value(text: str, hint: Any) -> Any:
     """Read a value: text where the field takes text, else JSON, such as 90, true or ["en_GB"]."""
-    kinds = list(_kinds(hint))
-    if bool in kinds and text in ("true", "false"):
+    allowed = kinds(hint)
+    if bool in allowed and text in ("true", "false"):
         return text == "true"
-    if str in kinds or any(get_origin(kind) is Literal for kind in kinds):
+    if str in allowed or literals(hint):
         return text
     try:
         return json.loads(text)
