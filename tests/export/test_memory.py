@@ -101,11 +101,14 @@ def url() -> Iterator[str]:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of its memory in /proc")
 @pytest.mark.parametrize(("format", "most"), [("jsonl", 110), ("parquet", 250)])
 def test_memory_does_not_grow_with_the_records(format: str, most: int, url: str, tmp_path: Path) -> None:
-    """Twice as many records need a few MB more: eight bytes for each, to see that none comes twice."""
-    command = [sys.executable, "-c", PROGRAM, url, str(tmp_path), format, "60000", "120000"]
+    """80,000 records more need little more: eight bytes for each, to see that none comes twice.
+
+    Kept, they would need 60 MB even as JSON; allocators vary by up to 30.
+    """
+    command = [sys.executable, "-c", PROGRAM, url, str(tmp_path), format, "40000", "120000"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     (few, peak_of_few), (many, peak_of_many) = (map(int, line.split()) for line in done.stdout.splitlines())
-    assert (few, many) == (60_000, 120_000)
-    assert peak_of_many - peak_of_few < 30
+    assert (few, many) == (40_000, 120_000)
+    assert peak_of_many - peak_of_few < 45
     assert peak_of_many < most
