@@ -64,7 +64,9 @@ async def perform(client: AsyncClient, fault: Fault, server: FaultServer) -> Non
                 await server.idle()
                 await asyncio.sleep(2 * TICK)
         case "list" | "list_some":
-            found = await client.completions.list().collect(SOME if fault.call == "list_some" else None)
+            found = await client.completions.list(max_empty_pages=300).collect(
+                SOME if fault.call == "list_some" else None
+            )
             assert {item.id for item in found} <= {*ITEMS, "5", None}
         case "write":
             await client.users.completions.create("u", learning_object_external_reference="x")
