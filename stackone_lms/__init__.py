@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .calls.outcomes import AccountOutcome, Outcome
     from .calls.request import RequestResult
     from .client import AsyncClient
+    from .engine.hooks import HookRequest, HookResponse, HookRetry
     from .engine.rate_limit import RateLimitBackend
     from .engine.stats import AccountStats, Choice, Stats
     from .errors import (
@@ -136,6 +137,9 @@ __all__ = [
     "DeleteResult",
     "ExportError",
     "ForkedError",
+    "HookRequest",
+    "HookResponse",
+    "HookRetry",
     "IdMismatchError",
     "InternalServerError",
     "InvalidArgumentError",
@@ -193,8 +197,8 @@ if not TYPE_CHECKING:  # pragma: no branch (type checkers would take any name fo
         __name__,
         __all__,
         homes=(
-            *("errors", "options", "models", "calls.outcomes", "engine.rate_limit", "bulk.progress", "engine.stats"),
-            *("calls.lists", "calls.request", "bulk.list_strategy", "api.accounts", "client", "sync"),
+            *("errors", "options", "models", "calls.outcomes", "engine.hooks", "engine.rate_limit", "bulk.progress"),
+            *("engine.stats", "calls.lists", "calls.request", "bulk.list_strategy", "api.accounts", "client", "sync"),
         ),
         submodules=("errors", "models", "webhooks"),
     )

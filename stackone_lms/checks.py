@@ -50,31 +50,30 @@ def known_keywords(
         )
 
 
-def check_function(name: str, value: object, does: str, *, takes: str = "") -> None:
-    """Refuse what cannot be called with one argument, or with none.
+def check_function(name: str, value: object, wanted: str, arguments: int) -> None:
+    """Refuse what cannot be called with so many arguments.
 
     Args:
         name: The keyword that it was given as.
         value: What was given.
-        does: What the function is for, for the message.
-        takes: What its argument is; empty if it takes none.
+        wanted: What it must be, for the message.
+        arguments: With how many it is called.
 
     Raises:
         ConfigurationError: It is no function, a generator function, or takes other arguments.
     """
-    wanted = f"{name} must be a function {f'of {takes}' if takes else 'without arguments'} that {does}"
     if not callable(value):
-        raise ConfigurationError(f"{wanted}, not {type(value).__name__}")
+        raise ConfigurationError(f"{name} must be {wanted}, not {type(value).__name__}")
     if inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
-        raise ConfigurationError(f"{wanted}, not a generator")
+        raise ConfigurationError(f"{name} must be {wanted}, not a generator function")
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):  # of some functions written in C nothing is known
         return
     try:
-        signature.bind(*([None] if takes else []))
+        signature.bind(*[None] * arguments)
     except TypeError as problem:
-        raise ConfigurationError(f"{wanted}: {problem}") from None
+        raise ConfigurationError(f"{name} must be {wanted}: {problem}") from None
 
 
 def levels_to_the_caller() -> int:

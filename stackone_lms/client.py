@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -24,6 +24,9 @@ from .calls.query import encode_parameters
 from .calls.request import RequestOperation, RequestResult, describe_request, merged_headers
 from .checks import check_function, known_keywords, whole_number
 from .engine.call import BoundExecutor, Engine, Settings
+from .engine.headers import extra_headers as extra_headers_of
+from .engine.headers import redact_also, with_extra
+from .engine.hooks import Hooks, OnRequest, OnResponse, OnRetry
 from .engine.rate_limit import Clock, RateLimitBackend, Sleep
 from .engine.stats import Stats
 from .errors import ConfigurationError, InvalidArgumentError
@@ -73,11 +76,20 @@ class BaseClient(Api[C_co]):
         session: aiohttp.ClientSession | None = None,
         session_factory: SessionFactory | None = None,
         transport: Transport | Literal["auto", "aiohttp", "lean"] | None = "auto",
+        on_request: OnRequest | Sequence[OnRequest] | None = None,
+        on_response: OnResponse | Sequence[OnResponse] | None = None,
+        on_retry: OnRetry | Sequence[OnRetry] | None = None,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         random: Callable[[], float] = random_number,
     ) -> None:
         """Make a client; no I/O, and no event loop needed.
+
+        Hooks (`on_request`, `on_response`, `on_retry`) are functions, plain or async: one, or a list that is called in
+        turn. They run on the client's event loop, SyncClient's in its own thread, so a plain one must be quick. Their
+        time is part of the call's, and they must not call the client that they belong to. What one raises ends the call
+        and is raised there as it is: from `on_request` nothing was sent, from `on_response` the answer is lost, from
+        `on_retry` there is no retry.
 
         Args:
             api_key: The API key; default: STACKONE_API_KEY.
@@ -113,6 +125,10 @@ class BaseClient(Api[C_co]):
                 unless a session is given, or mocked or traced by patching its class, or the installed aiohttp is not
                 one that it knows. Or an object to put in the place of the network, such as
                 `stackone_lms.testing.InMemoryTransport`.
+            on_request: Called with a `HookRequest` before each request, retries included. It may add headers, by
+                changing `request.headers` or by returning a mapping: all but those that `extra_headers` refuses.
+            on_response: Called with a `HookResponse` after each answer, whatever its status.
+            on_retry: Called with a `HookRetry` before the pause that precedes a retry.
             clock: Monotonic seconds; for tests.
             sleep: Suspends for so many seconds; for tests.
             random: Numbers from 0 to 1, for jitter; for tests.
@@ -184,6 +200,7 @@ class BaseClient(Api[C_co]):
             max_concurrency=max_concurrency,
             max_body=max_body,
             budget=settings.retry.budget,
+            hooks=Hooks(on_request, on_response, on_retry),
             clock=clock,
             sleep=sleep,
             random=random,
@@ -199,7 +216,8 @@ class BaseClient(Api[C_co]):
         if session is not None and session_factory is not None:
             raise ConfigurationError("give session= or session_factory=, not both")
         if session_factory is not None:
-            check_function("session_factory", session_factory, "makes an aiohttp.ClientSession")
+            wanted = "a function without arguments that makes an aiohttp.ClientSession"
+            check_function("session_factory", session_factory, wanted, 0)
             return "session_factory"
         if session is None:
             return None
@@ -260,14 +278,14 @@ class BaseClient(Api[C_co]):
         own_headers, redact = self._headers_and_redact(account_id, heartbeat)
         extra_headers: Mapping[str, str] = {} if now is None else now.extra_headers
         if "extra_headers" in options:
-            extra_headers = conf.extra_headers(options["extra_headers"], kind)
+            extra_headers = extra_headers_of(options["extra_headers"], kind)
         extra_query = "" if now is None else now.extra_query
         if "extra_query" in options:
             try:
                 extra_query = encode_parameters("extra_query", options["extra_query"])
             except InvalidArgumentError as problem:
                 raise kind(str(problem)) from None
-        headers = conf.with_extra(own_headers, extra_headers)
+        headers = with_extra(own_headers, extra_headers)
         return Settings(
             account_id=account_id,
             timeout=timeout,
@@ -277,7 +295,7 @@ class BaseClient(Api[C_co]):
             verify_ids=verify_ids,
             headers=headers,
             body_headers={**headers, "Content-Type": "application/json"},
-            redact=conf.redact_also(redact, extra_headers.values()),
+            redact=redact_also(redact, extra_headers.values()),
             extra_headers=extra_headers,
             extra_query=extra_query,
         )

@@ -7,9 +7,8 @@ import functools
 import ipaddress
 import os
 import platform
-import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -204,54 +203,6 @@ def client_certificate(value: Any) -> tuple[str, str | None] | None:
     if certificate is None:
         raise ConfigurationError("client_cert must name a certificate")
     return certificate, check_file(pair[1], "client_cert")
-
-
-_RESERVED = frozenset(
-    {"authorization", "x-account-id", "host", "content-length", "content-type", "transfer-encoding", "connection"}
-    | {"accept-encoding"}
-)
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-
-
-def extra_headers(value: Any, error: type[ConfigurationError | InvalidArgumentError]) -> Mapping[str, str]:
-    """Return headers to add to every request. The messages never show a value."""
-    if not isinstance(value, Mapping):
-        raise error(f"extra_headers must be a mapping of strings, not {type(value).__name__}")
-    checked: dict[str, str] = {}
-    for name, text in cast("Mapping[Any, Any]", value).items():
-        if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None:
-            raise error(f"extra_headers: {name!r:.60} cannot be the name of a header")
-        if name.lower() in _RESERVED:
-            raise error(
-                f"extra_headers: {name} is set by the client; not to be given are {', '.join(sorted(_RESERVED))}"
-            )
-        if not isinstance(text, str):
-            raise error(f"extra_headers: {name} must be a string, not {type(text).__name__}")
-        if text != text.strip() or any(not " " <= c <= "~" for c in text):
-            raise error(
-                f"extra_headers: {name} holds control characters, letters outside ASCII or white space around it"
-            )
-        checked[name] = Secret(text)
-    return checked
-
-
-def with_extra(headers: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of a request, those of `extra` in the place of others of the same name."""
-    replaced = {name.lower() for name in extra}
-    return {name: value for name, value in headers.items() if name.lower() not in replaced} | dict(extra)
-
-
-def redact_also(redact: Redact, values: Iterable[str]) -> Redact:
-    """Return a function that also takes `values` out; short ones would take parts of words with them."""
-    needles = [value.encode("ascii") for value in values if len(value) >= 8]
-
-    def redact_all(body: bytes) -> bytes:
-        body = redact(body)
-        for needle in needles:
-            body = body.replace(needle, b"***")
-        return body
-
-    return redact_all if needles else redact
 
 
 def account_headers(api_key: str, user_agent: str) -> Callable[[str | None, bool], tuple[Mapping[str, str], Redact]]:

@@ -39,6 +39,7 @@ from ..transport.base import (
 from .admission import Admission
 from .concurrency import ConcurrencyLimit, Load
 from .deadlines import Deadline, DeadlineTimer
+from .hooks import HookedAttempt, Hooks
 from .rate_limit import (
     Clock,
     Limiter,
@@ -108,6 +109,7 @@ class Engine:
         max_concurrency: Requests under way at once.
         max_body: Most bytes of an answer.
         budget: Size of the retry budget.
+        hooks: Functions of the caller that see requests, answers and retries.
         clock: Monotonic seconds.
         sleep: Suspends for so many seconds.
         random: Numbers from 0 to 1, for jitter.
@@ -123,6 +125,7 @@ class Engine:
         max_concurrency: int,
         max_body: int,
         budget: int,
+        hooks: Hooks | None = None,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         random: Callable[[], float] = random,
@@ -130,6 +133,7 @@ class Engine:
     ) -> None:
         self._prefix, self._max_body = prefix, max_body
         self._transport = LazyTransport(transport)
+        self._hooks = hooks or None
         self._clock, self._sleep, self._random, self._wall = clock, sleep, random, wall
         self.budget = Budget(budget)
         self.deadlines = DeadlineTimer(clock)
@@ -296,13 +300,22 @@ class Engine:
             attempt += 1
             concurrency = await admission.acquire(settings.account_id, deadline, end, adaptive=settings.adaptive)
             snapshot = (concurrency.sent, concurrency.in_flight, concurrency.limit)
-            deadline.attempts = attempt
-            self.counts.requests += 1
-            if attempt > 1:
-                self.counts.retries += 1
             load: Load | None = None
             response: Response | None = None
+            hooked: HookedAttempt | None = None
+            redact = settings.redact
             try:
+                if self._hooks is not None:
+                    deadline.wait("total", end)
+                    headers = settings.headers if request.body is None else settings.body_headers
+                    hooked = await self._hooks.before(
+                        operation, settings.account_id, request, headers, redact, clock, attempt
+                    )
+                    redact = hooked.redact
+                deadline.attempts = attempt
+                self.counts.requests += 1
+                if attempt > 1:
+                    self.counts.retries += 1
                 now = clock()
                 attempt_end = end if timeout.attempt is None else min(end, now + timeout.attempt)
                 last: Phase = "attempt" if attempt_end < end else "total"
@@ -326,12 +339,15 @@ class Engine:
                         raise
                     outcome = Failure(error=_timed_out(deadline), request_sent=deadline.request_sent)
                 else:
+                    if hooked is not None:
+                        deadline.wait("total", end)
+                        await hooked.answered(response)
                     outcome = parse_response(
                         operation,
                         args,
                         response,
                         settings.keep_unknown,
-                        settings.redact,
+                        redact,
                         self._wall,
                         self._doubt if settings.verify_ids else None,
                     )
@@ -389,6 +405,9 @@ class Engine:
                 )
             request.new_connection = decision.new_connection
             deadline.wait("total", end)
+            if hooked is not None:
+                _describe(error, settings, operation, request, tried, clock() - started)
+                await hooked.retried(error, decision.delay)
             concurrency.backing_off += 1
             try:
                 await self._sleep(decision.delay)

@@ -104,7 +104,8 @@ def _left_out(answer: Any) -> Sequence[DecodeError]:
     return cast("Page[Any]", answer).errors if isinstance(answer, Page) else ()
 
 
-def _about(response: Response, redact: Redact) -> dict[str, Any]:
+def about(response: Response, redact: Redact) -> dict[str, Any]:
+    """Return status, request id and headers of an answer, without secrets."""
     return {
         "status": response.status,
         "request_id": _redacted(response.headers.get("x-request-id"), redact),
@@ -113,7 +114,7 @@ def _about(response: Response, redact: Redact) -> dict[str, Any]:
 
 
 def _unexpected(response: Response, redact: Redact) -> dict[str, Any]:
-    return {**_about(response, redact), "body": redact(response.body)}
+    return {**about(response, redact), "body": redact(response.body)}
 
 
 def _redacted(text: str | None, redact: Redact) -> str | None:
@@ -137,7 +138,7 @@ def _error_inside(response: Response, redact: Redact, wall: Callable[[], float])
 
 def _undecodable(response: Response, problem: DecodeError, redact: Redact) -> Failure:
     body = redact(response.body)
-    details: dict[str, Any] = {"path": problem.path, **_about(response, redact), "body": body}
+    details: dict[str, Any] = {"path": problem.path, **about(response, redact), "body": body}
     try:
         parse(body)
     except DecodeError:
@@ -192,7 +193,7 @@ def _status_error(response: Response, redact: Redact, wall: Callable[[], float])
         provider_errors=provider_errors,
         timestamp=_text(fields.get("timestamp")),
         retry_after=parse_retry_after(headers.get("Retry-After"), headers.get("Date"), now=wall()),
-        **_about(response, redact),
+        **about(response, redact),
     )
     return status_failure(error, key_wide=not provider_errors)
 
