@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from .all_accounts import AllAccounts, Category, Providers, Statuses, look_up, wanted
 from .arguments import find, names, pairs, rate_limit
 from .connection import Connection, connected, without
 from .export_display import Tally, shown, summarize, summary_of
@@ -86,6 +87,10 @@ def _export(
             "--accounts-file", metavar="FILE", help="One account id a line, or a CSV with account_id; - for stdin."
         ),
     ] = None,
+    all_accounts: AllAccounts = False,
+    provider: Providers = None,
+    status: Statuses = None,
+    category: Category = None,
     out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="The folder of the data set.")] = None,
     to: Annotated[
         str | None, typer.Option("--to", metavar="KIND:FILE", help="A database instead: duckdb:FILE or sqlite:FILE.")
@@ -178,6 +183,8 @@ def _export(
 
     stackone-lms export completions users courses --accounts-file accounts.txt --out lms
 
+    stackone-lms export completions --all-accounts --category lms --out lms
+
     stackone-lms export completions --account 4711 --out lms --incremental
 
     stackone-lms export completions users courses --account 4711 --to duckdb:lms.duckdb
@@ -207,7 +214,10 @@ def _export(
         "max_concurrent_accounts": max_concurrent_accounts,
     }
     options |= {name: value for name, value in optional.items() if value is not None}
-    found = _accounts(accounts, accounts_file, needed=not retry_failed)
+    which = wanted(provider, status, category, all=all_accounts)
+    if which is not None and (accounts or accounts_file is not None):
+        raise typer.BadParameter("excludes --account and --accounts-file", param_hint="--all-accounts")
+    found: list[Any] = [] if which else list(_accounts(accounts, accounts_file, needed=not retry_failed))
     if found:
         options["accounts"] = found
     _look_at(options["fields"] or (), resources)
@@ -215,6 +225,10 @@ def _export(
     if (asked := limit if limit is not None else str(former_limit) if former_limit is not None else None) is not None:
         given["rate_limit"] = _limit(asked)
     plan = _check(resources, target, options)
+    if which is not None:
+        with connection.client() as client:
+            found = look_up(client, which, plan.target.root)
+        options["accounts"] = found
     tally = Tally(len(found), len(plan.resources))
     try:
         with shown(tally) as watch:
