@@ -12,7 +12,7 @@ import msgspec
 from ..checks import known_keywords
 from ..errors import InvalidArgumentError, StackOneError
 from ..models.base import Model
-from ..models.bodies import Body, prepare, prepare_batch
+from ..models.bodies import Body, extra_last, prepare, prepare_batch
 from ..models.results import BatchResult, join_batches
 from ..options import VIEW_OPTIONS
 from .operation import (
@@ -89,7 +89,7 @@ class _Writing(Method[...], Generic[P, B, R]):
         return (
             f"{self._doc}\n\n"
             f"The body is given as a {self._body.__name__}, as a record that was read, as a mapping with the keys of "
-            "either, or as keywords.\n\n"
+            "either, or as keywords. `extra` takes a mapping of keys that the API's document does not have.\n\n"
             "Raises:\n"
             "    InvalidArgumentError: Before any I/O: the body cannot be sent; the message has the path in it.\n"
             "    StackOneError: Everything else; see `stackone_lms.errors`."
@@ -100,7 +100,8 @@ class _Writing(Method[...], Generic[P, B, R]):
         hints: dict[str, Any] = {}
         for base in reversed(self._body.__mro__):
             hints |= inspect.get_annotations(base)
-        keywords = [p.replace(annotation=hints[p.name]) for p in inspect.signature(self._body).parameters.values()]
+        named = extra_last(inspect.signature(self._body).parameters.values(), key=lambda parameter: parameter.name)
+        keywords = [parameter.replace(annotation=hints[parameter.name]) for parameter in named]
         ids = [inspect.Parameter("id", inspect.Parameter.POSITIONAL_ONLY, annotation=str)]
         return [*(ids if self.operation.arity else []), *keywords]
 

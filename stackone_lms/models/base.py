@@ -21,6 +21,7 @@ from ..safe_json import (
     parse,
     repair,
 )
+from .fields import EXTRA, by_name
 from .html import table
 
 T = TypeVar("T")
@@ -430,6 +431,9 @@ def _record_to_builtins(record: msgspec.Struct) -> dict[str, Any]:
             found[name] = to_builtins(value)
     for name, value in left.items():
         found.setdefault(name, value)
+    if _takes_extra(type(record)):
+        for name, value in (getattr(record, EXTRA) or _NONE).items():
+            found.setdefault(name, to_builtins(value))
     return found
 
 
@@ -441,7 +445,12 @@ _EMPTY = msgspec.Raw()
 def _written(cls: type[msgspec.Struct]) -> tuple[tuple[str, str, Any], ...]:
     """Return the fields of a class: attribute, name in JSON, and the value that is not written."""
     omits = cls.__struct_config__.omit_defaults
-    return tuple((f.name, f.encode_name, f.default if omits else UNSET) for f in msgspec.structs.fields(cls))
+    return tuple((f.name, name, f.default if omits else UNSET) for name, f in by_name(cls).items())
+
+
+@cache
+def _takes_extra(cls: type[msgspec.Struct]) -> bool:
+    return EXTRA in cls.__struct_fields__
 
 
 def encode(value: Any) -> bytes:

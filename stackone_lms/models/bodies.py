@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from ..errors import InvalidArgumentError, printable
 from ..safe_json import MAX_DEPTH
 from .base import DateTime, Model, PlainData, to_duration, to_wire
-from .fields import by_name, item_hint, kinds, record_kind
+from .fields import EXTRA, by_name, item_hint, kinds, record_kind
 from .values import UnifiedValue
 
 T = TypeVar("T")
@@ -34,6 +34,12 @@ class Body(PlainData, kw_only=True, frozen=True, forbid_unknown_fields=True):
     READ: ClassVar[type[Model] | None] = None
     """The model in which such a record is read; None if there is none."""
 
+    extra: Omittable[Mapping[str, Any]] = UNSET
+    """Keys that the API's document does not have, to be sent beside the others; any JSON, and date-times."""
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return extra_last(super().__rich_repr__(), key=lambda pair: pair[0])
+
     @classmethod
     def of(cls, record: Model | Mapping[str, Any], /, **changes: Any) -> Self:
         """Make a body of a record that was read, to change it and write it back.
@@ -48,6 +54,11 @@ class Body(PlainData, kw_only=True, frozen=True, forbid_unknown_fields=True):
             TypeError: There is no such keyword.
         """
         return _body_of(cls, record, changes, "$")
+
+
+def extra_last(fields: Iterable[T], *, key: Callable[[T], str]) -> list[T]:
+    """Return the fields of a body in the order of its class, but with `extra`, which is of its base, at the end."""
+    return sorted(fields, key=lambda field: key(field) == EXTRA)
 
 
 def prepare(body: Body | Model | Mapping[str, object], cls: type[Body]) -> bytes:
@@ -98,7 +109,9 @@ def _typed(hint: Any, value: Any) -> Any:
     record, item = record_kind(hint), item_hint(hint)
     if isinstance(value, dict) and record is not None:
         given, fields = cast("dict[str, Any]", value), by_name(record)
-        return record(**{fields[name].name: _typed(fields[name].type, inner) for name, inner in given.items()})
+        extra = {name: inner for name, inner in given.items() if name not in fields}
+        declared = {fields[name].name: _typed(fields[name].type, given[name]) for name in given if name in fields}
+        return record(**declared, **({EXTRA: extra} if extra else {}))
     if isinstance(value, list) and item is not None:
         return [_typed(item, inner) for inner in cast("list[Any]", value)]
     if isinstance(value, str) and datetime in kinds(hint):
@@ -287,10 +300,12 @@ def _key(key: object, path: str) -> str:
 
 
 def _record(cls: type[msgspec.Struct], value: object, path: str) -> Any:
-    fields, read = _fields(cls), _read_model(cls)
+    fields, read, takes_extra = _fields(cls), _read_model(cls), issubclass(cls, Body)
+    extra: object = UNSET
     if read is not None and isinstance(value, read) and not isinstance(value, cls):
         value = _body_of(cls, value, {}, path)
     if isinstance(value, cls):
+        extra = getattr(value, EXTRA) if takes_extra else UNSET
         # What is left at its default was not given: UNSET in a body, None in a record of the read side.
         attributes = ((name, getattr(value, f.attribute), f.default) for name, f in fields.items())
         given = {name: item for name, item, default in attributes if item is not default}
@@ -298,12 +313,14 @@ def _record(cls: type[msgspec.Struct], value: object, path: str) -> Any:
         mapping = cast("Mapping[object, object]", value)
         only_read = by_name(read).keys() - fields.keys() if read else ()
         keys = {_key(name, path): item for name, item in mapping.items()}
+        extra = keys.pop(EXTRA, UNSET) if takes_extra else UNSET
         given = {name: item for name, item in keys.items() if item is not UNSET and name not in only_read}
     else:
         return _OTHER
     for name in given:
         if name not in fields:
-            raise _refused(_at(path, name), f"is no key of {cls.__name__}, which has {', '.join(sorted(fields))}")
+            hint = f"; keys that the API's document lacks go into {EXTRA}={{...}}" if takes_extra else ""
+            raise _refused(_at(path, name), f"is no key of {cls.__name__}, which has {', '.join(sorted(fields))}{hint}")
     for name, field in fields.items():
         if field.required and name not in given:
             raise _refused(f"{path}.{name}", "is required")
@@ -311,7 +328,17 @@ def _record(cls: type[msgspec.Struct], value: object, path: str) -> Any:
     for name, item in record.items():
         if fields[name].required and isinstance(item, str) and not item.strip():
             raise _refused(f"{path}.{name}", "is required and must not be empty")
-    return record
+    return record if extra is UNSET or extra is None else record | _undeclared(cls, extra, f"{path}.{EXTRA}")
+
+
+def _undeclared(cls: type[msgspec.Struct], extra: object, path: str) -> dict[str, Any]:
+    if not isinstance(extra, Mapping):
+        raise _refused(path, f"must be a mapping of keys that {cls.__name__} lacks, not {type(extra).__name__}")
+    keys = _free(cast("object", extra), path)
+    for name in keys:
+        if name in _fields(cls):
+            raise _refused(_at(path, name), f"is a key of {cls.__name__}: give it outside of {EXTRA}")
+    return cast("dict[str, Any]", keys)
 
 
 def _body_of(cls: type[S], record: object, changes: Mapping[str, Any], path: str) -> S:
@@ -324,6 +351,7 @@ def _body_of(cls: type[S], record: object, changes: Mapping[str, Any], path: str
         given = {name: value for name, value in given.items() if value is not None}
     elif isinstance(record, Mapping):
         given = {_key(name, path): value for name, value in cast("Mapping[object, object]", record).items()}
+        changes = {EXTRA: given.pop(EXTRA), **changes} if EXTRA in given else changes
     else:
         raise _refused(path, f"expected {read.__name__} or a mapping, not {type(record).__name__}")
     for name in given.keys() - fields.keys() - by_name(read).keys():

@@ -59,7 +59,12 @@ def replace_records(hint: Any, replace: Callable[[Any], Any]) -> Any:
     return replace(hint) if is_record(hint) else hint
 
 
+EXTRA = "extra"
+"""The field of a body that holds keys beside the declared ones, rather than being one. (Models have a property of
+that name.)"""
+
+
 @cache
 def by_name(kind: Any) -> Mapping[str, msgspec.structs.FieldInfo]:
-    """Return the fields of a Struct by their names in JSON."""
-    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    """Return the fields of a Struct by their names in JSON, without `extra`."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind) if field.name != EXTRA}

@@ -15,7 +15,7 @@ from ..errors import InvalidArgumentError
 from .base import to_builtins
 from .bodies import Body, body_from
 from .decode import coerce
-from .fields import by_name, is_record, item_hint, kinds
+from .fields import EXTRA, by_name, is_record, item_hint, kinds
 
 
 def core_schema(kind: Any) -> Any:
@@ -75,10 +75,12 @@ _SCHEMAS: Mapping[Any, dict[str, Any]] = {
 
 def _record_schema(kind: Any) -> dict[str, Any]:
     fields = by_name(kind)
+    is_body = isinstance(kind, type) and issubclass(kind, Body)
+    extra: dict[str, Any] = {EXTRA: {"type": "object"}} if is_body else {}
     schema: dict[str, Any] = {
         "title": (typing.get_origin(kind) or kind).__name__,
         "type": "object",
-        "properties": {name: json_schema(field.type) for name, field in fields.items()},
+        "properties": {name: json_schema(field.type) for name, field in fields.items()} | extra,
     }
     required = [name for name, field in fields.items() if field.required]
     return {**schema, "required": required} if required else schema

@@ -63,7 +63,8 @@ def answer_type(name: str) -> Any:
 
 
 def fields(cls: Any) -> dict[str, Any]:
-    return {f.encode_name: f for f in msgspec.structs.fields(cls)}
+    """Return the fields of a class by their names in JSON, without the one of bodies that holds undeclared keys."""
+    return {f.encode_name: f for f in msgspec.structs.fields(cls) if f.name != "extra"}
 
 
 def literals(hint: Any) -> set[str]:

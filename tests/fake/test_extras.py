@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import warnings
+from operator import attrgetter
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -148,3 +151,50 @@ def test_the_blocking_client_has_them_too() -> None:
     with SyncClient(KEY, ACCOUNT, transport=transport, extra_headers={"x-a": "1"}) as client:
         client.with_options(extra_query={"b": 2}).completions.get("c1")
     assert (transport.sent[0].headers["x-a"], transport.sent[0].query) == ("1", "b=2")
+
+
+REFERENCED = {"external_reference": "e"}
+LEARNED = {"learning_object_external_reference": "e"}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("name", "ids", "body"),
+    [
+        ("content.upsert", (), REFERENCED),
+        ("content.update", ("1",), REFERENCED),
+        ("courses.upsert", (), REFERENCED),
+        ("collections.create", (), {**REFERENCED, "title": "t"}),
+        ("collections.update", ("1",), {**REFERENCED, "title": "t"}),
+        ("users.assignments.create", ("u",), LEARNED),
+        ("users.completions.create", ("u",), LEARNED),
+        ("connect_sessions.create", (), {"origin_owner_id": "o", "origin_owner_name": "n"}),
+        ("content.batch_upsert", (), REFERENCED),
+        ("courses.batch_upsert", (), REFERENCED),
+    ],
+)
+def test_every_write_takes_keys_that_the_document_lacks(name: str, ids: tuple[str, ...], body: dict[str, str]) -> None:
+    extra = {"vendor": [1]}
+    transport = FakeTransport(reply(201, {"statusCode": 201, "message": "ok", "data": {"id": "1"}, "id": 1}))
+
+    def give(client: AsyncClient | SyncClient, extra: object, **more: object) -> Any:
+        write, whole = attrgetter(name)(client), {**body, "extra": extra, **more}
+        return write([whole]) if name.endswith("batch_upsert") else write(*ids, whole)
+
+    async def on_loop() -> None:
+        client = client_of(transport)
+        await give(client, extra)
+        with pytest.raises(InvalidArgumentError, match=r"extra\.\w+: is a key of"):
+            await give(client, body)
+
+    asyncio.run(on_loop())
+    with SyncClient(KEY, ACCOUNT, transport=transport) as client:
+        give(client, extra)
+        with pytest.raises(InvalidArgumentError, match=r"vendor: is no key of .* go into extra="):
+            give(client, extra, vendor=[1])
+        if not name.endswith("batch_upsert"):
+            attrgetter(name)(client)(*ids, **body, extra=extra)
+    sent = [json.loads(request.body or b"") for request in transport.sent]
+    assert len(sent) == 2 + (not name.endswith("batch_upsert"))
+    for one in sent:
+        assert (one["items"][0] if "items" in one else one) == {**body, **extra}

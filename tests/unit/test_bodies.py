@@ -19,6 +19,7 @@ from stackone_lms.models import (
     AssignmentStatus,
     Author,
     Body,
+    Content,
     ContentType,
     CreateAssignment,
     CreateCategory,
@@ -344,6 +345,7 @@ def test_a_wrong_value_is_refused_with_its_path(body: Any, cls: type[Body], mess
 def test_an_unknown_key_is_refused_with_the_known_ones() -> None:
     assert refusal({"percentage": 1}, CreateSkill) == (
         "$.percentage: is no key of CreateSkill, which has hierarchy, id, language, level, name, proficiency"
+        "; keys that the API's document lacks go into extra={...}"
     )
     assert refusal(completion(score={"percent": 1})) == (
         "$.score.percent: is no key of Score, which has percentage, raw_value"
@@ -482,3 +484,83 @@ def test_an_unknown_keyword_is_a_type_error() -> None:
         CreateSkill(nome="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     with pytest.raises(TypeError):
         UpsertContent(title="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+# Keys that the API's document does not have
+
+
+def test_extra_keys_are_sent_beside_the_declared_ones_however_a_body_is_given() -> None:
+    extra = {"vendor_flag": True, "since": MOMENT, "deep": {"a": [None, 1.5, "é"]}, "id": "only-read", "extra": 1}
+    expected = {
+        "external_reference": "e",
+        "vendor_flag": True,
+        "since": "2024-01-31T09:00:00.000Z",
+        "deep": {"a": [None, 1.5, "é"]},
+        "id": "only-read",
+        "extra": 1,
+    }
+    body = UpsertContent(external_reference="e", extra=extra)
+    assert sent(body) == expected
+    assert json.loads(prepare({"external_reference": "e", "extra": extra}, UpsertContent)) == expected
+    assert json.loads(prepare({"external_reference": "e", "extra": MappingProxyType(extra)}, UpsertContent)) == expected
+    assert body.to_dict() == expected
+    assert json.loads(prepare_batch([body, {"external_reference": "e"}], UpsertContent))["items"] == [
+        expected,
+        {"external_reference": "e"},
+    ]
+
+
+@pytest.mark.parametrize("nothing", [{}, None, UNSET])
+def test_no_extra_keys_are_none(nothing: Any) -> None:
+    assert sent(CreateCompletion(learning_object_external_reference="course-1", extra=nothing)) == REFERENCE
+    assert json.loads(prepare(completion(extra=nothing), CreateCompletion)) == REFERENCE
+
+
+def test_bodies_inside_of_bodies_take_extra_keys_too() -> None:
+    categories = [CreateCategory(name="a", extra={"x": 1}), {"name": "b", "extra": {"y": 2}}]
+    body = {"external_reference": "e", "categories": categories}
+    assert json.loads(prepare(body, UpsertContent))["categories"] == [{"name": "a", "x": 1}, {"name": "b", "y": 2}]
+
+
+def test_a_body_of_a_record_takes_extra_keys() -> None:
+    record = Content(id="1", external_reference="e", title="t")
+    assert sent(UpsertContent.of(record, extra={"x": 1})) == {"external_reference": "e", "title": "t", "x": 1}
+    mapping = {**record.to_dict(), "extra": {"y": 2}}
+    assert sent(UpsertContent.of(mapping)) == {"external_reference": "e", "title": "t", "y": 2}
+    assert json.loads(prepare(mapping, UpsertContent)) == {"external_reference": "e", "title": "t", "y": 2}
+
+
+def test_a_declared_key_is_refused_among_the_extra_ones() -> None:
+    inside = {"external_reference": "e", "categories": [{"name": "a", "extra": {"name": "b"}}]}
+    assert refusal(completion(extra={"result": "Pass"})) == (
+        "$.extra.result: is a key of CreateCompletion: give it outside of extra"
+    )
+    assert refusal(inside, UpsertContent).startswith("$.categories[0].extra.name: is a key of CreateCategory")
+    body = CreateCompletion(learning_object_external_reference="c", extra={"learning_object_external_reference": "d"})
+    assert refusal(body).startswith("$.extra.learning_object_external_reference: is a key")
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ([("x", 1)], "$.extra: must be a mapping of keys that CreateCompletion lacks, not list"),
+        ("x", "$.extra: must be a mapping of keys that CreateCompletion lacks, not str"),
+        ({1: 2}, "$.extra: keys must be strings, not int"),
+        ({"x": float("nan")}, "$.extra.x: must be a finite number"),
+        ({"x": {"y": {1, 2}}}, "$.extra.x.y: set has no JSON form"),
+        ({"x y": MOMENT.replace(tzinfo=None)}, "$.extra['x y']: a datetime needs a time zone"),
+    ],
+)
+def test_extra_keys_that_cannot_be_sent_are_refused(extra: Any, message: str) -> None:
+    assert refusal(completion(extra=extra)).startswith(message)
+    assert refusal(CreateCompletion(learning_object_external_reference="c", extra=extra)).startswith(message)
+
+
+def test_a_mapping_takes_unknown_keys_there_only() -> None:
+    assert refusal(completion(vendor_flag=True)).endswith("; keys that the API's document lacks go into extra={...}")
+
+
+def test_extra_keys_are_shown_last() -> None:
+    assert repr(CreateCompletion(learning_object_external_reference="c", extra={"x": 1})) == (
+        "CreateCompletion(learning_object_external_reference='c', extra={'x': 1})"
+    )
