@@ -19,21 +19,22 @@ from .connection import Connection, connected, without
 from .export_display import Tally, shown, summarize, summary_of
 from .messages import note, problem
 from .output import write_text
+from .targets import Accounts, Target, existing
 from .termination import run
 
 if TYPE_CHECKING:
     from ..export import ExportResult
     from ..export.plan import Plan
 
-_RUN, _VERIFY = "run", "verify"
+_RUN, _VERIFY, _FORGET = "run", "verify", "forget"
 _DATABASES = ("duckdb", "sqlite")
 
 
 class _Export(TyperGroup):
-    """`export verify DIR`, and everything else is an export."""
+    """`export verify TARGET`, `export forget TARGET`, and everything else is an export."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, args if args[:1] == [_VERIFY] else [_RUN, *args])
+        return super().parse_args(ctx, args if args[:1] in ([_VERIFY], [_FORGET]) else [_RUN, *args])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
@@ -54,7 +55,8 @@ class _Unnamed(TyperCommand):
 
 app = typer.Typer(
     cls=_Export,
-    help="Export lists to files or a database: exact, and resumable after any crash. `export verify DIR` checks one.",
+    help="Export lists to files or a database: exact, and resumable after any crash. `export verify TARGET` checks "
+    "one, `export forget TARGET --account ID` takes an account out of it for good.",
 )
 
 
@@ -152,6 +154,9 @@ def _export(
         bool,
         typer.Option("--retry-failed", help="Only the lists that failed last there, from where they stopped."),
     ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove the data of accounts that are not asked for any more.")
+    ] = False,
     resume_within: Annotated[
         str | None,
         typer.Option(
@@ -190,6 +195,8 @@ def _export(
     stackone-lms export completions users courses --account 4711 --to duckdb:lms.duckdb
 
     stackone-lms export verify lms
+
+    stackone-lms export forget lms --account 4711
     """
     for resource in resources:
         if resource != "all":
@@ -205,6 +212,7 @@ def _export(
         "users": users or None,
         "restart": restart,
         "retry_failed": retry_failed,
+        "prune": prune,
     }
     optional = {
         "page_size": page_size,
@@ -253,20 +261,45 @@ app.command(_RUN, hidden=True, cls=_Unnamed)(without(_export, "account", "rate_l
 
 
 @app.command(_VERIFY)
-def verify_command(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="The folder of the data set.")
-    ],
-) -> None:
-    """Check the files of an export against its manifest: presence, size, checksum and number of records."""
+def verify_command(target: Target, accounts: Accounts = None) -> None:
+    """Check that a target holds what was exported to it.
+
+    Of a folder: presence, size, checksum and number of records of each file. Of a database: that all of it can be
+    read, and the number of records of each list.
+    """
     from ..export import verify  # noqa: PLC0415 (not needed for --help)
 
-    found = verify(folder)
+    found = verify(existing(target), accounts=accounts or None)
     for text in found.problems:
         problem(text)
-    note(f"{found.files:,} files, {found.records:,} records: {'all as exported' if found.ok else 'not as exported'}")
+    files = "1 file" if found.files == 1 else f"{found.files:,} files"
+    note(f"{files}, {found.records:,} records: {'all as exported' if found.ok else 'not as exported'}")
     if not found.ok:
         raise typer.Exit(1)
+
+
+@app.command(_FORGET)
+def forget_command(
+    target: Target,
+    accounts: Annotated[list[str], typer.Option("--account", metavar="ID", help="Linked account. Repeat it.")],
+    lock_timeout: Annotated[
+        float, typer.Option("--lock-timeout", metavar="SECONDS", help="Wait for a database that is in use.")
+    ] = 60.0,
+) -> None:
+    """Take everything of an account out of a target: its bytes are nowhere in it afterwards.
+
+    For a request for deletion. Files, tables, what interrupted exports left, the manifest: databases are rewritten.
+    Backups and reports are files of your own. For example:
+
+    stackone-lms export forget lms --account 4711
+
+    stackone-lms export forget duckdb:lms.duckdb --account 4711
+    """
+    from ..export import forget  # noqa: PLC0415 (not needed for --help)
+
+    for gone in forget(existing(target), accounts, lock_timeout=lock_timeout):
+        there = f"{gone.lists:,} lists with {gone.records:,} records" if gone.lists else "no list was there"
+        note(f"account {gone.account_id}: {there}; nothing of it is left")
 
 
 async def _run(given: Any, resources: Sequence[str], target: str, options: Any, tally: Tally) -> ExportResult:

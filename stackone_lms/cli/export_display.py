@@ -172,6 +172,8 @@ def summarize(result: ExportResult, failed_file: str) -> None:
     )
     if result.failures:
         note(f"{len(result.failures)} of {len(result.lists)} lists are not complete")
+    if result.pruned_accounts:
+        note(f"data removed that are not asked for any more: {_named(result.pruned_accounts)}")
     if result.interrupted:
         note("not every list was tried; the same command goes on")
 
@@ -212,10 +214,13 @@ def _tell_lists(text: str, lists: Iterable[ListOutcome], of: Callable[[ListOutco
 
 
 def _accounts(some: Sequence[ListOutcome], file: str) -> str:
-    called = list(dict.fromkeys(one.account for one in some))
+    return _named(list(dict.fromkeys(one.account for one in some)), f", in {file}")
+
+
+def _named(called: Sequence[str], where: str = "") -> str:
     if len(called) == 1:
         return f"account {called[0]}"
-    more = f" and {len(called) - _MOST_ACCOUNTS:,} more, in {file}" if len(called) > _MOST_ACCOUNTS else ""
+    more = f" and {len(called) - _MOST_ACCOUNTS:,} more{where}" if len(called) > _MOST_ACCOUNTS else ""
     return f"{len(called):,} accounts ({', '.join(called[:_MOST_ACCOUNTS])}{more})"
 
 
@@ -245,6 +250,7 @@ def summary_of(result: ExportResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "records": result.records,
         "failed_accounts": list(result.failed_accounts),
+        "pruned_accounts": list(result.pruned_accounts),
         "lists": [_plain(one, tried=not result.interrupted) for one in result.lists],
     }
 

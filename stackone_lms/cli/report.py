@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 
 from .messages import note
+from .targets import Accounts, Target, existing
 
 _OUT = Path("report.html")
 
 
 def command(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="The folder of an export.")
-    ],
+    target: Target,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", dir_okay=False, help="The HTML file.")] = _OUT,
+    accounts: Accounts = None,
 ) -> None:
     """Make a report of an export: completions over time, pass rates and times by course, for each account.
 
@@ -24,8 +24,10 @@ def command(
     For example:
 
     stackone-lms report lms --out report.html
+
+    stackone-lms report duckdb:lms.duckdb --account 4711
     """
     from ..export.report import write_report  # noqa: PLC0415 (not needed for --help)
 
-    count = write_report(folder, out)
+    count = write_report(existing(target), out, accounts=accounts or None)
     note(f"{out}: {count:,} completions")

@@ -7,7 +7,7 @@
         result = await export(client, ["completions", "users"], "lms", accounts=["123", "456"])
 
 What stands on disk after a crash, an outage or Ctrl-C is enough to go on: the same call does. `verify` checks a
-folder against its manifest.
+target, `forget` takes accounts out of it for good.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..calls.operation import executor_of
 from ..client import AsyncClient, bound_executor_of
 from ..errors import InvalidArgumentError
 from ..sync import SyncClient
+from .forget import Forgotten, forget
 from .outcome import ExportProgress, ExportResult, ListOutcome
 from .plan import ExportOptions, make_plan
 from .run import Run
@@ -32,12 +33,14 @@ __all__ = [
     "ExportProgress",
     "ExportResult",
     "FileEntry",
+    "Forgotten",
     "ListEntry",
     "ListOutcome",
     "Manifest",
     "Verification",
     "export",
     "export_sync",
+    "forget",
     "verify",
 ]
 

@@ -100,6 +100,8 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     """How long it took this time."""
     interrupted: bool = False
     """Whether it ended before every list was tried, since the API key is not accepted; the same call goes on."""
+    pruned_accounts: tuple[str, ...] = ()
+    """The accounts whose data were removed, with `prune`."""
 
     @property
     def ok(self) -> bool:

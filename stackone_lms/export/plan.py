@@ -65,6 +65,8 @@ class ExportOptions(TypedDict, total=False):
     """Begin anew, whatever an interrupted export left."""
     retry_failed: bool
     """Only the lists that failed last, from where they stopped; without `accounts` those of all accounts."""
+    prune: bool
+    """Remove what the target holds of accounts that are not asked for, when every list was tried."""
     max_concurrent_accounts: int | None
     """Accounts under way at a time. Default: as many as the rate limit has room for."""
     commit_interval: float
@@ -104,6 +106,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     resume_within: timedelta = timedelta(hours=24)
     restart: bool = False
     retry_failed: bool = False
+    prune: bool = False
     max_concurrent_accounts: int | None = None
     commit_interval: float = 1.0
     lock_timeout: float = 60.0
@@ -231,6 +234,8 @@ def make_plan(names: str | Iterable[str], target: str | os.PathLike[str], option
         raise InvalidArgumentError("since and incremental exclude each other: incremental knows since when")
     if plan.full_every is not None and not plan.incremental:
         raise InvalidArgumentError("full_every is for incremental exports; any other fetches every list whole")
+    if plan.prune and plan.retry_failed:
+        raise InvalidArgumentError("prune and retry_failed exclude each other: prune needs the accounts, all of them")
     if plan.users is not None and not any(resource.of_users for resource in plan.resources):
         raise InvalidArgumentError("users narrows lists of users only, such as users.completions")
     return plan
@@ -255,6 +260,15 @@ def _listed(name: str, value: Any) -> list[Any]:
     if strange := [one for one in found if not isinstance(one, str)]:
         raise InvalidArgumentError(f"{name} must be texts, not {strange[0]!r:.60}")
     return found
+
+
+def account_ids(value: Any) -> tuple[str, ...]:
+    """Return the ids of some accounts, one or several of them.
+
+    Raises:
+        InvalidArgumentError: There are none, or they cannot be ids.
+    """
+    return tuple(_accounts("accounts", [value] if isinstance(value, str) else value))
 
 
 def _accounts(name: str, value: Any) -> dict[str, str | None]:
@@ -303,7 +317,12 @@ def _count_or_none(name: str, value: Any) -> int | None:
     return None if value is None else _count(name, value)
 
 
-def _seconds(name: str, value: Any) -> float:
+def seconds(name: str, value: Any) -> float:
+    """Check a number of seconds.
+
+    Raises:
+        InvalidArgumentError: It is none, or negative, or has no end.
+    """
     good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
     if not good:
         raise InvalidArgumentError(f"{name} must be seconds, 0 or more, not {value!r:.60}")
@@ -368,8 +387,9 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "resume_within": duration,
     "restart": _flag,
     "retry_failed": _flag,
+    "prune": _flag,
     "max_concurrent_accounts": _count_or_none,
-    "commit_interval": _seconds,
-    "lock_timeout": _seconds,
+    "commit_interval": seconds,
+    "lock_timeout": seconds,
     "progress": _callback,
 }

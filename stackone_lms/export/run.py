@@ -31,8 +31,18 @@ from .scheduling import AccountScheduler
 from .state import manifest
 from .state.journal import VERSION, Header, Journal
 from .state.manifest import Failed, ListEntry, SkippedUser
-from .state.storage import locked, make_folder, wrap_os_errors, write_whole
-from .state.store import DRAFTS, LISTS, Key, RunNote, StateStore, clear
+from .state.storage import locked, make_folder
+from .state.store import (
+    DRAFTS,
+    LISTS,
+    Key,
+    RunNote,
+    StateStore,
+    clear,
+    clear_lists,
+    joined,
+    name_failed_accounts,
+)
 from .targets.base import Describe, ListJob, WriteOptions, WriteResult
 
 R = TypeVar("R")
@@ -66,13 +76,14 @@ class Run:
                 jobs = await self._in_thread(lambda: self._open(stack))
                 await self._all_accounts(jobs)
                 lists = tuple(self._outcomes.get(job.key) or self._not_tried(job) for job in jobs)
+                pruned: tuple[str, ...] = ()
                 if self._refused is None:
-                    await self._in_thread(lambda: self._finish(complete=all(one.ok for one in lists)))
+                    pruned = await self._in_thread(lambda: self._finish(complete=all(one.ok for one in lists)))
         except ExportError as error:
             error.__context__ = None  # an OSError, whose path is nobody's business
             raise
         seconds = time.monotonic() - began
-        return ExportResult(lists=lists, seconds=seconds, interrupted=self._refused is not None)
+        return ExportResult(lists=lists, seconds=seconds, interrupted=self._refused is not None, pruned_accounts=pruned)
 
     # Begin and end, in a thread: they wait for the disk
 
@@ -82,7 +93,8 @@ class Run:
         self._check_format(manifest.read(target.root))
         stack.enter_context(locked(target.work / "lock"))
         self._check_format(manifest.read(target.root))
-        target.open(plan.lock_timeout)
+        target.lock_timeout = plan.lock_timeout
+        target.open()
         store = self._store = StateStore(target.root, target.work, format=target.format, sdk=__version__)
         stack.callback(store.close)
         if (target.work / DRAFTS).exists():
@@ -123,33 +135,29 @@ class Run:
         age = datetime.now(UTC) - datetime.fromisoformat(moment)
         return age < self._plan.resume_within
 
-    def _finish(self, *, complete: bool) -> None:
+    def _finish(self, *, complete: bool) -> tuple[str, ...]:
+        pruned = self._prune() if self._plan.prune else ()
         parameters = self._plan.parameters(self._client.base_url)
         self._store.finish(
             complete=complete, parameters=parameters, started=self._begun.started, finished=_now(), sdk=__version__
         )
-        self._name_failed_accounts()
+        name_failed_accounts(self._target.failed_accounts_path, self._store)
         work = self._target.work
         clear(work / DRAFTS)
         old = time.time() - self._plan.resume_within.total_seconds()
         for folder in (work / LISTS).iterdir() if (work / LISTS).exists() else ():
             if folder.stat().st_mtime < old:
                 clear(folder)
+        return pruned
 
-    def _name_failed_accounts(self) -> None:
-        """Write down which accounts failed last, in the form of a file of accounts."""
-        failed: dict[str, list[str]] = {}
-        for entry in self._store:
-            if entry.error is not None or entry.skipped_users:
-                reason = entry.error.type if entry.error is not None else f"{len(entry.skipped_users)} users"
-                name = [] if entry.account_name is None else [printable(entry.account_name)]
-                failed.setdefault(entry.account_id, name).append(f"{entry.resource}: {reason}")
-        path = self._target.failed_accounts_path
-        if failed:
-            write_whole(path, "".join(f"{id}  # {', '.join(why)}\n" for id, why in failed.items()).encode())
-        else:
-            with wrap_os_errors("removing an old file"):
-                path.unlink(missing_ok=True)
+    def _prune(self) -> tuple[str, ...]:
+        """Remove what there is of accounts that are not asked for any more; return their ids."""
+        gone = sorted({entry.account_id for entry in self._store} - {*self._plan.accounts})
+        if gone:
+            self._target.remove(gone, erase=False)
+            clear_lists(self._target.work, gone)
+            self._store.forget(gone)
+        return tuple(gone)
 
     # The accounts
 
@@ -253,7 +261,7 @@ class Run:
             in_time = begun.run == header.run or (plan.retry_failed and self._young(begun.started))
             return same and in_time
 
-        folder = self._target.work / LISTS / "+".join(job.folder.parts)
+        folder = self._target.work / LISTS / joined(job.folder)
         return Journal(folder, header, with_calls=plan.raw, resume=resume)
 
     async def _complete(self, job: ListJob, journal: Journal, held: ListEntry | None) -> ListEntry:

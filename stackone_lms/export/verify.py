@@ -1,17 +1,13 @@
-"""Checking an export against its manifest."""
+"""Checking an export against what is known about it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import os
+from collections.abc import Iterable
 
 import msgspec
 
-from ..errors import ExportError
-from .formats.registry import formats
-from .state.manifest import NAME, WORK, read
-from .state.storage import checksum
-from .state.store import load
+from .existing import read_existing
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -30,42 +26,21 @@ class Verification(msgspec.Struct, frozen=True):
         return not self.problems
 
 
-def verify(folder: str | Path) -> Verification:
-    """Check the files of an export against its manifest: presence, size, checksum, number of records; and strays.
+def verify(target: str | os.PathLike[str], *, accounts: str | Iterable[str] | None = None) -> Verification:
+    """Check that a target holds what was exported to it, and nothing else.
+
+    Of a folder: presence, size, checksum and number of records of each file. Of a database: that each block can be
+    read, and the number of records of each list. That an account failed is no difference: it is about what was written.
 
     Args:
-        folder: Where the export was written to.
+        target: A folder, `duckdb:FILE` or `sqlite:FILE`.
+        accounts: Whose data are checked. Default: those of all.
 
     Raises:
-        ExportError: There is no manifest, or it cannot be read.
+        InvalidArgumentError: It is no target.
+        ExportError: There is no export, none of one of the accounts, or it cannot be read.
     """
-    folder = Path(folder)
-    manifest, state = read(folder), load(folder, folder / WORK)
-    if manifest is None or state is None:
-        raise ExportError(f"there is no {NAME}: this is no export, or one that has not come to an end yet")
-    known = formats().get(manifest.format)
-    if known is None:
-        raise ExportError(f"an export to {manifest.format} is a database; only folders can be checked")
-    listed = [file for entry in state for file in entry.files]
-    unfinished = state.interrupted is not None
-    problems = ["the last export is not finished: the same command goes on"] if unfinished else []
-    for file in listed:
-        path = folder / file.path
-        if not path.is_file():
-            problems.append(f"{file.path}: missing")
-            continue
-        found, size = checksum(path)
-        if (found, size) != (file.sha256, file.bytes):
-            problems.append(f"{file.path}: not as it was written ({size} bytes, {file.bytes} expected)")
-        elif (records := known.count(path)) != file.records:
-            problems.append(f"{file.path}: {records} records, {file.records} expected")
-    paths = {file.path for file in listed}
-    problems += [f"{path}: not part of the export" for path in _strays(folder, known.suffix) if path not in paths]
-    return Verification(len(listed), sum(file.records for file in listed), problems)
-
-
-def _strays(folder: Path, suffix: str) -> Iterator[str]:
-    """Yield what a reader may take for a part of the data set."""
-    for path in sorted({*folder.rglob(f"*{suffix}"), *folder.glob("resource=*/**/*")}):
-        if path.is_file() and WORK not in path.relative_to(folder).parts:
-            yield path.relative_to(folder).as_posix()
+    found = read_existing(target, accounts)
+    check = found.target.check(found.listed, found.accounts)
+    unfinished = ["the last export is not finished: the same command goes on"] if found.interrupted else []
+    return Verification(check.files, check.records, unfinished + check.problems)

@@ -25,7 +25,7 @@ from stackone_lms.errors import (
     RequestTimeoutError,
 )
 from stackone_lms.export import ExportProgress, export, export_sync, verify
-from stackone_lms.export.targets.base import partition
+from stackone_lms.export.state.store import partition
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import compact, lines, records, sent

@@ -15,7 +15,7 @@ import pytest
 from stackone_lms import AsyncClient, SyncClient
 from stackone_lms.errors import ExportError, InvalidArgumentError
 from stackone_lms.export import ExportProgress, export, export_sync, verify
-from stackone_lms.export.targets.base import partition
+from stackone_lms.export.state.store import partition
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import records, sent, table_of

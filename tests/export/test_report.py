@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from stackone_lms import AsyncClient
@@ -189,7 +190,7 @@ async def test_lists_of_users_do_as_well(client: AsyncClient, sandbox: Sandbox, 
 
 async def test_without_completions_there_is_no_report(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """It is said what is needed."""
-    with pytest.raises(ExportError, match="an export to a folder"):
+    with pytest.raises(ExportError, match="this is no export"):
         summarize(tmp_path)
     await export(client, "courses", tmp_path, accounts=sandbox.account_ids, format="jsonl")
     with pytest.raises(ExportError, match="export completions and courses"):
@@ -216,3 +217,43 @@ async def test_any_moment_of_the_years_1_to_9999(format: str, tmp_path: Path) ->
     assert sum(map(sum, whole.results.values())) == 3
     assert whole.periods[0] == "0001-01-01"
     assert write_report(target, tmp_path / "report.html") == 3
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+async def test_of_a_database_and_of_one_account(
+    kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The same numbers as from files."""
+    resources, target = ["completions", "courses"], f"{kind}:{tmp_path / 'lms.db'}"
+    for one in (tmp_path / "lms", target):
+        await export(client, resources, one, accounts=sandbox.account_ids)
+    assert _numbers(summarize(target)) == _numbers(summarize(tmp_path / "lms"))
+    of_one = _numbers(summarize(target, [sandbox.account_ids[1]]))
+    assert of_one == _numbers(summarize(tmp_path / "lms", sandbox.account_ids[1]))
+    assert [one["completions"] for one in of_one] == [330, 330]
+    assert of_one[1] == _numbers(summarize(target))[2]
+    with pytest.raises(ExportError, match="nothing of these accounts was exported there: other"):
+        summarize(target, [sandbox.account_ids[0], "other"])
+
+
+def _numbers(found: Summary) -> list[dict[str, Any]]:
+    return [{**msgspec.structs.asdict(one), "as_of": None} for one in found.accounts]
+
+
+async def test_each_account_tells_as_of_when(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """An account whose last export failed is told as of the one before."""
+    first, second = sandbox.account_ids
+    await export(client, "completions", tmp_path, accounts=[first, second], format="csv")
+    before = summarize(tmp_path)
+    assert [one.behind for one in before.accounts] == [0, 0, 0]
+    sandbox.fail_next(403)
+    await export(client, "completions", tmp_path, accounts=[second], format="csv")
+    await export(client, "completions", tmp_path, accounts=[first], format="csv")
+    whole, one, two = summarize(tmp_path).accounts
+    assert (whole.behind, one.behind, two.behind) == (1, 0, 1)
+    assert two.as_of == before.accounts[2].as_of
+    assert one.as_of is not None
+    assert two.as_of is not None
+    assert before.accounts[1].as_of is not None
+    assert one.as_of > before.accounts[1].as_of
+    assert whole.as_of == (two.as_of[0], one.as_of[1])

@@ -15,6 +15,12 @@
     return whole < 60 ? `${whole} min` : `${Math.floor(whole / 60)} h ${String(whole % 60).padStart(2, "0")} min`;
   };
 
+  const minute = (moment) => `${moment.slice(0, 16).replace("T", " ")} UTC`;
+  const moments = (account) => {
+    const [first, last] = (account.as_of ?? []).map(minute);
+    return first === undefined ? "never" : first === last ? first : `${first} to ${last}`;
+  };
+
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   // Plotly reads some tags in labels; titles are text.
   const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -147,6 +153,8 @@
 
   const show = () => {
     const account = data.accounts[Number(get("account").value)];
+    get("about").textContent = account.as_of ? `As of ${moments(account)}` : "";
+    get("warning").hidden = !account.behind;
     figures(account);
     get("nothing").hidden = account.completions > 0;
     get("charts").hidden = account.completions === 0;
@@ -175,10 +183,8 @@
   });
   get("choice").hidden = each.length < 2;
   get("accounts-section").hidden = each.length < 2;
-  get("warning").hidden = data.complete;
-  get("about").textContent = data.exported ? `As exported at ${data.exported.slice(0, 16).replace("T", " ")} UTC` : "";
-  fill("accounts", ["Account", "Completions", "Learners", "Pass rate", "Last"], each.map((a) => [
-    a.name, count.format(a.completions), count.format(a.learners), percent(share(a)), a.last ?? "–",
+  fill("accounts", ["Account", "Completions", "Learners", "Pass rate", "Last", "As of"], each.map((a) => [
+    a.name, count.format(a.completions), count.format(a.learners), percent(share(a)), a.last ?? "–", moments(a) + (a.behind ? ", failed since" : ""),
   ]));
   get("account").addEventListener("change", show);
   dark.addEventListener("change", show);

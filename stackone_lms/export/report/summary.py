@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from ...errors import ExportError
 from ...models.base import to_timedelta
-from ..formats.base import (
-    Format,
-    Table,
-    with_user,
-)
-from ..formats.registry import formats
-from ..lists import find
+from ..existing import Existing, read_existing
 from ..outcome import called
-from ..state import manifest
-from ..state.manifest import ListEntry, Manifest
+from ..state.manifest import ListEntry
+from ..targets.base import Target
 
 COURSES: Final = 100
 """Courses that are shown, those with the most completions."""
@@ -67,15 +61,15 @@ class Account(msgspec.Struct):
     """By result: completions in each period."""
     top: list[Course]
     """The courses with the most completions."""
+    as_of: tuple[str, str] | None = None
+    """When its list was exported; of several accounts the first and the last moment. None: never to its end."""
+    behind: int = 0
+    """Of how many accounts the last try to export it did not reach its end: what is told of them is from before."""
 
 
 class Summary(msgspec.Struct):
     """What a report shows."""
 
-    exported: str | None
-    """When the export ended."""
-    complete: bool
-    """Whether it reached its end."""
     accounts: list[Account]
     """All of them together first, then each."""
     titles: bool
@@ -184,32 +178,36 @@ def _following(day: date, step: str) -> date:
     return date.fromordinal(day.toordinal() + (7 if step == "week" else 1))
 
 
-def summarize(folder: Path) -> Summary:
-    """Read the export in a folder.
+def summarize(target: str | os.PathLike[str], accounts: str | Iterable[str] | None = None) -> Summary:
+    """Read what was exported, of some accounts or all.
 
     Raises:
-        ExportError: There is none, or none of completions.
+        InvalidArgumentError: It is no target.
+        ExportError: There is no export, none of one of the accounts, or none of completions.
     """
-    found = manifest.read(folder)
-    known = formats().get(found.format) if found is not None else None
-    if found is None or known is None:
-        raise ExportError("a report is made of an export to a folder; there is none")
-    known.prepare()
-    name = next((n for n in ("completions", "users.completions") if any(e.resource == n for e in found.lists)), None)
+    found = read_existing(target, accounts)
+    entries = found.held
+    name = next((n for n in ("completions", "users.completions") if any(e.resource == n for e in entries)), None)
     if name is None:
         raise ExportError("the export has no completions: export completions and courses, then make the report")
-    titles = dict(_titles(folder, found, known))
+    titles = dict(_titles(found))
     whole, each = _Tally(), dict[str, _Tally]()
-    for entry in found.lists:
+    for entry in entries:
         if entry.resource == name:
             tally = each.setdefault(entry.account_id, _Tally())
-            for one in _completions(folder, entry, known):
+            for one in _completions(found.target, entry):
                 whole.add(*one)
                 tally.add(*one)
-    names = _account_names(found.lists)
-    accounts = [tally.account(names[account], titles) for account, tally in each.items()]
-    together = whole.account("All accounts", titles)
-    return Summary(found.finished, found.complete, [together, *accounts], bool(titles))
+    ended = {entry.account_id: entry.finished for entry in entries if entry.resource == name}
+    failed = {one.account_id for one in found.listed if one.resource == name and (one.error or one.skipped_users)}
+    told = [whole.account("All accounts", titles)]
+    names = _account_names((*found.listed, *found.held))
+    told += [tally.account(names[account], titles) for account, tally in each.items()]
+    for account, ids in zip(told, (list(each), *([id] for id in each)), strict=True):
+        times = sorted(time for id in ids if (time := ended[id]) is not None)
+        account.as_of = (times[0], times[-1]) if times else None
+        account.behind = len(failed.intersection(ids))
+    return Summary(told, bool(titles))
 
 
 def _account_names(entries: Iterable[ListEntry]) -> dict[str, str]:
@@ -221,20 +219,20 @@ def _account_names(entries: Iterable[ListEntry]) -> dict[str, str]:
     return {id: name if name is not None and count[name] == 1 else called(id, name) for id, name in names.items()}
 
 
-def _titles(folder: Path, found: Manifest, known: Format) -> Iterator[tuple[Any, str]]:
-    for entry in found.lists:
+def _titles(found: Existing) -> Iterator[tuple[Any, str]]:
+    for entry in found.held:
         if entry.resource != "courses":
             continue
-        for row in _rows(folder, entry, known, ("id", "remote_id", "title")):
+        for row in _rows(found.target, entry, ("id", "remote_id", "title")):
             id, remote_id, title = row
             for key in (id, remote_id):
                 if key and title:
                     yield (entry.account_id, key), title
 
 
-def _completions(folder: Path, entry: ListEntry, known: Format) -> Iterator[tuple[Any, ...]]:
+def _completions(target: Target, entry: ListEntry) -> Iterator[tuple[Any, ...]]:
     account = entry.account_id
-    for row in _rows(folder, entry, known, _NEEDED):
+    for row in _rows(target, entry, _NEEDED):
         result, completed, spent, user, remote_user, course, remote_course, kind, learned, remote_learned = row
         if not course and not remote_course and kind == "course":
             course, remote_course = learned, remote_learned
@@ -259,10 +257,6 @@ def _day(moment: datetime | None) -> date | None:
         return moment.date()
 
 
-def _rows(folder: Path, entry: ListEntry, known: Format, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
-    resource = find(entry.resource)
-    model = with_user(resource.model) if resource.of_users else resource.model
-    for file in entry.files:
-        if file.path.startswith(f"resource={entry.resource}/"):
-            for columns in known.columns(folder / file.path, Table(model, entry.account_id), names):
-                yield from zip(*(columns[name] for name in names), strict=True)
+def _rows(target: Target, entry: ListEntry, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    for columns in target.columns(entry, names):
+        yield from zip(*(columns[name] for name in names), strict=True)

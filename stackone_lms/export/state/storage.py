@@ -198,7 +198,7 @@ def _sync_file(path: Path) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a small file, whole and durably."""
     make_folder(path.parent)
-    draft = AtomicFile(path.with_name(path.name + ".partial"))
+    draft = AtomicFile(partial_of(path))
     try:
         draft.write(data)
         draft.commit()
@@ -206,6 +206,11 @@ def write_whole(path: Path, data: bytes) -> None:
         draft.discard()
         raise
     replace(draft.path, path)
+
+
+def partial_of(path: Path) -> Path:
+    """Return where a small file is written before it takes its place."""
+    return path.with_name(path.name + ".partial")
 
 
 def make_folder(path: Path) -> None:

@@ -6,19 +6,23 @@ A process that ends before leaves the note of the run and the log: the next one 
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
+import string
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from ...errors import printable
 from . import manifest
 from .journal import checked_bodies, checked_line
 from .manifest import ListEntry, Manifest
-from .storage import AppendFile, make_folder, sync_folder, wrap_os_errors, write_whole
+from .storage import AppendFile, make_folder, partial_of, sync_folder, wrap_os_errors, write_whole
 
 Key: TypeAlias = tuple[str, str]
 """Resource and account."""
@@ -26,6 +30,29 @@ Key: TypeAlias = tuple[str, str]
 LOG: Final = "log"
 LISTS: Final = "lists"
 DRAFTS: Final = "drafts"
+
+
+_LONGEST: Final = 160
+_PLAIN: Final = frozenset(f"{string.ascii_lowercase}{string.digits}-_.~".encode())
+_JOINED: Final = "+"
+
+
+def partition(resource: str, account: str) -> Path:
+    """Return the folder of a list in a data set, named as Hive names partitions; ids are percent-encoded.
+
+    Capitals and a last dot are too: some file systems do not tell `A` from `a`, or drop the dot.
+    """
+    name = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in account.encode())
+    if name.endswith("."):
+        name = f"{name[:-1]}%2E"
+    if len(name) > _LONGEST:
+        name = f"{re.sub('%..', '', name)[:64]}-{hashlib.sha256(account.encode()).hexdigest()}"
+    return Path(f"resource={resource}", f"account={name}")
+
+
+def joined(path: Path) -> str:
+    """Return the parts of a path as one name: what stands there in the end has it while it is made."""
+    return _JOINED.join(path.parts)
 
 
 class RunNote(msgspec.Struct, frozen=True):
@@ -132,9 +159,9 @@ class StateStore:
                 self._log.append(line)
                 self._log.sync()
 
-    def forget(self, key: Key) -> None:
-        """Know nothing of a list any more; it is durable after `finish`."""
-        self._entries.pop(key, None)
+    def forget(self, accounts: Collection[str]) -> None:
+        """Know nothing of some accounts any more; it is durable after `finish`."""
+        self._entries = {key: entry for key, entry in self._entries.items() if entry.account_id not in accounts}
 
     def finish(self, *, complete: bool, parameters: dict[str, Any], started: str, finished: str, sdk: str) -> None:
         """Note durably that the run is over."""
@@ -159,7 +186,7 @@ class StateStore:
             log.close()
 
 
-def load(root: Path, work: Path) -> StateStore | None:
+def load(root: Path, work: Path, format: str) -> StateStore | None:
     """Return what is known about a target without changing anything; None: it is no export.
 
     Raises:
@@ -168,7 +195,60 @@ def load(root: Path, work: Path) -> StateStore | None:
     found = manifest.read(root)
     if found is None and not (work / LOG).exists():
         return None
-    return StateStore(root, work, format=found.format if found is not None else "", sdk="")
+    return StateStore(root, work, format=found.format if found is not None else format, sdk="")
+
+
+def erase(root: Path, work: Path, accounts: Collection[str]) -> None:
+    """Take some accounts out of the manifest and the log, durably; whoever does so holds the lock of the target.
+
+    Raises:
+        ExportError: The manifest cannot be read, or one of them not be written.
+    """
+    log = work / LOG
+    if log.exists():
+        with wrap_os_errors("reading the state of an interrupted export"):
+            bodies, _ = checked_bodies(log.read_bytes())
+        kept = [body for body in bodies if (entry := _entry_of(body)) is not None and entry.account_id not in accounts]
+        write_whole(log, b"".join(map(checked_line, kept)))
+    found = manifest.read(root)
+    if found is not None:
+        found.lists = [entry for entry in found.lists if entry.account_id not in accounts]
+        found.parameters["accounts"] = [id for id in found.parameters.get("accounts", ()) if id not in accounts]
+        manifest.write(root, found)
+
+
+def _entry_of(body: bytes) -> ListEntry | None:
+    try:
+        return _decode(body).entry
+    except (ValueError, msgspec.DecodeError):
+        return None
+
+
+def clear_lists(work: Path, accounts: Iterable[str]) -> None:
+    """Remove what is kept of lists under way of some accounts: their journals, and files not in their places yet."""
+    for account in accounts:
+        ending = partition("", account).name
+        for path in sorted(work.glob("*/*")):
+            if ending not in path.name.split(_JOINED):
+                continue
+            with wrap_os_errors("clearing away the state of an interrupted export"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def name_failed_accounts(path: Path, entries: Iterable[ListEntry]) -> None:
+    """Write down which accounts failed last, in the form of a file of accounts."""
+    failed: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.error is not None or entry.skipped_users:
+            reason = entry.error.type if entry.error is not None else f"{len(entry.skipped_users)} users"
+            name = [] if entry.account_name is None else [printable(entry.account_name)]
+            failed.setdefault(entry.account_id, name).append(f"{entry.resource}: {reason}")
+    if failed:
+        write_whole(path, "".join(f"{id}  # {', '.join(why)}\n" for id, why in failed.items()).encode())
+        return
+    with wrap_os_errors("removing an old file"):
+        for old in (path, partial_of(path)):
+            old.unlink(missing_ok=True)
 
 
 def _read_note(path: Path) -> RunNote | None:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ...models.base import Model
 from ..formats.base import CheckCancelled
 from ..lists import Resource
 from ..records.keys import DuplicateScan
 from ..state.journal import Journal
-from ..state.manifest import FileEntry, ListEntry
+from ..state.manifest import NAME, FileEntry, ListEntry
+from ..state.store import partition
 
 FAILED_ACCOUNTS: Final = "failed-accounts.txt"
 CALLS: Final = ".calls"
 """Added to the name of a resource: the provider calls behind it, with `raw`."""
-_LONGEST: Final = 160
-_PLAIN: Final = frozenset(f"{string.ascii_lowercase}{string.digits}-_.~".encode())
 
 
 class WriteResult(NamedTuple):
@@ -77,6 +73,17 @@ class ListJob(NamedTuple):
         return self.resource.name, self.account
 
 
+class Check(NamedTuple):
+    """What was found when a target was compared with what is known about it."""
+
+    files: int
+    """Files looked at."""
+    records: int
+    """Records that should be in them."""
+    problems: list[str]
+    """What is wrong, a sentence each."""
+
+
 Describe = Callable[[WriteResult], ListEntry]
 """Says what is to be remembered about a list."""
 
@@ -88,11 +95,13 @@ class Target:
         format: Its name: of the files, or of the database.
         root: The folder of the manifest.
         work: The folder of the journals.
+        lock_timeout: Seconds to wait for somebody else who is writing.
     """
 
     format: str
     root: Path
     work: Path
+    lock_timeout = 60.0
 
     @property
     def failed_accounts_path(self) -> Path:
@@ -102,11 +111,8 @@ class Target:
     def prepare(self) -> None:
         """Raise ExportError if a package is missing that it needs."""
 
-    def open(self, lock_timeout: float) -> None:
+    def open(self) -> None:
         """Try what writing needs, before the first request.
-
-        Args:
-            lock_timeout: Seconds to wait for somebody else who is writing; it counts for later writes too.
 
         Raises:
             ExportError: It cannot be written to.
@@ -121,6 +127,10 @@ class Target:
             ExportError: It cannot be read.
         """
         return None
+
+    def exists(self) -> bool:
+        """Tell whether an export was written there, or begun."""
+        return (self.root / NAME).exists() or self.work.exists()
 
     def damage(self, entry: ListEntry) -> str | None:
         """Say at a glance what is wrong with what it holds of a list; None: nothing."""
@@ -152,15 +162,27 @@ class Target:
         After a crash they may be there already, and beside them what was not written to its end.
         """
 
+    def remove(self, accounts: Sequence[str], *, erase: bool) -> None:
+        """Take out all records of some accounts, and what the target itself remembers of them.
 
-def partition(resource: str, account: str) -> Path:
-    """Return the folder of a list in a data set, named as Hive names partitions; ids are percent-encoded.
+        Args:
+            accounts: The accounts.
+            erase: Leave none of their bytes in free space of its files either.
 
-    Capitals and a last dot are too: some file systems do not tell `A` from `a`, or drop the dot.
-    """
-    name = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in account.encode())
-    if name.endswith("."):
-        name = f"{name[:-1]}%2E"
-    if len(name) > _LONGEST:
-        name = f"{re.sub('%..', '', name)[:64]}-{hashlib.sha256(account.encode()).hexdigest()}"
-    return Path(f"resource={resource}", f"account={name}")
+        Raises:
+            ExportError: It cannot be written to.
+        """
+        raise NotImplementedError
+
+    def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> Check:
+        """Compare what it holds with what is known about it.
+
+        Args:
+            entries: What is known.
+            accounts: Whose records are looked at, those of all if None.
+        """
+        raise NotImplementedError
+
+    def columns(self, entry: ListEntry, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
+        """Yield the values of some columns of a list, some records at a time."""
+        raise NotImplementedError

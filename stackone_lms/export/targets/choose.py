@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from ...errors import InvalidArgumentError
+from ...errors import ExportError, InvalidArgumentError
+from ..formats.registry import formats
+from ..state import manifest
 from .base import Target
 from .database import database
 from .folder import Folder
@@ -31,6 +33,26 @@ def make_target(target: str | os.PathLike[str], form: str) -> Target:
     if colon and kind in DATABASES:
         return database(kind, _file(kind, file))
     return Folder(_path(text), form)
+
+
+def find_target(target: str | os.PathLike[str]) -> Target:
+    """Return a target that was exported to; a folder in the form that its manifest tells.
+
+    Raises:
+        InvalidArgumentError: It cannot be a target.
+        ExportError: The manifest cannot be read, or stands beside a database.
+    """
+    made = make_target(target, "parquet")
+    if not isinstance(made, Folder):
+        return made
+    found = manifest.read(made.root)
+    if found is None:
+        return made
+    if found.format in DATABASES:
+        raise ExportError(f"this stands beside a database: name that, as {found.format}:FILE")
+    if found.format not in formats():
+        raise ExportError(f"format {found.format!r:.40} is unknown to this version")
+    return Folder(made.root, found.format)
 
 
 def _file(kind: str, file: str) -> Path:

@@ -5,10 +5,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import sqlite3
+import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -29,7 +33,7 @@ from ..formats.base import (
     with_stamps,
     with_user,
 )
-from ..lists import resources
+from ..lists import find, resources
 from ..records.arrow import batch_of, import_pyarrow, schema_of
 from ..records.columns import Column, Kind, as_json, columns_of
 from ..records.history import History, Stamp
@@ -37,11 +41,19 @@ from ..records.keys import OF_USER, find_duplicates, keys_of_lines
 from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
 from ..state.storage import make_private, sync_folder
-from .base import Describe, ListJob, Target, WriteOptions, WriteResult
+from .base import Check, Describe, ListJob, Target, WriteOptions, WriteResult
 
 _LISTS: Final = "stackone_exports"
 """The table of what is remembered about each list."""
 _STAGE: Final = "stackone_incoming"
+CALLS_TABLE: Final = "_calls"
+"""Added to the name of a table: the provider calls behind it."""
+_TOGETHER: Final = 10_000
+"""Rows that are read at a time."""
+_LOCKED: Final = "Could not set lock"
+"""What DuckDB says of a file that another process has open."""
+_AGAIN: Final = 0.1
+"""Seconds between two tries to open a database that is in use."""
 
 
 _decode_entry = msgspec.json.Decoder(ListEntry).decode
@@ -84,23 +96,21 @@ class Database(Target):
     is_not: ClassVar[str]
     """The operator that tells two values apart, null being a value like others."""
     _connection: Any
-    _lock_timeout = 60.0
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.root = self.work = file.with_name(f"{file.name}.export")
 
-    def open(self, lock_timeout: float) -> None:
+    def open(self) -> None:
         """Write once as every list does, so that what is in the way is told before the first request."""
-        self._lock_timeout = lock_timeout
-        with self._transaction("") as execute:
+        with self._transaction() as execute:
             self._prepare_lists(execute)
 
     def entries(self) -> Sequence[ListEntry]:
         """Return what the database says that it holds: nothing of a table that is not there any more."""
         if not self._file.exists():
             return []
-        with self._transaction("") as execute:
+        with self._reading() as execute:
             tables = self._tables(execute)
             if _LISTS not in tables or "entry" not in self._columns(execute, _LISTS):
                 return []
@@ -108,13 +118,106 @@ class Database(Target):
         known = {name for name, resource in resources().items() if resource.sql_name in tables}
         return [_decode_entry(entry) for resource, entry in rows if resource in known]
 
+    def exists(self) -> bool:
+        """Tell whether an export was written there, or begun."""
+        if super().exists():
+            return True
+        if not self._file.exists():
+            return False
+        with self._reading() as execute:
+            return _LISTS in self._tables(execute)
+
+    def remove(self, accounts: Sequence[str], *, erase: bool) -> None:
+        """Delete all rows of some accounts; to erase them the file is rewritten, since it keeps what it has freed."""
+        if not self._file.exists():
+            return
+        with self._transaction() as execute:
+            if erase:
+                self._overwrite_deleted(execute)
+            for name in sorted(self._own_tables(execute)):
+                for account in accounts:
+                    execute(f"DELETE FROM {_quoted(name)} WHERE {ACCOUNT} = ?", account)
+        if erase:
+            self._rewrite()
+        sync_folder(self._file.parent)
+
+    def _own_tables(self, execute: Execute) -> set[str]:
+        """Return the tables with rows of accounts."""
+        names = {_LISTS, *(name + calls for name in _models() for calls in ("", CALLS_TABLE))}
+        return {name for name in names & self._tables(execute) if ACCOUNT in self._columns(execute, name)}
+
+    def _overwrite_deleted(self, execute: Execute) -> None:
+        """Have what is deleted overwritten, where that has to be asked for."""
+
+    def _rewrite(self) -> None:
+        """Write the file anew, without what was deleted."""
+        raise NotImplementedError
+
+    def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> Check:
+        """Read all rows, and compare their numbers with what is known; and look for rows of others."""
+        if not self._file.exists():
+            return Check(0, 0, [f"{self._file.name}: missing"])
+        held = {(e.resource, e.account_id): e for e in self.entries() if accounts is None or e.account_id in accounts}
+        listed = [entry for entry in entries if entry.finished]
+        problems = [
+            text for one in listed if (text := _lost(one, held.get((one.resource, one.account_id)))) is not None
+        ]
+        known = {(find(entry.resource).sql_name, entry.account_id): entry for entry in held.values()}
+        with self._reading() as execute:
+            tables = self._own_tables(execute) - {_LISTS}
+            problems += self._damage(execute, tables)
+            counts = {
+                (name, account): count
+                for name in sorted(tables)
+                for account, count in execute(f"SELECT {ACCOUNT}, count(*) FROM {_quoted(name)} GROUP BY {ACCOUNT}")
+                if accounts is None or account in accounts
+            }
+        for (name, account), entry in known.items():
+            if (found := counts.get((name, account), 0)) != entry.records:
+                problems.append(f"{name}, account {account}: {found} records, {entry.records} expected")
+        expected = {*known, *((name + CALLS_TABLE, account) for name, account in known)}
+        problems += [
+            f"{name}, account {account}: {counts[name, account]} records that are not part of the export"
+            for name, account in sorted(counts.keys() - expected)
+        ]
+        return Check(1, sum(entry.records for entry in known.values()), problems)
+
+    def _damage(self, execute: Execute, tables: Collection[str]) -> list[str]:
+        """Say what is wrong with the file, and with what is in the tables."""
+        raise NotImplementedError
+
+    def columns(self, entry: ListEntry, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
+        """Yield the values of some columns of a list, some records at a time."""
+        resource = find(entry.resource)
+        kinds = dict(_spec(resource.sql_name, resource.model, "").columns)
+        with self._reading() as execute:
+            present = self._columns(execute, resource.sql_name)
+            chosen = [self._readable(name, kinds[name]) if name in present else "NULL" for name in names]
+            sql = f"SELECT {', '.join(chosen)} FROM {_quoted(resource.sql_name)} WHERE {ACCOUNT} = ?"
+            cursor = self._connection.execute(sql, (entry.account_id,))
+            while rows := cursor.fetchmany(_TOGETHER):
+                columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+                for name in names:
+                    if kinds[name] == "timestamp":
+                        columns[name] = tuple(map(parsed, columns[name]))
+                yield columns
+
+    def _readable(self, name: str, kind: Kind) -> str:
+        """Return what selects a column, moments as texts in UTC."""
+        return _quoted(name)
+
+    @contextmanager
+    def _reading(self) -> Generator[Execute]:
+        """Open the database, which is there, and yield what runs SQL that reads one state of it."""
+        raise NotImplementedError
+
     def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> ListEntry:
         """Write the records in one transaction, together with what is to be remembered about them."""
         rows, calls = journal.rows_path, journal.calls_path
         before, check_cancelled = options.before if options.merge else None, options.check_cancelled
         spec = _spec(job.resource.sql_name, job.model, job.account)
         found = find_duplicates([partial(keys_of_lines, rows, of_users=spec.table.of_users)])
-        with self._transaction(job.account) as execute:
+        with self._transaction() as execute:
             self._prepare_tables(execute, spec)
             name, account = job.resource.name, job.account
             entry = self._written(execute, job, journal, options.run)
@@ -123,7 +226,7 @@ class Database(Target):
                 inputs = Inputs(None, rows, found.superseded, history)
                 self._merge(execute, spec, inputs, check_cancelled, keep=options.merge)
                 if journal.calls is not None:
-                    other = _Spec(f"{spec.name}_calls", Table(RawResponse, account), ())
+                    other = _Spec(spec.name + CALLS_TABLE, Table(RawResponse, account), ())
                     inputs = Inputs(None, calls, frozenset(), History(history.stamp))
                     self._merge(execute, other, inputs, check_cancelled, keep=options.merge)
                 ((records,),) = execute(f"SELECT count(*) FROM {_quoted(spec.name)} WHERE {ACCOUNT} = ?", account)
@@ -223,7 +326,7 @@ class Database(Target):
         if spec.name not in self._tables(execute):
             execute(f"CREATE TABLE {_quoted(spec.name)} ({', '.join([*described, *key])})")
             # What is remembered is of a table that was dropped.
-            names = [name for name, one in resources().items() if one.sql_name == spec.name.removesuffix("_calls")]
+            names = [name for name, one in resources().items() if one.sql_name == spec.name.removesuffix(CALLS_TABLE)]
             execute(f"DELETE FROM {_LISTS} WHERE resource = ?", *names)
         present = self._columns(execute, spec.name)
         for (name, _), text in zip(spec.columns, described, strict=True):
@@ -236,7 +339,7 @@ class Database(Target):
         return {row[1] for row in execute(f"PRAGMA table_info('{table}')")}
 
     @contextmanager
-    def _transaction(self, account: str) -> Generator[Execute]:
+    def _transaction(self) -> Generator[Execute]:
         """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing."""
         raise NotImplementedError
 
@@ -269,12 +372,39 @@ Execute = Callable[..., list[Any]]
 """Runs one statement with its parameters, and returns its rows."""
 
 
-def _failure(error: Exception, account: str) -> ExportError:
-    reason = (str(error).splitlines() or [""])[0].replace(account, "***") or type(error).__name__
+def _reason(error: Exception) -> str:
+    return printable((str(error).splitlines() or [""])[0] or type(error).__name__)
+
+
+def _failure(error: Exception) -> ExportError:
     return ExportError(
-        f"writing to the database failed: {printable(reason)}; nothing of this list was written, and the same command "
+        f"writing to the database failed: {_reason(error)}; nothing of this list was written, and the same command "
         "goes on from there"
     )
+
+
+def _lost(listed: ListEntry, held: ListEntry | None) -> str | None:
+    """Say what is wrong with what a database knows of a list, by the manifest, which is never ahead of it."""
+    if held is None:
+        return f"{listed.resource}, account {listed.account_id}: not there any more"
+    if held.finished is not None and listed.finished is not None and held.finished < listed.finished:
+        return f"{listed.resource}, account {listed.account_id}: as of {held.finished}, {listed.finished} was exported"
+    return None
+
+
+def _erasing_failed(reason: str) -> ExportError:
+    return ExportError(
+        f"the rows are deleted, but their bytes may stand in the file still: {reason}; the same command goes on"
+    )
+
+
+def _keep_owner(file: Path, copy: Path) -> None:
+    """Give a copy the mode and the owner of a file, as far as this user may."""
+    shutil.copymode(file, copy)
+    if sys.platform != "win32":
+        found = file.stat()
+        with suppress(PermissionError):
+            os.chown(copy, found.st_uid, found.st_gid)
 
 
 def _upsert(spec: _Spec, is_not: str, *, keep: bool) -> str:
@@ -347,10 +477,10 @@ class SQLite(Database):
     }  # fmt: skip
 
     @contextmanager
-    def _transaction(self, account: str) -> Generator[Execute]:
+    def _transaction(self) -> Generator[Execute]:
         """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing."""
         try:
-            self._connection = self._open(lambda: sqlite3.connect(self._file, self._lock_timeout, isolation_level=None))
+            self._connection = self._open(self._connect)
             try:
                 self._execute("PRAGMA synchronous = EXTRA")  # FULL: a power loss may bring a commit's journal back
                 self._execute("BEGIN IMMEDIATE")
@@ -359,7 +489,46 @@ class SQLite(Database):
             finally:
                 self._connection.close()
         except (sqlite3.Error, OSError) as error:
-            raise _failure(error, account) from None
+            raise _failure(error) from None
+
+    def _connect(self, mode: str = "rwc") -> sqlite3.Connection:
+        uri = f"{self._file.absolute().as_uri()}?mode={mode}"
+        return sqlite3.connect(uri, self.lock_timeout, isolation_level=None, uri=True)
+
+    @contextmanager
+    def _reading(self) -> Generator[Execute]:
+        """Open the database, which is there, and yield what runs SQL that reads one state of it."""
+        try:
+            # Not read-only: what a crash left is rolled back, where the file can be written.
+            self._connection = self._connect("rw")
+            try:
+                self._execute("BEGIN")
+                yield self._execute
+            finally:
+                self._connection.close()
+        except sqlite3.Error as error:
+            raise ExportError(f"reading the database failed: {_reason(error)}") from None
+
+    def _damage(self, execute: Execute, tables: Collection[str]) -> list[str]:
+        """Say what is wrong with the file, and with what is in the tables."""
+        return [f"{self._file.name}: {text}" for (text,) in execute("PRAGMA integrity_check(20)") if text != "ok"]
+
+    def _overwrite_deleted(self, execute: Execute) -> None:
+        """Have what is deleted overwritten."""
+        execute("PRAGMA secure_delete = ON")
+
+    def _rewrite(self) -> None:
+        """Write the file anew: what was freed before, by updates, was not overwritten."""
+        try:
+            with closing(self._connect("rw")) as self._connection:
+                self._execute("PRAGMA synchronous = EXTRA")
+                self._execute("PRAGMA secure_delete = ON")
+                self._execute("VACUUM")
+                ((busy, _, _),) = self._execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise _erasing_failed(_reason(error)) from None
+        if busy:
+            raise _erasing_failed("another program is reading from it")
 
     def _insert(self, name: str, columns: Sequence[Column], values: Mapping[str, list[Any]]) -> None:
         """Add rows to a table."""
@@ -435,11 +604,11 @@ class DuckDB(Database):
         import_pyarrow()
 
     @contextmanager
-    def _transaction(self, account: str) -> Generator[Execute]:
+    def _transaction(self) -> Generator[Execute]:
         """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing."""
         duckdb = _import_duckdb()
         try:
-            self._connection = self._open(lambda: duckdb.connect(str(self._file)))
+            self._connection = self._open(self._connect)
             try:
                 self._execute("BEGIN")
                 yield self._execute
@@ -447,7 +616,79 @@ class DuckDB(Database):
             finally:
                 self._connection.close()
         except (duckdb.Error, OSError) as error:
-            raise _failure(error, account) from None
+            raise _failure(error) from None
+
+    def _connect(self, *, read_only: bool = False) -> Any:
+        """Open the file; where another process has it open, wait for that."""
+        duckdb = _import_duckdb()
+        deadline = time.monotonic() + self.lock_timeout
+        while True:
+            try:
+                return duckdb.connect(str(self._file), read_only=read_only)
+            except duckdb.IOException as error:
+                if _LOCKED not in str(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_AGAIN)
+
+    @contextmanager
+    def _reading(self) -> Generator[Execute]:
+        """Open the database, which is there, and yield what runs SQL that reads one state of it."""
+        duckdb = _import_duckdb()
+        try:
+            with closing(self._connect(read_only=True)) as self._connection:
+                self._execute("BEGIN")
+                yield self._execute
+        except (duckdb.Error, OSError) as error:
+            raise ExportError(f"reading the database failed: {_reason(error)}") from None
+
+    def _damage(self, execute: Execute, tables: Collection[str]) -> list[str]:
+        """Say what is wrong with the file: every block has a checksum, which reading compares."""
+        duckdb = _import_duckdb()
+        problems: list[str] = []
+        for name in sorted(tables):
+            try:
+                execute(f"SELECT bit_xor(hash(t)) FROM {_quoted(name)} t")
+            except duckdb.Error as error:
+                problems.append(f"table {name}: {_reason(error)}")
+        return problems
+
+    def _readable(self, name: str, kind: Kind) -> str:
+        """Return what selects a column, moments as texts in UTC."""
+        if kind != "timestamp":
+            return _quoted(name)
+        return f"strftime({_quoted(name)} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')"
+
+    def _rewrite(self) -> None:
+        """Copy what is there into a new file, which takes the place of this one: DuckDB keeps what it has freed."""
+        duckdb = _import_duckdb()
+        file = self._file.resolve()  # where a link leads to
+        copy, spilled = (file.with_name(file.name + ending) for ending in (".partial", ".tmp"))
+        try:
+            copy.unlink(missing_ok=True)
+            with closing(self._connect()) as self._connection:
+                self._execute("CHECKPOINT")
+                if spilled.exists():  # by a process that was killed; nobody else has the file open now
+                    shutil.rmtree(spilled)
+                ((name, version),) = self._execute(
+                    "SELECT database_name, tags['storage_version'] FROM duckdb_databases()"
+                    " WHERE database_name = current_database()"
+                )
+                # Older versions of DuckDB read it as before.
+                form = f" (STORAGE_VERSION '{version.rstrip('+')}')" if version else ""
+                path = str(copy).replace("'", "''")
+                self._execute(f"ATTACH '{path}' AS stackone_copy{form}")
+                self._execute(f"COPY FROM DATABASE {_quoted(name)} TO stackone_copy")
+                self._execute("DETACH stackone_copy")
+                _keep_owner(file, copy)
+                if sys.platform != "win32":  # there a file that is open keeps its place
+                    copy.replace(file)
+            if copy.exists():
+                copy.replace(file)
+            sync_folder(file.parent)
+        except (duckdb.Error, OSError) as error:
+            with suppress(OSError):
+                copy.unlink(missing_ok=True)
+            raise _erasing_failed(_reason(error)) from None
 
     def _insert(self, name: str, columns: Sequence[Column], values: Mapping[str, list[Any]]) -> None:
         """Add rows to a table."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...errors import InvalidArgumentError
 from ...models.base import RawResponse
-from ..formats.base import CheckCancelled, DamagedError, Format, Inputs, Table
+from ..formats.base import CheckCancelled, DamagedError, Format, Inputs, Table, with_user
 from ..formats.jsonl import JsonLines
 from ..formats.registry import formats
+from ..lists import find
 from ..records.history import History, Stamp
 from ..records.keys import DuplicateScan, KeyIndex, find_duplicates
 from ..state.journal import Journal
 from ..state.manifest import WORK, FileEntry, ListEntry
-from ..state.storage import AtomicFile, checksum, link, replace, wrap_os_errors
-from ..state.store import DRAFTS
-from .base import CALLS, FAILED_ACCOUNTS, Describe, ListJob, Target, WriteOptions, WriteResult, partition
+from ..state.storage import AtomicFile, checksum, link, replace, sync_folder, wrap_os_errors
+from ..state.store import DRAFTS, clear, joined, partition
+from .base import CALLS, FAILED_ACCOUNTS, Check, Describe, ListJob, Target, WriteOptions, WriteResult
 
 
 class Folder(Target):
@@ -115,7 +118,7 @@ class Folder(Target):
 
     def _draft(self, final: Path) -> Path:
         # Not named as what it will be: a reader may look into every folder for `*.parquet`.
-        return self.work / DRAFTS / f"{'+'.join(final.parts)}.partial"
+        return self.work / DRAFTS / f"{joined(final)}.partial"
 
     def _make(
         self, path: Path, table: Table, inputs: Inputs, check_cancelled: CheckCancelled, *, named: bool
@@ -147,3 +150,44 @@ class Folder(Target):
                 final = partition(resource, entry.account_id) / f"part-0{self._form.suffix}"
                 if final.as_posix() not in kept:
                     (self.root / final).unlink(missing_ok=True)
+
+    def remove(self, accounts: Sequence[str], *, erase: bool) -> None:
+        """Remove the folders of some accounts, of every resource; a file that is gone leaves nothing to erase."""
+        for account in accounts:
+            for folder in sorted(self.root.glob(str(partition("*", account)))):
+                clear(folder)
+                sync_folder(folder.parent)
+
+    def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> Check:
+        """Compare presence, size, checksum and number of records of the files; and look for others."""
+        listed = [file for entry in entries for file in entry.files]
+        problems: list[str] = []
+        for file in listed:
+            path = self.root / file.path
+            if not path.is_file():
+                problems.append(f"{file.path}: missing")
+                continue
+            found, size = checksum(path)
+            if (found, size) != (file.sha256, file.bytes):
+                problems.append(f"{file.path}: not as it was written ({size} bytes, {file.bytes} expected)")
+            elif (records := self._form.count(path)) != file.records:
+                problems.append(f"{file.path}: {records} records, {file.records} expected")
+        paths = {file.path for file in listed}
+        folders = None if accounts is None else {partition("", account).name for account in accounts}
+        problems += [f"{path}: not part of the export" for path in self._data_files(folders) if path not in paths]
+        return Check(len(listed), sum(file.records for file in listed), problems)
+
+    def _data_files(self, folders: set[str] | None) -> Iterator[str]:
+        """Yield what a reader may take for a part of the data set, or of some accounts' folders in it."""
+        for path in sorted({*self.root.rglob(f"*{self._form.suffix}"), *self.root.glob("resource=*/**/*")}):
+            parts = path.relative_to(self.root).parts
+            if path.is_file() and WORK not in parts and (folders is None or not folders.isdisjoint(parts)):
+                yield path.relative_to(self.root).as_posix()
+
+    def columns(self, entry: ListEntry, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
+        """Yield the values of some columns of a list, some records at a time."""
+        resource = find(entry.resource)
+        table = Table(with_user(resource.model) if resource.of_users else resource.model, entry.account_id)
+        for file in entry.files:
+            if file.path.startswith(f"resource={entry.resource}/"):
+                yield from self._form.columns(self.root / file.path, table, names)
