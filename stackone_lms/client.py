@@ -11,7 +11,20 @@ from os import PathLike
 from pathlib import Path
 from random import random as random_number
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias, TypeVar, Unpack, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from . import configuration as conf
 from .api.accounts import AccountIds, Accounts, AsyncAccountsExecutor, PagedAccountsExecutor
@@ -32,7 +45,17 @@ from .engine.stats import Stats
 from .errors import ConfigurationError, InvalidArgumentError
 from .logs import set_up_logging
 from .models.accounts import LinkedAccount
-from .options import RateLimit, RetryPolicy, Timeout, ViewOptions, from_number, total_seconds
+from .options import (
+    DEFAULT_RATE_LIMIT,
+    DEFAULT_RETRY,
+    DEFAULT_TIMEOUT,
+    RateLimit,
+    RetryPolicy,
+    Timeout,
+    ViewOptions,
+    from_number,
+    total_seconds,
+)
 from .transport.base import Transport
 
 if TYPE_CHECKING:
@@ -41,7 +64,9 @@ if TYPE_CHECKING:
     from .transport.aiohttp import SessionFactory
     from .transport.lean import LeanTransport
 
+P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 HTTPMethod: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -49,8 +74,43 @@ MAX_BODY = 32 * 1024 * 1024
 MAX_CONCURRENCY = 100
 
 
+class FromProfile(Protocol[P, T_co]):
+    """Makes a client of a profile."""
+
+    def __call__(self, name: str | None = None, /, *args: P.args, **options: P.kwargs) -> T_co:
+        """Make a client of a profile."""
+        ...
+
+
+class ClientFromProfile:
+    """The method `from_profile` of a client's class, with the keywords of its constructor."""
+
+    def __get__(self, obj: object, owner: Callable[P, T], /) -> FromProfile[P, T]:
+        def from_profile(name: str | None = None, /, *args: Any, **options: Any) -> Any:
+            """Make a client with the settings of a profile, which `stackone-lms configure` writes.
+
+            What is given here goes before the environment (STACKONE_API_KEY and so on), and that before the profile.
+
+            Args:
+                name: Name of the profile; default: STACKONE_PROFILE, then `default`.
+                *args: As of the constructor.
+                **options: As of the constructor.
+
+            Raises:
+                ConfigurationError: There is no such profile, or something is missing or cannot work.
+            """
+            from .profiles import client_from_profile  # noqa: PLC0415 (loads what only profiles need)
+
+            return client_from_profile(owner, name, args, options)
+
+        return cast("FromProfile[P, T]", from_profile)
+
+
 class BaseClient(Api[C_co]):
     """What both clients share: the constructor, the resources, the views."""
+
+    from_profile = ClientFromProfile()
+    """Make a client of a profile."""
 
     def __init__(
         self,
@@ -58,9 +118,9 @@ class BaseClient(Api[C_co]):
         account_id: str | None = None,
         *,
         base_url: str | None = None,
-        timeout: Timeout | float = Timeout(),  # noqa: B008 (frozen)
-        retry: RetryPolicy | int = RetryPolicy(),  # noqa: B008 (frozen)
-        rate_limit: RateLimit | RateLimitBackend | int | None = RateLimit(1000, per=60.0),  # noqa: B008 (frozen)
+        timeout: Timeout | float = DEFAULT_TIMEOUT,
+        retry: RetryPolicy | int = DEFAULT_RETRY,
+        rate_limit: RateLimit | RateLimitBackend | int | None = DEFAULT_RATE_LIMIT,
         max_concurrency: int = MAX_CONCURRENCY,
         max_body: int = MAX_BODY,
         heartbeat: bool = False,
@@ -96,11 +156,12 @@ class BaseClient(Api[C_co]):
             account_id: The linked account; default: STACKONE_ACCOUNT_ID. `with_options(account_id=...)` makes views
                 of other accounts that share everything else.
             base_url: Default: STACKONE_BASE_URL, then `https://api.stackone.com`. Plain http only for loopback.
-            timeout: Time limits; a number is the seconds that a whole call may take.
-            retry: Retry rules; a number is the attempts for one call at most, the first included.
+            timeout: Time limits; a number is the seconds that a whole call may take, and so is STACKONE_TIMEOUT.
+            retry: Retry rules; a number is the attempts for one call at most, the first included. Default:
+                STACKONE_MAX_RETRIES and one more, then 3 attempts.
             rate_limit: Client-side limit of the API key, over all accounts, in requests a minute or as a RateLimit;
-                None switches it off. Default: 1000 a minute, which the API documents. Processes that share a key can
-                share a limit: `stackone_lms.shared_limit.SharedLimit`.
+                None switches it off. Default: STACKONE_REQUESTS_PER_MINUTE, then 1000 a minute, as the API documents.
+                Processes that share a key can share a limit: `stackone_lms.shared_limit.SharedLimit`.
             max_concurrency: Requests under way at once.
             max_body: Most bytes of a decompressed answer.
             heartbeat: Ask for newlines while a call is slow (`Prefer: heartbeat`).
@@ -138,6 +199,16 @@ class BaseClient(Api[C_co]):
         """
         set_up_logging()
         api_key, proxy = conf.as_secret(api_key), conf.as_secret(proxy)
+        self._sources = conf.sources(
+            api_key=api_key is not None,
+            account_id=account_id is not None,
+            base_url=base_url is not None,
+            timeout=timeout is not DEFAULT_TIMEOUT,
+            retry=retry is not DEFAULT_RETRY,
+            rate_limit=rate_limit is not DEFAULT_RATE_LIMIT,
+            proxy=proxy is not None,
+        )
+        timeout, retry, rate_limit = conf.numbers_from_environment(timeout, retry, rate_limit)
         url = conf.check_base_url(base_url)
         key = conf.check_api_key(api_key)
         # A closure, so that no attribute shows the key.

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from ._version import __version__
 from .engine.responses import Redact
 from .errors import ConfigurationError, InvalidArgumentError, printable
+from .options import DEFAULT_RATE_LIMIT, DEFAULT_RETRY, DEFAULT_TIMEOUT, RateLimit, RetryPolicy, total_seconds
 from .transport.base import Secret
 
 DEFAULT_BASE_URL = "https://api.stackone.com"
@@ -33,6 +34,57 @@ def as_secret(value: T) -> T:
 def from_environment(value: str | None, variable: str) -> str | None:
     """Return `value`, or the environment variable if it is None; an empty variable counts as missing."""
     return value if value is not None else as_secret(os.environ.get(variable)) or None
+
+
+_VARIABLES = {
+    "api_key": "STACKONE_API_KEY",
+    "account_id": "STACKONE_ACCOUNT_ID",
+    "base_url": "STACKONE_BASE_URL",
+    "timeout": "STACKONE_TIMEOUT",
+    "retry": "STACKONE_MAX_RETRIES",
+    "rate_limit": "STACKONE_REQUESTS_PER_MINUTE",
+}
+
+
+def sources(**given: bool) -> dict[str, str]:
+    """Return where each setting comes from: an argument, a variable of the environment, or the default.
+
+    Args:
+        **given: Of each setting, whether it was given as an argument.
+    """
+    found: dict[str, str] = {}
+    for name, as_argument in given.items():
+        variable = _VARIABLES.get(name, "")
+        found[name] = "argument" if as_argument else variable if os.environ.get(variable) else "default"
+    return found
+
+
+def numbers_from_environment(timeout: Any, retry: Any, rate_limit: Any) -> tuple[Any, Any, Any]:
+    """Return what was given of these, else what the environment says.
+
+    The variables are STACKONE_TIMEOUT, STACKONE_MAX_RETRIES (n means n+1 attempts), STACKONE_REQUESTS_PER_MINUTE.
+
+    Raises:
+        ConfigurationError: A variable is no such number.
+    """
+    if timeout is DEFAULT_TIMEOUT:
+        timeout = _number("STACKONE_TIMEOUT", float, "seconds, more than 0", total_seconds, timeout)
+    if retry is DEFAULT_RETRY:
+        retry = _number("STACKONE_MAX_RETRIES", int, "a whole number, 0 or more", lambda n: RetryPolicy(n + 1), retry)
+    if rate_limit is DEFAULT_RATE_LIMIT:
+        wanted = "a whole number, 1 or more"
+        rate_limit = _number("STACKONE_REQUESTS_PER_MINUTE", int, wanted, RateLimit, rate_limit)
+    return timeout, retry, rate_limit
+
+
+def _number(variable: str, kind: type[Any], wanted: str, make: Callable[[Any], T], default: T) -> T:
+    text = os.environ.get(variable)
+    if not text:
+        return default
+    try:
+        return make(kind(text))
+    except ValueError:
+        raise ConfigurationError(f"{variable} must be {wanted}, not {printable(text, 60)!r}") from None
 
 
 def check_token(value: Any, what: str, kind: type[ConfigurationError | InvalidArgumentError]) -> str:
@@ -137,10 +189,7 @@ def choose_proxy(proxy: str | None, url: SplitResult) -> str | None:
         ConfigurationError: The proxy is no http or https URL.
     """
     if proxy is None and url.scheme == "https":
-        environment = urllib_request.getproxies_environment()
-        bypass: Any = urllib_request.proxy_bypass_environment  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-        if not bypass(url.hostname or "", environment):
-            proxy = environment.get("https") or environment.get("all")
+        proxy, _ = environment_proxy(url.hostname or "")
     if proxy is None:
         return None
     if not isinstance(proxy, str):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -148,6 +197,16 @@ def choose_proxy(proxy: str | None, url: SplitResult) -> str | None:
     if not _is_http_url(proxy):
         raise ConfigurationError("the proxy must be an http:// or https:// URL (HTTPS_PROXY or proxy=)")
     return Secret(proxy)
+
+
+def environment_proxy(host: str) -> tuple[str | None, bool]:
+    """Return the proxy that the environment names for https to a host, and whether it says anything about that."""
+    environment = urllib_request.getproxies_environment()
+    bypass: Any = urllib_request.proxy_bypass_environment  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    if bypass(host, environment):
+        return None, True
+    proxy = environment.get("https") or environment.get("all")
+    return as_secret(proxy), proxy is not None
 
 
 def _is_http_url(text: str) -> bool:

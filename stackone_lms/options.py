@@ -105,6 +105,10 @@ class RateLimit(msgspec.Struct, frozen=True):
             raise ConfigurationError("RateLimit: burst must not be more than requests")
 
 
+DEFAULT_TIMEOUT, DEFAULT_RETRY, DEFAULT_RATE_LIMIT = Timeout(), RetryPolicy(), RateLimit(1000, per=60.0)
+"""What the constructors have as defaults; these very objects mean that nothing was given."""
+
+
 class ViewOptions(TypedDict, total=False):
     """What `with_options` changes."""
 

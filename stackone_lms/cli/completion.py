@@ -16,6 +16,17 @@ def _verb(context: typer.Context) -> str:
     return _VERBS.get(name, name)
 
 
+def profiles(incomplete: str) -> list[str]:
+    """Return the names of the profiles."""
+    from ..errors import ConfigurationError  # noqa: PLC0415 (not needed for --help)
+    from ..profiles import config_path, read_tables  # noqa: PLC0415
+
+    try:
+        return sorted(name for name in read_tables(config_path()) or () if name.startswith(incomplete))
+    except ConfigurationError:
+        return []
+
+
 def resources(context: typer.Context, incomplete: str) -> list[str]:
     """Return the resources that the command works on."""
     from ..api.operations import operations  # noqa: PLC0415 (not needed for --help)

@@ -8,15 +8,21 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar, get_type_hints
 
 import typer
 
+from . import completion
 from .arguments import rate_limit
+from .messages import note
 
 if TYPE_CHECKING:
+    from ..client import BaseClient
     from ..options import RateLimit, Timeout
+    from ..profiles import Profile
     from ..sync import SyncClient
+
+C = TypeVar("C", bound="BaseClient[Any]")
 
 _PANEL = "Connection"
 
@@ -49,7 +55,21 @@ class Connection:
     account: Annotated[
         str | None,
         typer.Option(
-            "--account", metavar="ID", help="Linked account. Default: STACKONE_ACCOUNT_ID.", rich_help_panel=_PANEL
+            "--account",
+            metavar="ID",
+            help="Linked account. Default: STACKONE_ACCOUNT_ID.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            help="Profile of the file that stackone-lms configure writes. Default: STACKONE_PROFILE, then default. "
+            "Options and the environment go before it.",
+            autocompletion=completion.profiles,
+            rich_help_panel=_PANEL,
         ),
     ] = None
     base_url: Annotated[
@@ -114,7 +134,39 @@ class Connection:
         """
         from ..sync import SyncClient  # noqa: PLC0415 (not needed for --help)
 
-        return SyncClient(**self.options())
+        return self.make(SyncClient)
+
+    def make(self, kind: type[C], **more: Any) -> C:
+        """Return a client of that class, made of the options, the environment and the profile.
+
+        Args:
+            kind: The class.
+            **more: Keywords of its constructor that go before all of them.
+
+        Raises:
+            ConfigurationError: Something is missing or cannot work.
+        """
+        from ..profiles import make_client  # noqa: PLC0415 (not needed for --help)
+
+        options: dict[str, Any] = {**self.options(), **more}
+        profile = self.found_profile()
+        return kind(**options) if profile is None else make_client(kind, profile, (), options)
+
+    def found_profile(self) -> Profile | None:
+        """Return the profile; tell once what is not as it should be with it.
+
+        Raises:
+            ConfigurationError: It is not there, or cannot be read.
+        """
+        from ..profiles import find_profile  # noqa: PLC0415 (not needed for --help)
+
+        found = find_profile(self.profile)
+        if found is not None:
+            for warning in found.warnings:
+                _note_once(warning)
+            if self.profile is not None and found.overruled:
+                _note_once(f"{', '.join(found.overruled)} in the environment goes before the profile")
+        return found
 
     @contextmanager
     def logging(self) -> Generator[None]:
@@ -132,6 +184,15 @@ class Connection:
         finally:
             logger.removeHandler(handler)
             logger.setLevel(level)
+
+
+_noted: set[str] = set()
+
+
+def _note_once(text: str) -> None:
+    if text not in _noted:
+        _noted.add(text)
+        note(text)
 
 
 def connected(function: Callable[..., None]) -> Callable[..., None]:

@@ -225,11 +225,11 @@ def _export(
     which = wanted(provider, status, category, all=all_accounts)
     if which is not None and (accounts or accounts_file is not None):
         raise typer.BadParameter("excludes --account and --accounts-file", param_hint="--all-accounts")
-    found: list[Any] = [] if which else list(_accounts(accounts, accounts_file, needed=not retry_failed))
+    found: list[Any] = [] if which else list(_accounts(connection, accounts, accounts_file, needed=not retry_failed))
     if found:
         options["accounts"] = found
     _look_at(options["fields"] or (), resources)
-    given = connection.options()
+    given: dict[str, Any] = {}
     if (asked := limit if limit is not None else str(former_limit) if former_limit is not None else None) is not None:
         given["rate_limit"] = _limit(asked)
     plan = _check(resources, target, options)
@@ -240,7 +240,7 @@ def _export(
     tally = Tally(len(found), len(plan.resources))
     try:
         with shown(tally) as watch:
-            result = run(_run(given, resources, target, {**options, "progress": watch}, tally))
+            result = run(_run(connection, given, resources, target, {**options, "progress": watch}, tally))
     except KeyboardInterrupt:
         note("the same command goes on where this one stops")
         raise
@@ -302,11 +302,13 @@ def forget_command(
         note(f"account {gone.account_id}: {there}; nothing of it is left")
 
 
-async def _run(given: Any, resources: Sequence[str], target: str, options: Any, tally: Tally) -> ExportResult:
+async def _run(
+    connection: Connection, given: Any, resources: Sequence[str], target: str, options: Any, tally: Tally
+) -> ExportResult:
     from ..client import AsyncClient  # noqa: PLC0415 (not needed for --help)
     from ..export import export  # noqa: PLC0415
 
-    async with AsyncClient(**given) as client:
+    async with connection.make(AsyncClient, **given) as client:
         tally.stats = client.stats
         return await export(client, resources, target, **options)
 
@@ -380,7 +382,7 @@ def _look_at(fields: Sequence[str], resources: Sequence[str]) -> None:
         note(f"not known here, and maybe misspelt: {', '.join(strange)}")
 
 
-def _accounts(given: Sequence[str] | None, file: str | None, *, needed: bool) -> list[str]:
+def _accounts(connection: Connection, given: Sequence[str] | None, file: str | None, *, needed: bool) -> list[str]:
     from ..export.accounts import parse_accounts, read_accounts  # noqa: PLC0415 (not needed for --help)
 
     named: list[str] = []
@@ -391,10 +393,11 @@ def _accounts(given: Sequence[str] | None, file: str | None, *, needed: bool) ->
     found = [*(given or ()), *named]
     if not all(id.strip() for id in found):
         raise typer.BadParameter("an account id is empty", param_hint="--account")
-    default = os.environ.get("STACKONE_ACCOUNT_ID")
-    if not found and file is None and default and needed:
-        found = [default]
+    if not found and file is None and needed:
+        profile = connection.found_profile()
+        default = os.environ.get("STACKONE_ACCOUNT_ID") or (profile and profile.settings.get("account_id"))
+        found = [default] if default else []
     if not found and (needed or file is not None):
-        where = "the file is empty" if file is not None else "add --account or --accounts-file"
+        where = "the file is empty" if file is not None else "add --account, --accounts-file or --all-accounts"
         raise typer.BadParameter(f"no account: {where}", param_hint="--account")
     return list(dict.fromkeys(found))

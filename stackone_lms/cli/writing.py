@@ -257,9 +257,7 @@ def _requests_of(connection: Connection, call: Callable[[SyncClient], Any]) -> l
             caught.append(request)
             return Response(202, {}, b"{}")
 
-    options = connection.options()
-    options.setdefault("api_key", _PLACEHOLDER)
-    with SyncClient(**options, transport=Recorder()) as client:
+    with connection.make(SyncClient, api_key=_PLACEHOLDER, transport=Recorder()) as client:
         call(client)
     return caught
 

@@ -28,6 +28,7 @@ FLOORS = """
     bulk
     api
     configuration shared_limit
+    profiles
     client webhooks
     sync
     export testing
@@ -36,7 +37,7 @@ FLOORS = """
 """
 """The rooms from the ground up; those in one line do not know of each other. `sandbox` stands apart."""
 
-OUTSKIRTS = frozenset({"sandbox", "shared_limit", "arrow", "export", "testing", "cli", "__main__"})
+OUTSKIRTS = frozenset({"sandbox", "shared_limit", "profiles", "arrow", "export", "testing", "cli", "__main__"})
 """What may need an extra."""
 
 OURS = {
