@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from .all_accounts import AllAccounts, Category, Providers, Statuses, look_up, wanted
 from .arguments import find, names, pairs, rate_limit
 from .connection import Connection, connected, without
-from .export_display import Tally, shown, summarize, summary_of
+from .export_display import Tally, shown, summarize
 from .messages import note, problem
 from .output import write_text
 from .targets import Accounts, Target, existing
@@ -202,7 +202,6 @@ def _export(
         if resource != "all":
             find(resource, "list")
     target = _target(out, to, format)
-    allowed = _failures_allowed(max_failures)
     options: dict[str, Any] = {
         "format": (format or Format.PARQUET).value,
         "since": _since(since, narrow),
@@ -213,6 +212,8 @@ def _export(
         "restart": restart,
         "retry_failed": retry_failed,
         "prune": prune,
+        "max_failures": max_failures,
+        "summary": summary,
     }
     optional = {
         "page_size": page_size,
@@ -244,17 +245,13 @@ def _export(
     except KeyboardInterrupt:
         note("the same command goes on where this one stops")
         raise
-    told = summary_of(result)
-    if summary is not None:
-        _write_summary(summary, told)
     if output is not None:
-        write_text(json.dumps(told) + "\n")
+        write_text(json.dumps(result.to_dict()) + "\n")
     summarize(result, str(plan.target.failed_accounts_path))
-    failed = len(result.failed_accounts)
-    if result.interrupted or failed > allowed(len({one.account_id for one in result.lists})):
+    if not result.acceptable:
         raise typer.Exit(1)
-    if failed:
-        note(f"{failed:,} accounts failed, which --max-failures {max_failures} allows")
+    if failed := len(result.failed_accounts):
+        note(f"warning: {failed:,} of the accounts failed, which --max-failures {max_failures} allows")
 
 
 app.command(_RUN, hidden=True, cls=_Unnamed)(without(_export, "account", "rate_limit"))
@@ -334,24 +331,6 @@ def _limit(text: str) -> Any:
 
     limit = rate_limit(text)
     return None if limit is None else RateLimit(limit[0], per=limit[1])
-
-
-def _failures_allowed(text: str) -> Callable[[int], float]:
-    """Read `--max-failures`: a number of accounts, or a percentage of all."""
-    number = text.removesuffix("%")
-    try:
-        value = float(number) if number != text else int(number)
-    except ValueError:
-        value = -1
-    if not 0 <= value < float("inf") or (number != text and value > 100):
-        raise typer.BadParameter(f"{text!r:.60} is neither a number nor a percentage", param_hint="--max-failures")
-    return lambda accounts: accounts * value / 100 if number != text else value
-
-
-def _write_summary(path: Path, told: Mapping[str, Any]) -> None:
-    from ..export.state.storage import write_whole  # noqa: PLC0415 (not needed for --help)
-
-    write_whole(path, json.dumps(told, indent=2).encode() + b"\n")
 
 
 def _target(out: str | None, to: str | None, format: Format | None) -> str:

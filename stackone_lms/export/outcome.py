@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from ..errors import StackOneError, printable
+from ..errors import AuthenticationError, ProviderCredentialsError, StackOneError, printable
 from .state.manifest import SkippedUser
 
 State: TypeAlias = Literal["waiting", "fetching", "writing", "done", "failed"]
@@ -76,9 +76,49 @@ class ListOutcome(_OfAccount, frozen=True, kw_only=True):
     """Why it did not reach its end; the target holds what it held before."""
 
     @property
+    def key_refused(self) -> bool:
+        """Whether the API key was not accepted, so that it could not be tried to its end."""
+        return isinstance(self.error, AuthenticationError) and not isinstance(self.error, ProviderCredentialsError)
+
+    @property
     def ok(self) -> bool:
         """Whether it is complete."""
         return self.error is None and not self.skipped_users
+
+    @property
+    def state(self) -> str:
+        """One of `complete`, `partial` (some users are missing), `failed` and `interrupted` (not tried to its end)."""
+        if self.error is None:
+            return "partial" if self.skipped_users else "complete"
+        return "interrupted" if self.key_refused else "failed"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        error, failure = self.error, None
+        if error is not None:
+            failure = {
+                "type": type(error).__name__,
+                "message": error.message,
+                "status": error.status if isinstance(error.status, int) else None,
+                "request_id": error.request_id,
+                "account_id": self.account_id,
+            }
+        return {
+            "resource": self.resource,
+            "account_id": self.account_id,
+            "account_name": self.account_name,
+            "state": self.state,
+            "records": self.records,
+            "fetched": self.fetched,
+            "new": self.new,
+            "changed": self.changed,
+            "undated": self.undated,
+            "missing_users": self.missing_users,
+            "skipped_users": [msgspec.structs.asdict(one) for one in self.skipped_users],
+            "whole_because": self.whole_because,
+            "seconds": round(self.seconds, 3),
+            "failure": failure,
+        }
 
     @property
     def dropped(self) -> int:
@@ -102,11 +142,18 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it ended before every list was tried, since the API key is not accepted; the same call goes on."""
     pruned_accounts: tuple[str, ...] = ()
     """The accounts whose data were removed, with `prune`."""
+    max_failed_accounts: int = 0
+    """How many accounts may fail, by `max_failures`."""
 
     @property
     def ok(self) -> bool:
         """Whether all lists are complete."""
         return all(outcome.ok for outcome in self.lists)
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether every list was tried, and no more accounts failed than `max_failures` allows."""
+        return not self.interrupted and len(self.failed_accounts) <= self.max_failed_accounts
 
     @property
     def failures(self) -> tuple[ListOutcome, ...]:
@@ -122,3 +169,16 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     def records(self) -> int:
         """Records that the target holds of these lists."""
         return sum(outcome.records for outcome in self.lists)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON: what `summary` writes."""
+        return {
+            "ok": self.ok,
+            "acceptable": self.acceptable,
+            "interrupted": self.interrupted,
+            "seconds": round(self.seconds, 3),
+            "records": self.records,
+            "failed_accounts": list(self.failed_accounts),
+            "pruned_accounts": list(self.pruned_accounts),
+            "lists": [one.to_dict() for one in self.lists],
+        }

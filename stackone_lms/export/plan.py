@@ -65,6 +65,11 @@ class ExportOptions(TypedDict, total=False):
     """Begin anew, whatever an interrupted export left."""
     retry_failed: bool
     """Only the lists that failed last, from where they stopped; without `accounts` those of all accounts."""
+    max_failures: int | str
+    """How many accounts may fail for the result to be `acceptable`: a number, or a share of all such as `1%`.
+    Default: 0."""
+    summary: str | os.PathLike[str] | None
+    """A file for what became of each list, as JSON; see `ExportResult.to_dict`. There is none while the export runs."""
     prune: bool
     """Remove what the target holds of accounts that are not asked for, when every list was tried."""
     max_concurrent_accounts: int | None
@@ -75,6 +80,17 @@ class ExportOptions(TypedDict, total=False):
     """Seconds to wait for a database that somebody else is writing to. Default: 60."""
     progress: ProgressCallback | None
     """Called on the client's event loop after every page with an `ExportProgress`."""
+
+
+class FailureLimit(NamedTuple):
+    """How many accounts may fail."""
+
+    value: float = 0
+    percent: bool = False
+
+    def of(self, accounts: int) -> int:
+        """Return how many of so many accounts that are."""
+        return math.floor(accounts * self.value / 100 if self.percent else self.value)
 
 
 class Approach(NamedTuple):
@@ -106,6 +122,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     resume_within: timedelta = timedelta(hours=24)
     restart: bool = False
     retry_failed: bool = False
+    max_failures: FailureLimit = FailureLimit()
+    summary: Path | None = None
     prune: bool = False
     max_concurrent_accounts: int | None = None
     commit_interval: float = 1.0
@@ -361,6 +379,26 @@ def _moment(name: str, value: Any) -> str | None:
     raise InvalidArgumentError(f"{name} must be a date or a moment such as 2026-01-31, not {value!r:.60}")
 
 
+def _failure_limit(name: str, value: Any) -> FailureLimit:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return FailureLimit(value)
+    match = re.fullmatch(r"(\d{1,9})|(\d{1,3}(?:\.\d{1,9})?)%", value.strip()) if isinstance(value, str) else None
+    if match is None or float(match[2] or 0) > 100:
+        raise InvalidArgumentError(f"{name} must be a number of accounts, or a share such as 1%, not {value!r:.60}")
+    return FailureLimit(float(match[1] or match[2]), percent=match[2] is not None)
+
+
+def _file_or_none(name: str, value: Any) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text.strip():
+        raise InvalidArgumentError(f"{name} must be the path of a file, not {value!r:.60}")
+    path = Path(text).expanduser()
+    if path.is_dir():
+        raise InvalidArgumentError(f"{name}: {text!r:.200} is a folder")
+    return path
+
+
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{name} must be a text, not {value!r:.60}")
@@ -387,6 +425,8 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "resume_within": duration,
     "restart": _flag,
     "retry_failed": _flag,
+    "max_failures": _failure_limit,
+    "summary": _file_or_none,
     "prune": _flag,
     "max_concurrent_accounts": _count_or_none,
     "commit_interval": seconds,

@@ -31,7 +31,7 @@ from .scheduling import AccountScheduler
 from .state import manifest
 from .state.journal import VERSION, Header, Journal
 from .state.manifest import Failed, ListEntry, SkippedUser
-from .state.storage import locked, make_folder
+from .state.storage import locked, make_folder, wrap_os_errors, write_whole
 from .state.store import (
     DRAFTS,
     LISTS,
@@ -82,8 +82,20 @@ class Run:
         except ExportError as error:
             error.__context__ = None  # an OSError, whose path is nobody's business
             raise
-        seconds = time.monotonic() - began
-        return ExportResult(lists=lists, seconds=seconds, interrupted=self._refused is not None, pruned_accounts=pruned)
+        result = ExportResult(
+            lists=lists,
+            seconds=time.monotonic() - began,
+            interrupted=self._refused is not None,
+            pruned_accounts=pruned,
+            max_failed_accounts=self._plan.max_failures.of(len({one.account_id for one in lists})),
+        )
+        await self._in_thread(lambda: self._write_summary(result))
+        return result
+
+    def _write_summary(self, result: ExportResult) -> None:
+        if self._plan.summary is not None:
+            text = msgspec.json.format(msgspec.json.encode(result.to_dict()), indent=2)
+            write_whole(self._plan.summary, text + b"\n")
 
     # Begin and end, in a thread: they wait for the disk
 
@@ -104,6 +116,11 @@ class Run:
         if held is not None:
             store.adopt(held)
         jobs = self._jobs()
+        if plan.summary is not None:
+            # An export that does not come to its end leaves none, rather than the one of last night.
+            make_folder(plan.summary.parent)
+            with wrap_os_errors("making room for the summary"):
+                plan.summary.unlink(missing_ok=True)
         begun = store.interrupted
         resumed = begun is not None and not plan.restart and self._young(begun.started)
         if begun is None or not resumed:

@@ -23,6 +23,7 @@ from stackone_lms.export import ExportProgress, export, export_sync, verify
 from stackone_lms.export.accounts import parse_accounts
 from stackone_lms.export.plan import make_plan
 from stackone_lms.export.state.manifest import ListEntry
+from stackone_lms.export.state.storage import locked
 from stackone_lms.export.state.store import RunNote, StateStore
 from stackone_lms.sandbox import Sandbox
 from stackone_lms.sync import SyncClient
@@ -489,3 +490,53 @@ def test_the_states_are_kept_in_linear_time(tmp_path: Path) -> None:
         return taken
 
     assert steps(80) < 2.2 * steps(40)
+
+
+async def test_what_became_of_it_for_programs(api: Api, tmp_path: Path) -> None:
+    """`summary`, `max_failures` and `retry_failed` of the function are those of the command."""
+    api.failing = {"broken": (403, 0)}
+    target, file = tmp_path / "lms", tmp_path / "told" / "summary.json"
+    options: dict[str, Any] = {"format": "jsonl", "summary": file}
+    both = ["good", "broken"]
+    async with client_of(api) as client:
+        result = await export(client, "completions", target, accounts=both, **options)
+        assert (result.ok, result.acceptable) == (False, False)
+        assert json.loads(file.read_text()) == json.loads(json.dumps(result.to_dict()))
+        failure = result.to_dict()["lists"][1]["failure"]
+        assert (failure["type"], failure["status"], failure["account_id"]) == ("PermissionDeniedError", 403, "broken")
+        limits: dict[int | str, bool] = {0: False, 1: True, "1": True, "49.9%": False, "50%": True}
+        for limit, acceptable in limits.items():
+            result = await export(client, "completions", target, accounts=both, max_failures=limit, **options)
+            assert result.acceptable == acceptable, limit
+        api.asked.clear()
+        result = await export(client, "completions", target, retry_failed=True, max_failures="100%", **options)
+        assert ({*api.asked}, result.acceptable) == ({"broken"}, True)
+        with pytest.raises(ExportError, match="another export"), locked(target / ".export" / "lock"):
+            await export(client, "completions", target, accounts=both, **options)
+        assert file.exists()
+        await asyncio.to_thread((tmp_path / "file").touch)
+        api.asked.clear()
+        with pytest.raises(ExportError, match="making a folder failed"):
+            await export(client, "completions", target, accounts=both, format="jsonl", summary=tmp_path / "file" / "x")
+        assert not api.asked
+        stop = asyncio.create_task(export(client, "completions", target, accounts=both, **options,
+                                          progress=lambda _: stop.cancel()))  # fmt: skip
+        with pytest.raises(asyncio.CancelledError):
+            await stop
+        assert not file.exists(), "it would be taken for what became of this one"
+
+
+async def test_a_summary_tells_what_a_dead_key_cut_off(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What failed before for reasons of its own did fail; what was not tried was interrupted."""
+    good, bad = sandbox.account_ids[0], sandbox.inactive_account_id
+    options: dict[str, Any] = {"accounts": [bad, good], "format": "jsonl", "max_concurrent_accounts": 1}
+    async with AsyncClient(sandbox.api_key, base_url=sandbox.url, rate_limit=None, retry=QUICK) as client:
+
+        def die(told: ExportProgress) -> None:
+            if told.state == "failed" and told.account_id == bad:
+                sandbox.fail_next(401)
+
+        result = await export(client, "users", tmp_path, progress=die, max_failures=2, **options)
+    assert (result.interrupted, result.acceptable) == (True, False)
+    states = {one["account_id"]: one["state"] for one in result.to_dict()["lists"]}
+    assert states == {bad: "failed", good: "interrupted"}
