@@ -173,7 +173,8 @@ class BaseClient(Api[C_co]):
                 bodies cannot be given.
             extra_query: Query parameters that every request carries besides its own; nested mappings become `a[b]=1`.
             user_agent: Your own product, put before the package's `User-Agent`.
-            proxy: Proxy URL; default: HTTPS_PROXY and NO_PROXY, for https only.
+            proxy: Proxy URL, `http://` or `https://`; user and password in it percent-encoded. Default: HTTPS_PROXY,
+                then ALL_PROXY, unless NO_PROXY lists the server; for https only.
             ca_bundle: PEM file of CAs to trust besides the system's.
             client_cert: PEM file with certificate and key, or a pair of files.
             ssl_context: TLS settings of your own, instead of the two above.
@@ -216,7 +217,7 @@ class BaseClient(Api[C_co]):
         origin, prefix = f"{url.scheme}://{url.netloc}", url.path.rstrip("/")
         self.base_url = origin + prefix
         chosen_proxy, make_ssl = (
-            conf.choose_proxy(proxy, url),
+            conf.choose_proxy(proxy, url, own_session=session is not None or session_factory is not None),
             _ssl_maker(ca_bundle, client_cert, ssl_context),
         )
         for name, value in {"max_concurrency": max_concurrency, "max_body": max_body}.items():

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from urllib import request as urllib_request
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ._version import __version__
@@ -20,6 +19,7 @@ from .engine.responses import Redact
 from .errors import ConfigurationError, InvalidArgumentError, printable
 from .options import DEFAULT_RATE_LIMIT, DEFAULT_RETRY, DEFAULT_TIMEOUT, RateLimit, RetryPolicy, total_seconds
 from .transport.base import Secret
+from .transport.proxies import Proxy, proxy_from_environment, read_proxy
 
 DEFAULT_BASE_URL = "https://api.stackone.com"
 
@@ -179,43 +179,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def choose_proxy(proxy: str | None, url: SplitResult) -> str | None:
-    """Return the proxy for a base URL.
+def choose_proxy(proxy: str | None, url: SplitResult, *, own_session: bool = False) -> Proxy | None:
+    """Return the proxy for a base URL: an explicit one always, else that of the environment, for https only.
 
-    An explicit one always; else HTTPS_PROXY, unless NO_PROXY names the host. Only for https: through an http proxy
-    a plain http request would show the key.
+    Args:
+        proxy: The explicit one.
+        url: The base URL.
+        own_session: Whether the caller's session makes the connections, which may speak SOCKS.
 
     Raises:
         ConfigurationError: The proxy is no http or https URL.
     """
-    if proxy is None and url.scheme == "https":
-        proxy, _ = environment_proxy(url.hostname or "")
     if proxy is None:
-        return None
+        return proxy_from_environment(url.scheme, url.hostname or "", url.port, socks=own_session)
     if not isinstance(proxy, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"proxy must be a string, not {type(proxy).__name__}")
-    if not _is_http_url(proxy):
-        raise ConfigurationError("the proxy must be an http:// or https:// URL (HTTPS_PROXY or proxy=)")
-    return Secret(proxy)
-
-
-def environment_proxy(host: str) -> tuple[str | None, bool]:
-    """Return the proxy that the environment names for https to a host, and whether it says anything about that."""
-    environment = urllib_request.getproxies_environment()
-    bypass: Any = urllib_request.proxy_bypass_environment  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-    if bypass(host, environment):
-        return None, True
-    proxy = environment.get("https") or environment.get("all")
-    return as_secret(proxy), proxy is not None
-
-
-def _is_http_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+    return read_proxy(proxy, "proxy")
 
 
 def check_user_agent(user_agent: str | None) -> str:

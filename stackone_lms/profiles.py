@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from .configuration import DEFAULT_BASE_URL, as_secret, environment_proxy, from_environment
+from .configuration import DEFAULT_BASE_URL, as_secret, from_environment
 from .errors import ConfigurationError, printable
 from .transport.base import SecretBytes
+from .transport.proxies import environment_decides
 
 NAME_VARIABLE = "STACKONE_PROFILE"
 DEFAULT = "default"
@@ -93,7 +94,7 @@ class Profile(NamedTuple):
                 continue
             if key.keyword in {"proxy", "ca_bundle"} and {"session", "ssl_context", "session_factory"} & set(given):
                 continue  # those bring their own
-            if name == "proxy" and environment_proxy(urlsplit(self._base_url(given, found)).hostname or "")[1]:
+            if name == "proxy" and environment_decides(*_server(self._base_url(given, found))):
                 continue
             found[key.keyword] = self._value(name, value)
         return found
@@ -235,6 +236,15 @@ def _warnings(path: Path) -> list[str]:
     except OSError:
         return []
     return [f"{path} can be read by others on this machine: chmod 600 {shlex.quote(str(path))}"] if mode & 0o044 else []
+
+
+def _server(url: str) -> tuple[str, int | None]:
+    """Return name and port of a URL; nothing of one that the client is going to refuse."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname or "", parts.port
+    except ValueError:
+        return "", None
 
 
 def _first_line(command: str | list[str], where: str) -> str:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import Context
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ R = TypeVar("R")
 def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
     """Run a function in a new daemon thread, with the stack that threads of this process have."""
     thread = threading.Thread(target=work, name=name, daemon=True)
-    thread.start()
+    Context().run(thread.start)  # from Python 3.14 on, threads can inherit contextvars
     return thread
 
 

@@ -16,7 +16,7 @@ from ..calls.operation import Operation
 from ..engine.stats import Choice
 from ..errors import StackOneError
 from ..models.base import Answer, Page, attach
-from .workers import FATAL_ERRORS, Fetch, ListStep
+from .workers import Fetch, ListStep, is_fatal
 
 log = logging.getLogger("stackone_lms")
 
@@ -89,7 +89,7 @@ class _ListReader:
                 self._record("list", None, "it was asked for")
                 await self._read_pages(await self._next_page(), to_the_end=True)
         except StackOneError as error:
-            if isinstance(error, FATAL_ERRORS):
+            if is_fatal(error):
                 self._give_back_rest()
                 self._fetch.stop(error)
                 return

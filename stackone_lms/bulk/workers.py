@@ -15,6 +15,7 @@ from ..errors import (
     AuthenticationError,
     ClientClosedError,
     ConfigurationError,
+    ConnectError,
     ForkedError,
     NotSupportedError,
     PreconditionFailedError,
@@ -55,6 +56,11 @@ FATAL_ERRORS = (
     WrongLoopError,
 )
 """Errors that every other id would meet, too: they stop the fetch."""
+
+
+def is_fatal(error: StackOneError) -> bool:
+    """Tell whether every other id would meet an error, too, such as a proxy that refuses."""
+    return isinstance(error, FATAL_ERRORS) or (isinstance(error, ConnectError) and not error.retryable)
 
 
 class FetchPlan(NamedTuple):
@@ -407,7 +413,7 @@ class Fetch(Stream[Outcome[R]]):
             self._pending.append(job)
 
     def _fail(self, job: Job, error: StackOneError) -> None:
-        if isinstance(error, FATAL_ERRORS):
+        if is_fatal(error):
             self._keep_pending(job)
             self.stop(error)
         elif not error.retryable:

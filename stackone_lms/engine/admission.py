@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
+from contextvars import Context
 from itertools import count, takewhile
 
 from ..errors import Phase
@@ -228,7 +229,9 @@ class Admission:
     def _line_up(self, concurrency: ConcurrencyLimit) -> None:
         """Let an account with a queue have its turn among the others, once its pause is over."""
         if self._paused(concurrency):
-            concurrency.pause_timer = asyncio.get_running_loop().create_task(self._end_pause(concurrency))
+            # Without the contextvars of the call that comes first, which it may outlive.
+            create = asyncio.get_running_loop().create_task
+            concurrency.pause_timer = Context().run(create, self._end_pause(concurrency))
         elif concurrency.pause_timer:  # the pause is over, and it has waited longest
             concurrency.pause_timer = None
             self._queued.appendleft(concurrency)

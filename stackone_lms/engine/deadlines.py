@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from ..errors import Phase, StackOneError
@@ -131,6 +132,7 @@ class DeadlineTimer:
         self.add = self._deadlines.add
         self.discard = self._deadlines.discard
         self._timer: asyncio.TimerHandle | None = None
+        self._context = Context()
         self.next = float("inf")
 
     def __len__(self) -> int:
@@ -142,7 +144,8 @@ class DeadlineTimer:
             self._timer.cancel()
         self.next = due
         delay = max(0.0, due - self.clock())
-        self._timer = asyncio.get_running_loop().call_later(delay, self._look)
+        # Without the contextvars of a call, which it may outlive.
+        self._timer = asyncio.get_running_loop().call_later(delay, self._look, context=self._context)
 
     def _look(self) -> None:
         now = self.clock()

@@ -8,20 +8,33 @@ import math
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from inspect import isawaitable
 from typing import Any, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 import aiohttp
+from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
 from ..errors import ClientClosedError, ConfigurationError
 from ..threads import run_in_kept_thread
-from .aiohttp_internals import session_middlewares
+from .aiohttp_internals import ContextFreeConnector, HttpProcessingError, session_middlewares
 from .base import Request, Response, ThisProcess, TimeLimits, Transport, TransportError
-from .connections import KEEP_ALIVE, READ_BUFFER, Resolver, check_head, read_on, readable, whole
-from .errors import translate
+from .connections import (
+    HEAD_LIMITS,
+    KEEP_ALIVE,
+    READ_BUFFER,
+    ProxyLogin,
+    Resolver,
+    check_head,
+    read_on,
+    readable,
+    whole,
+)
+from .errors import PRIVATE_CA, Route, translate
+from .proxies import Proxy
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 
@@ -51,7 +64,7 @@ class _Request(aiohttp.ClientRequest):
     since = 0.0
 
 
-class _Connector(aiohttp.TCPConnector):
+class _Connector(ContextFreeConnector):
     """A pool that hands out only connections on which nothing has happened since they came back to it.
 
     What the server sent meanwhile is an answer to something else, or a hang-up: found here, it costs no request.
@@ -59,8 +72,9 @@ class _Connector(aiohttp.TCPConnector):
     its parent, which then would wait for its answers in vain.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
+    def __init__(self, login: ProxyLogin | None, **options: Any) -> None:
+        super().__init__(**options)
+        self.login = login
         self.process = ThisProcess.id
         self.known: WeakKeyDictionary[Any, tuple[Callable[[], Any], float]] = WeakKeyDictionary()
         self.distrusted = 0.0
@@ -73,13 +87,16 @@ class _Connector(aiohttp.TCPConnector):
         if limits is not None:
             limits.connecting()
         while True:
-            connection = await super().connect(req, *args, **options)
+            make = partial(super().connect, req, *args, **options)
+            connection = await (make() if self.login is None else self.login.connect(make))
             protocol: Any = connection.protocol
             has_more, since = self.known.get(protocol, (None, math.inf))
             new = has_more is None
             if has_more is None:
                 has_more = readable(protocol.transport)
-            if since >= self.distrusted and not protocol.should_close and not has_more():
+            # What comes first over TLS are session tickets: no answer to anything.
+            spoke = has_more if not new or protocol.transport.get_extra_info("sslcontext") is None else bool
+            if since >= self.distrusted and not protocol.should_close and not spoke():
                 break
             connection.close()
             if new:
@@ -138,6 +155,11 @@ class _Exchange:
         self._response = await self._session.request(method, url, middlewares=middlewares, **options)
         return self._response
 
+    @property
+    def connected(self) -> bool:
+        """Whether the request may have had a connection."""
+        return not isinstance(self._sent, _Request) or self._sent.wire is not None
+
     def close_connection(self) -> None:
         """Close the connection, at once, though aiohttp may have put it back into its pool."""
         if self._response is not None:
@@ -166,7 +188,8 @@ class AiohttpTransport(Transport):
     Args:
         origin: Scheme, host and port, such as `https://api.stackone.com`.
         ssl_context: Makes the TLS settings when they are first needed; None for aiohttp's defaults.
-        proxy: Proxy URL, or None.
+        proxy: The proxy, or None.
+        private_ca: What messages say of certificates that are not trusted.
         session: A session to use, which stays the caller's to close; None makes one.
         session_factory: Makes the session, which is closed with the transport.
 
@@ -179,15 +202,21 @@ class AiohttpTransport(Transport):
         origin: str,
         *,
         ssl_context: Callable[[], ssl.SSLContext] | None = None,
-        proxy: str | None = None,
+        proxy: Proxy | None = None,
+        private_ca: str = PRIVATE_CA,
         session: aiohttp.ClientSession | None = None,
         session_factory: SessionFactory | None = None,
     ) -> None:
         url = URL(origin)
         self._scheme, self._authority = url.scheme, cast("str", url.host_port_subcomponent)
-        self._make_ssl, self._proxy = ssl_context, proxy
-        self._own = session is None and session_factory is None
+        self._make_ssl, self._own = ssl_context, session is None and session_factory is None
         self._factory, self._closes = session_factory, session is None
+        self._route = Route(proxy, private_ca, session=not self._own)
+        self._login: ProxyLogin | None = None
+        self._proxy: dict[str, Any] = {} if proxy is None else {"proxy": proxy.url}
+        self._proxy_authorization = None if proxy is None else proxy.authorization
+        if self._proxy_authorization is not None and self._scheme == "https":
+            self._proxy["proxy_headers"] = {hdrs.PROXY_AUTHORIZATION: self._proxy_authorization}
         self._session = session
         self._single_use: aiohttp.ClientSession | None = None
         self._ssl: ssl.SSLContext | bool = True
@@ -198,6 +227,8 @@ class AiohttpTransport(Transport):
         """Make the session."""
         if self._make_ssl is not None and self._scheme == "https":
             self._ssl = await run_in_kept_thread(self._make_ssl)  # reading CA files takes milliseconds
+        if self._route.proxy is not None and self._scheme == "https":
+            self._login = ProxyLogin(self._route.proxy)
         if self._factory is not None:
             self._session = await _session_of(self._factory)
         elif self._session is None:
@@ -206,11 +237,12 @@ class AiohttpTransport(Transport):
     def _make_session(self, **options: Any) -> aiohttp.ClientSession:
         # No limit here: whatever waits inside aiohttp gets CancelledError when the session closes.
         return aiohttp.ClientSession(
-            connector=_Connector(limit=0, ssl=self._ssl, resolver=Resolver(), **options),
+            connector=_Connector(self._login, limit=0, ssl=self._ssl, resolver=Resolver(), **options),
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=_Request,
             timeout=_NO_TIMEOUT,
             read_bufsize=READ_BUFFER,
+            **HEAD_LIMITS,
             trust_env=False,
         )
 
@@ -233,8 +265,8 @@ class AiohttpTransport(Transport):
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=_NO_TIMEOUT if self._own else self._timeout(limits.connect),
-                proxy=self._proxy,
                 ssl=self._ssl,
+                **self._proxy,
             )
             limits.progress()
             status, headers, content = response.status, response.headers, response.content
@@ -252,9 +284,16 @@ class AiohttpTransport(Transport):
         except TransportError as error:
             failed = error
         except _DroppedError as error:
-            failed = translate(error.original)
-        except (TimeoutError, aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
-            failed = translate(error)
+            failed = translate(error.original, self._route, connected=exchange.connected)
+        except (
+            TimeoutError,
+            aiohttp.ClientError,
+            HttpProcessingError,
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:
+            failed = translate(error, self._route, connected=exchange.connected)
         except BaseException:
             exchange.close_connection()
             raise
@@ -279,6 +318,8 @@ class AiohttpTransport(Transport):
             if len(self._headers) > 1024:
                 self._headers.clear()
             whole = CIMultiDict({"Host": self._authority, **headers} if self._own else headers)
+            if self._proxy_authorization is not None and self._scheme == "http":
+                whole[hdrs.PROXY_AUTHORIZATION] = self._proxy_authorization
             kept = self._headers[id(headers)] = (headers, whole)
         return kept[1]
 

@@ -10,13 +10,15 @@ import asyncio
 import inspect
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
 from functools import partial
-from types import FunctionType
-from typing import Any, cast
+from types import FunctionType, coroutine
+from typing import Any, TypeVar, cast
 
 import aiohttp
 import aiohttp.client
+from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import BaseConnector, Connection
@@ -25,12 +27,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from .base import ThisProcess
-from .connections import KEEP_ALIVE, READ_BUFFER, readable, whole
+from .connections import HEAD_LIMITS, KEEP_ALIVE, READ_BUFFER, readable, whole
+from .proxies import Proxy
 
 __all__ = [
     "NAMES",
     "UNUSABLE",
     "Connector",
+    "ContextFreeConnector",
     "HttpProcessingError",
     "Protocol",
     "check",
@@ -41,10 +45,13 @@ __all__ = [
     "whole_body",
 ]
 
+R = TypeVar("R")
+
 NAMES = (
     "_request",
     "_middlewares",
     "_factory",
+    "_create_connection",
     "_release",
     "_key",
     "_protocol",
@@ -63,7 +70,52 @@ _TRUSTED = 0.001  # seconds; a connection given back so recently is not asked wh
 _cut = "the connection ended inside the answer"
 
 
-class Connector(aiohttp.TCPConnector):
+@coroutine
+def _without_context(steps: Coroutine[Any, Any, R]) -> Generator[Any, Any, R]:
+    """Run a coroutine in an empty context, and in the present task: another one would come a turn of the loop later."""
+    context, go_on, given = Context(), steps.send, None
+    while True:
+        try:
+            waited_for = context.run(go_on, given)
+        except StopIteration as done:
+            return cast("R", done.value)
+        go_on, given = steps.send, None
+        try:
+            given = yield waited_for
+        except GeneratorExit:
+            steps.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 (it is for the coroutine)
+            go_on, given = steps.throw, error
+
+
+class _ContextFreeHandler(ResponseHandler):
+    """A connection that can be read on without the contextvars of the call that goes on reading it."""
+
+    def resume_reading(self, *args: Any, **options: Any) -> None:
+        Context().run(super().resume_reading, *args, **options)
+
+
+class ContextFreeConnector(aiohttp.TCPConnector):
+    """A connector that keeps the contextvars of calls (a request, a span) out of what outlives them.
+
+    asyncio has each reader of a socket, and each timer, hold those of the code that set it up. With an aiohttp that has
+    other names for what is overridden here, they are held as long as a connection.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
+        factory: Any = partial(_ContextFreeHandler, asyncio.get_running_loop())
+        self._factory = factory
+
+    async def _create_connection(self, *args: Any, **options: Any) -> ResponseHandler:
+        return await _without_context(super()._create_connection(*args, **options))
+
+    def _release(self, *args: Any, **options: Any) -> None:
+        Context().run(super()._release, *args, **options)  # it sets the timer that empties the pool
+
+
+class Connector(ContextFreeConnector):
     """A connector that makes connections of `Protocol`, and leaves them alone in a forked child.
 
     To close one in the child would take it out of the epoll that the child shares with the parent, which then would
@@ -71,7 +123,7 @@ class Connector(aiohttp.TCPConnector):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
+        super().__init__(**options)
         self.process = ThisProcess.id
         factory: Any = partial(Protocol, asyncio.get_running_loop(), memoryview(bytearray(READ_BUFFER)))
         self._factory = factory
@@ -119,6 +171,7 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
             READ_BUFFER,
             payload_exception=aiohttp.ClientPayloadError,
             read_until_eof=True,
+            **HEAD_LIMITS,
         )
 
     def park(self) -> bool:
@@ -227,13 +280,17 @@ class Protocol(ResponseHandler, asyncio.BufferedProtocol):
             if resume_parser:
                 self.data_received(b"")  # what the parser had put aside
             if not self.paused and self.transport is not None:
-                self.transport.resume_reading()
+                Context().run(self.transport.resume_reading)
 
 
-def describe(origin: str, ssl: Any, proxy: str | None) -> ClientRequest:
+def describe(origin: str, ssl: Any, proxy: Proxy | None) -> ClientRequest:
     """Return what a connector wants to know of a request, the same for all requests to one server."""
-    loop = asyncio.get_running_loop()
-    return ClientRequest("GET", URL(origin), loop=loop, ssl=ssl, proxy=None if proxy is None else URL(proxy))
+    options: dict[str, Any] = {}
+    if proxy is not None:
+        options["proxy"] = URL(proxy.url)
+        if proxy.authorization is not None:
+            options["proxy_headers"] = {hdrs.PROXY_AUTHORIZATION: proxy.authorization}
+    return ClientRequest("GET", URL(origin), loop=asyncio.get_running_loop(), ssl=ssl, **options)
 
 
 async def connect(connector: Connector, request: ClientRequest) -> Protocol | None:
@@ -324,6 +381,7 @@ def _missing_name() -> str | None:
         (_Session, "_request"),
         (_Session, "_middlewares"),
         (BaseConnector, "_factory"),
+        (BaseConnector, "_create_connection"),
         (aiohttp.TCPConnector, "_factory"),
         (Connection, "_release"),
         (aiohttp.StreamReader, "pause_reading"),
@@ -340,7 +398,7 @@ def _missing_argument() -> str | None:
     signatures: list[tuple[Any, set[str]]] = [
         (BaseConnector.connect, {"req", "traces", "timeout"}),
         (BaseConnector._release, {"key", "protocol", "should_close"}),
-        (ClientRequest, {"method", "url", "loop", "ssl", "proxy"}),
+        (ClientRequest, {"method", "url", "loop", "ssl", "proxy", "proxy_headers"}),
         (ResponseHandler.resume_reading, {"resume_parser"}),
     ]
     for function, names in signatures:

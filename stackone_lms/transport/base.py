@@ -11,6 +11,11 @@ import msgspec
 
 from ..errors import StackOneError
 
+MAX_HEADER = 32 * 1024
+"""Bytes of a header of an answer, its name included; more are refused."""
+MAX_HEADERS = 256
+"""Headers of an answer; more are refused."""
+
 
 class ThisProcess:
     """The process that runs; known without asking the system every time, as `os.getpid` does."""

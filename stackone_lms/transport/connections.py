@@ -6,9 +6,10 @@ import asyncio
 import select
 import socket
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp import hdrs
@@ -16,14 +17,24 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ..errors import ProtocolError, ResponseTooLargeError
 from ..threads import run_in_kept_thread
-from .base import TimeLimits, TransportError
+from .base import MAX_HEADER, MAX_HEADERS, TimeLimits, TransportError
+from .errors import refused_password
+from .proxies import Proxy
 
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error answer that are read; the rest is not worth the wait."""
 READ_BUFFER = 256 * 1024
 """Bytes that are read at once."""
+HEAD_LIMITS: dict[str, Any] = {
+    "max_line_size": MAX_HEADER,
+    "max_field_size": MAX_HEADER,
+    "max_headers": MAX_HEADERS + 2,
+}
+"""Of an answer, for aiohttp's parsers; the one in Python counts the status line and the empty line as headers, too."""
 KEEP_ALIVE = 10.0
 """Seconds; shorter than servers' usual 15 and more, so that few connections die in our hands."""
+
+C = TypeVar("C")
 
 _DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 
@@ -66,6 +77,56 @@ def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[tuple
         elif of in {socket.AF_INET, socket.AF_INET6}:
             found.append((of, str(address[0])))
     return found
+
+
+class ProxyLogin:
+    """Has one connection try the password of a proxy before all others do, and none for a while once it is refused.
+
+    A bulk fetch would else try a wrong one a hundred times, and directories lock accounts after a few.
+
+    Args:
+        proxy: The proxy.
+    """
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._trying = asyncio.Lock()
+        self._accepted = proxy.authorization is None
+        self._refused_at: float | None = None
+
+    async def connect(self, make: Callable[[], Coroutine[Any, Any, C]]) -> C:
+        """Make a connection, when it is its turn.
+
+        Args:
+            make: Makes one.
+
+        Raises:
+            TransportError: The password was refused within the last five minutes.
+        """
+        if self._accepted:
+            return await self._made(make)
+        async with self._trying:
+            # It may have been accepted, or refused, meanwhile.
+            if not self._accepted and self._refused_at is not None:
+                ago = time.monotonic() - self._refused_at
+                if ago < _LOGIN_PAUSE:
+                    raise refused_password(f"the proxy {self._proxy.url} refused the connection: 407, {ago:.0f} s ago")
+            if not self._accepted:
+                return await self._made(make)
+        return await self._made(make)
+
+    async def _made(self, make: Callable[[], Coroutine[Any, Any, C]]) -> C:
+        try:
+            connection = await make()
+        except aiohttp.ClientHttpProxyError as error:
+            if error.status == 407:
+                self._accepted, self._refused_at = False, time.monotonic()
+            raise
+        self._accepted = True
+        return connection
+
+
+_LOGIN_PAUSE = 300.0
 
 
 def readable(wire: asyncio.BaseTransport) -> Callable[[], Any]:

@@ -13,6 +13,8 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -24,11 +26,13 @@ from . import aiohttp_internals as internals
 from .base import LazyTransport, Request, Response, SecretBytes, TimeLimits, Transport, TransportError
 from .connections import (
     KEEP_ALIVE,
+    ProxyLogin,
     Resolver,
     check_head,
     read_on,
 )
-from .errors import translate
+from .errors import PRIVATE_CA, Route, translate
+from .proxies import Proxy
 
 log = logging.getLogger("stackone_lms")
 
@@ -48,7 +52,8 @@ class LeanTransport(Transport):
     Args:
         origin: Scheme, host and port, such as `https://api.stackone.com`.
         ssl_context: Makes the TLS settings when they are first needed; None for aiohttp's defaults.
-        proxy: Proxy URL, or None.
+        proxy: The proxy, or None.
+        private_ca: What messages say of certificates that are not trusted.
 
     Raises:
         ConfigurationError: It cannot be used with the aiohttp that is installed.
@@ -59,11 +64,14 @@ class LeanTransport(Transport):
         origin: str,
         *,
         ssl_context: Callable[[], ssl.SSLContext] | None = None,
-        proxy: str | None = None,
+        proxy: Proxy | None = None,
+        private_ca: str = PRIVATE_CA,
     ) -> None:
         if internals.UNUSABLE is not None:
             raise ConfigurationError(f"the lean transport cannot be used: {internals.UNUSABLE}")
         self._origin, self._make_ssl, self._proxy = origin, ssl_context, proxy
+        self._route = Route(proxy, private_ca)
+        self._login: ProxyLogin | None = None
         self._secure = URL(origin).scheme == "https"
         self._connector: internals.Connector | None = None
         self._idle: deque[internals.Protocol] = deque()
@@ -81,13 +89,16 @@ class LeanTransport(Transport):
         self._connector = internals.Connector(limit=0, ssl=settings, resolver=Resolver())
         self._request = internals.describe(self._origin, settings, self._proxy)
         self._host = self._request.headers["Host"]
-        if self._proxy is not None and not self._secure:
-            # Without TLS there is no tunnel, and the proxy is told in each request where to go. RFC 9112 section 3.2.2.
-            proxy = URL(self._proxy)
-            self._before_path = str(self._request.url.origin())
-            if proxy.user:
-                given = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
-                self._last = SecretBytes(f"Proxy-Authorization: {given}\r\n".encode())
+        proxy = self._proxy
+        if proxy is None:
+            return
+        if self._secure:
+            self._login = ProxyLogin(proxy)
+            return
+        # Without TLS there is no tunnel, and the proxy is told in each request where to go. RFC 9112 section 3.2.2.
+        self._before_path = str(self._request.url.origin())
+        if proxy.authorization is not None:
+            self._last = SecretBytes(b"".join((b"Proxy-Authorization: ", proxy.authorization.encode(), b"\r\n")))
 
     async def send(self, request: Request, limits: TimeLimits) -> Response:
         """Send one request and read its answer."""
@@ -119,7 +130,8 @@ class LeanTransport(Transport):
             if parked:
                 self._idle.append(connection)
                 if self._sweeping is None:
-                    self._sweeping = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._sweep)
+                    # Without the contextvars of the call: it goes on long after it.
+                    self._sweeping = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._sweep, context=Context())
             else:
                 connection.close()
             return Response(status, headers, body, connection.close)
@@ -134,7 +146,7 @@ class LeanTransport(Transport):
             RuntimeError,
             ValueError,
         ) as error:
-            failed = translate(error)
+            failed = translate(error, self._route, connected=connection is not None)
         except BaseException:
             if connection is not None:
                 if limits.fired:
@@ -151,7 +163,8 @@ class LeanTransport(Transport):
     async def _connect(self) -> internals.Protocol:
         if self._connector is None:
             raise TransportError(ClientClosedError("the transport is closed"), request_sent=False, max_retries=0)
-        connection = await internals.connect(self._connector, self._request)
+        make = partial(internals.connect, self._connector, self._request)
+        connection = await (make() if self._login is None else self._login.connect(make))
         if connection is None:
             message = "the server hung up, or spoke first, before a request was sent"
             raise TransportError(ConnectionLostError(message), request_sent=False)

@@ -15,6 +15,7 @@ from stackone_lms.engine.deadlines import Deadline, DeadlineTimer
 from stackone_lms.transport import Request, Response, Secret, Transport
 from stackone_lms.transport.aiohttp import AiohttpTransport
 from stackone_lms.transport.lean import LeanTransport
+from stackone_lms.transport.proxies import Proxy
 
 from .server import BODY, Received, Server
 
@@ -36,7 +37,7 @@ class Opener(Protocol):
     """Opens a transport to an origin; it closes after the test."""
 
     def __call__(
-        self, origin: str, *, ssl_context: Callable[[], ssl.SSLContext] | None = ..., proxy: str | None = ...
+        self, origin: str, *, ssl_context: Callable[[], ssl.SSLContext] | None = ..., proxy: Proxy | None = ...
     ) -> Awaitable[Transport]: ...
 
 

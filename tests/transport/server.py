@@ -140,7 +140,7 @@ class Proxy:
 
 
 @asynccontextmanager
-async def tunnelling(*, refusing: bytes = b"") -> AsyncGenerator[Proxy]:
+async def tunnelling(*, refusing: bytes = b"", context: ssl.SSLContext | None = None) -> AsyncGenerator[Proxy]:
     """Run a proxy that connects to where it is told, or answers `refusing`."""
     proxy: Proxy
     tasks: set[asyncio.Task[None]] = set()
@@ -171,7 +171,7 @@ async def tunnelling(*, refusing: bytes = b"") -> AsyncGenerator[Proxy]:
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.create_task(talk(reader, writer)))
 
-    listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
     proxy = Proxy(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
     try:
         yield proxy

@@ -12,6 +12,7 @@ import trustme
 from stackone_lms.errors import ConnectError, ConnectionLostError, ProtocolError, TLSError
 from stackone_lms.transport import TransportError
 from stackone_lms.transport.aiohttp import make_ssl_context
+from stackone_lms.transport.proxies import Proxy, read_proxy
 
 from .conftest import Opener, get, post, send
 from .server import BODY, Peer, always, answer, serving, tunnelling
@@ -141,7 +142,7 @@ async def test_client_certificate_is_shown(
 async def test_tunnel_through_a_proxy_is_made_once_and_shows_it_nothing(connect_to: Opener, ca: trustme.CA) -> None:
     async with serving(always(answer()), context=server_context(ca)) as server, tunnelling() as proxy:
         url = proxy.url.replace("://", "://user:pass@")
-        transport = await connect_to(server.url, ssl_context=trusting(ca), proxy=url)
+        transport = await connect_to(server.url, ssl_context=trusting(ca), proxy=read_proxy(url, "proxy"))
         for _ in range(3):
             assert (await send(transport)).body == BODY
         assert (await send(transport, get(new_connection=True))).body == BODY
@@ -158,7 +159,7 @@ async def test_tunnel_through_a_proxy_is_made_once_and_shows_it_nothing(connect_
 async def test_proxy_that_refuses_is_an_error_that_sent_nothing(connect_to: Opener, ca: trustme.CA) -> None:
     refusing = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     async with tunnelling(refusing=refusing) as proxy:
-        transport = await connect_to("https://localhost:1", ssl_context=trusting(ca), proxy=proxy.url)
+        transport = await connect_to("https://localhost:1", ssl_context=trusting(ca), proxy=Proxy(proxy.url))
         with pytest.raises(TransportError) as caught:
             await send(transport)
         assert isinstance(caught.value.error, ConnectError)
@@ -169,7 +170,7 @@ async def test_proxy_that_refuses_is_an_error_that_sent_nothing(connect_to: Open
 async def test_proxy_that_is_not_there_is_an_error_that_sent_nothing(connect_to: Opener, ca: trustme.CA) -> None:
     async with tunnelling() as proxy:
         url = proxy.url
-    transport = await connect_to("https://localhost:1", ssl_context=trusting(ca), proxy=url)
+    transport = await connect_to("https://localhost:1", ssl_context=trusting(ca), proxy=read_proxy(url, "proxy"))
     with pytest.raises(TransportError) as caught:
         await send(transport)
     assert isinstance(caught.value.error, ConnectError)
@@ -179,7 +180,7 @@ async def test_proxy_that_is_not_there_is_an_error_that_sent_nothing(connect_to:
 async def test_without_tls_a_proxy_is_told_the_whole_url(connect_to: Opener) -> None:
     async with serving(always(answer())) as proxy:
         url = f"http://user:pass@127.0.0.1:{proxy.port}"
-        transport = await connect_to("http://localhost:8123", proxy=url)
+        transport = await connect_to("http://localhost:8123", proxy=read_proxy(url, "proxy"))
         for request in (get("/a", "b=c"), post(b"{}"), get("/a", new_connection=True)):
             assert (await send(transport, request)).body == BODY
         assert [r.line for r in proxy.requests] == [
