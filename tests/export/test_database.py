@@ -423,3 +423,15 @@ async def test_a_database_of_an_older_version_remembers_nothing(
     await target.export(client, "users", sandbox.account_ids)
     assert len(database(kind, target.file).entries()) == 2
     assert target.ids("users") == ids_of(sandbox, "users")
+
+
+async def test_a_database_that_this_process_has_open_is_exported_to(
+    client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A notebook may have connected to it: DuckDB refuses a second connection with other settings."""
+    target = Target("duckdb", tmp_path)
+    with closing(duckdb.connect(str(target.file))) as open_already:
+        account = sandbox.account_ids[0]
+        await target.export(client, "users", [account])
+        ((count,),) = open_already.execute("SELECT count(*) FROM users").fetchall()
+    assert count == len(sandbox.ids("users", account)) > 0

@@ -236,7 +236,7 @@ async def test_a_rewritten_duckdb_file_is_what_it_was(tmp_path: Path) -> None:
             assert found.execute("SELECT count(*) FROM completion_details").fetchall() == [(100,)]
             assert found.execute("SELECT tags['storage_version'] FROM duckdb_databases()").fetchall()[0] == ("v1.2.0+",)
             with pytest.raises(duckdb.ConstraintException):
-                found.execute("INSERT INTO courses SELECT * FROM courses")
+                found.execute("INSERT INTO mine.notes VALUES (1, 'again')")
         assert (await export(client, RESOURCES, target, accounts=[GOOD], incremental=True, **options)).ok
 
 

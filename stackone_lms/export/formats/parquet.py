@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -80,9 +80,7 @@ class Parquet(Format):
         pa = import_pyarrow()
         schema = schema_of(table.columns)
         row_filter, history = RowFilter(inputs.superseded), inputs.history
-        sink = pa.PythonFile(draft, mode="w")
-        with _parquet().ParquetWriter(sink, schema, compression="zstd") as writer:
-            groups = _Groups(writer)
+        with _writing(draft, schema) as groups:
             for batch in _batches(inputs.base, schema) if inputs.base is not None else ():
                 check_cancelled()
                 kept, dropped = row_filter.split(batch.num_rows)
@@ -93,7 +91,6 @@ class Parquet(Format):
                 _hold(history, batch.take(pa.array(dropped, type="int64")))
             for columns in column_batches(table, inputs, row_filter, check_cancelled, unset=True):
                 groups.add(_stamped(schema, columns, history))
-            groups.flush()
 
     def hold(self, path: Path, table: Table, history: History, check_cancelled: CheckCancelled) -> None:
         """Note the records of a file, to compare others with them."""
@@ -224,6 +221,22 @@ def _stamped(schema: pa.Schema, columns: dict[str, Any], history: History) -> pa
     batch: Any = batch_of(schema, with_stamps(columns, [history.stamp] * count))
     stamps = history.compare(_ids(batch), _contents(batch))
     return batch_of(schema, {**dict(zip(schema.names, batch.columns, strict=True)), **with_stamps({}, stamps)})
+
+
+def write_batches(draft: AtomicFile, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Make a file of record batches."""
+    with _writing(draft, schema) as groups:
+        for batch in batches:
+            groups.add(batch)
+
+
+@contextmanager
+def _writing(draft: AtomicFile, schema: pa.Schema) -> Generator[_Groups]:
+    sink = import_pyarrow().PythonFile(draft, mode="w")
+    with _parquet().ParquetWriter(sink, schema, compression="zstd") as writer:
+        groups = _Groups(writer)
+        yield groups
+        groups.flush()
 
 
 class _Groups:

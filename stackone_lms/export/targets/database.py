@@ -11,8 +11,8 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from ..formats.base import (
     with_stamps,
     with_user,
 )
+from ..formats.parquet import write_batches
 from ..lists import find, resources
 from ..records.arrow import batch_of, import_pyarrow, schema_of
 from ..records.columns import Column, Kind, as_json, columns_of
@@ -40,7 +41,8 @@ from ..records.history import History, Stamp
 from ..records.keys import OF_USER, find_duplicates, keys_of_lines
 from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
-from ..state.storage import make_private, sync_folder
+from ..state.storage import AtomicFile, make_private, sync_folder
+from ..state.store import DRAFTS
 from .base import Check, Describe, ListJob, Target, WriteOptions, WriteResult
 
 _LISTS: Final = "stackone_exports"
@@ -93,8 +95,8 @@ class Database(Target):
     """
 
     types: ClassVar[Mapping[Kind, str]]
-    is_not: ClassVar[str]
-    """The operator that tells two values apart, null being a value like others."""
+    has_primary_keys: ClassVar[bool]
+    """Whether the database itself sees to it that no row comes twice; else only the statements do."""
     _connection: Any
 
     def __init__(self, file: Path) -> None:
@@ -259,25 +261,23 @@ class Database(Target):
     ) -> None:
         """Stage the rows of a list, then bring the table in line with them; `keep` rows that did not come."""
         self._make_table(execute, spec)
-        target, stage = _quoted(spec.name), _quoted(_STAGE)
-        execute(f"CREATE TEMP TABLE {stage} AS SELECT {spec.names} FROM {target} LIMIT 0")
-        missing = _Missing()
-        for columns in column_batches(spec.table, inputs, RowFilter(inputs.superseded), check_cancelled):
-            if spec.keys:
-                missing.fill(columns, spec.keys)
-            stamps = [inputs.history.stamp] * len(columns[ACCOUNT])
-            self._insert(_STAGE, spec.columns, with_stamps(columns, stamps))
-        same = " AND ".join(f"s.{_quoted(key)} = {target}.{_quoted(key)}" for key in spec.keys) or "false"
-        if not keep:
-            self._index(execute, spec)
-            gone = f"NOT EXISTS (SELECT 1 FROM {stage} s WHERE {same})"
-            execute(f"DELETE FROM {target} WHERE {ACCOUNT} = ? AND {gone}", spec.table.account)
-        before = self._count(execute, spec)
-        insert = f"INSERT INTO {target} ({spec.names}) SELECT {spec.names} FROM {stage} WHERE true"
-        written = self._changes(execute, insert + _upsert(spec, self.is_not, keep=keep))
-        inputs.history.new = self._count(execute, spec) - before
-        inputs.history.changed = written - inputs.history.new
-        execute(f"DROP TABLE {stage}")
+        target, history = _quoted(spec.name), inputs.history
+        with self._staged(execute, spec, _batches(spec, inputs, check_cancelled)) as stage:
+            if not keep:
+                gone = f"NOT EXISTS (SELECT 1 FROM {stage} s WHERE {_same(spec)})"
+                execute(f"DELETE FROM {target} WHERE {ACCOUNT} = ? AND {gone}", spec.table.account)
+            before = self._count(execute, spec)
+            written = self._changes(execute, self._upsert(spec, stage, keep=keep))
+        history.new = self._count(execute, spec) - before
+        history.changed = written - history.new
+
+    def _staged(self, execute: Execute, spec: _Spec, batches: Iterable[dict[str, Any]]) -> AbstractContextManager[str]:
+        """Put rows where statements can read them; gives what stands for them in a FROM clause."""
+        raise NotImplementedError
+
+    def _upsert(self, spec: _Spec, stage: str, *, keep: bool) -> str:
+        """Return the statement that inserts what is new, and updates what differs."""
+        raise NotImplementedError
 
     @staticmethod
     def _count(execute: Execute, spec: _Spec) -> int:
@@ -322,7 +322,7 @@ class Database(Target):
             f"{_quoted(name)} {self.types[kind]}{' NOT NULL' if name in spec.keys else ''}"
             for name, kind in spec.columns
         ]
-        key = [f"PRIMARY KEY ({', '.join(map(_quoted, spec.keys))})"] if spec.keys else []
+        key = [f"PRIMARY KEY ({', '.join(map(_quoted, spec.keys))})"] if spec.keys and self.has_primary_keys else []
         if spec.name not in self._tables(execute):
             execute(f"CREATE TABLE {_quoted(spec.name)} ({', '.join([*described, *key])})")
             # What is remembered is of a table that was dropped.
@@ -355,13 +355,6 @@ class Database(Target):
         """Run one statement with its parameters; return its rows."""
         rows: list[Any] = self._connection.execute(sql, values).fetchall()
         return rows
-
-    def _insert(self, name: str, columns: Sequence[Column], values: Mapping[str, list[Any]]) -> None:
-        """Add rows to a table."""
-        raise NotImplementedError
-
-    def _index(self, execute: Execute, spec: _Spec) -> None:
-        """Make the staged rows quick to find by their keys, where that needs an index."""
 
     def _tables(self, execute: Execute) -> set[str]:
         """Return the names of the tables that there are."""
@@ -407,23 +400,38 @@ def _keep_owner(file: Path, copy: Path) -> None:
             os.chown(copy, found.st_uid, found.st_gid)
 
 
-def _upsert(spec: _Spec, is_not: str, *, keep: bool) -> str:
-    if not spec.keys:
-        return ""
+def _batches(spec: _Spec, inputs: Inputs, check_cancelled: CheckCancelled) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a spool as columns, those that came without an id with one, some at a time."""
+    missing, stamp = _Missing(), inputs.history.stamp
+    for columns in column_batches(spec.table, inputs, RowFilter(inputs.superseded), check_cancelled):
+        if spec.keys:
+            missing.fill(columns, spec.keys)
+        yield with_stamps(columns, [stamp] * len(columns[ACCOUNT]))
+
+
+def _same(spec: _Spec) -> str:
+    """Return what tells that a staged row, called s, is of the same record as a row of the table."""
+    target = _quoted(spec.name)
+    return " AND ".join(f"s.{_quoted(key)} = {target}.{_quoted(key)}" for key in spec.keys) or "false"
+
+
+def _differs(spec: _Spec, new: str, is_not: str, *, keep: bool) -> str:
+    """Return what tells that a row, called `new`, has to replace that of the table."""
     target = _quoted(spec.name)
     compared = [name for name, _ in spec.columns if name not in {*spec.keys, *NOT_CONTENT}]
-    differs = " OR ".join(f"{target}.{_quoted(name)} {is_not} excluded.{_quoted(name)}" for name in compared)
-    changed = ", ".join(
-        f"{_quoted(name)} = excluded.{_quoted(name)}" for name, _ in spec.columns if name not in spec.keys
-    )
+    differs = " OR ".join(f"{target}.{_quoted(name)} {is_not} {new}.{_quoted(name)}" for name in compared)
     newer = ""
     if keep and "updated_at" in compared:
         # Changes come in any order; a whole list is what there is now.
         newer = (
-            f" AND (excluded.updated_at IS NULL OR {target}.updated_at IS NULL"
-            f" OR excluded.updated_at >= {target}.updated_at)"
+            f" AND ({new}.updated_at IS NULL OR {target}.updated_at IS NULL OR {new}.updated_at >= {target}.updated_at)"
         )
-    return f" ON CONFLICT ({', '.join(map(_quoted, spec.keys))}) DO UPDATE SET {changed} WHERE ({differs}){newer}"
+    return f"({differs}){newer}"
+
+
+def _set(spec: _Spec, new: str) -> str:
+    """Return the assignments that take over all values of a row, called `new`."""
+    return ", ".join(f"{_quoted(name)} = {new}.{_quoted(name)}" for name, _ in spec.columns if name not in spec.keys)
 
 
 def _models() -> Mapping[str, type[Model]]:
@@ -470,7 +478,7 @@ class SQLite(Database):
     """An SQLite file. Moments are text in UTC with six digits, JSON is text, booleans are 0 and 1."""
 
     format = "sqlite"
-    is_not = "IS NOT"
+    has_primary_keys = True
     types: ClassVar[Mapping[Kind, str]] = {
         "string": "TEXT", "text": "TEXT", "json": "TEXT", "strings": "TEXT", "timestamp": "TEXT",
         "bool": "INTEGER", "float": "REAL",
@@ -530,11 +538,26 @@ class SQLite(Database):
         if busy:
             raise _erasing_failed("another program is reading from it")
 
-    def _insert(self, name: str, columns: Sequence[Column], values: Mapping[str, list[Any]]) -> None:
-        """Add rows to a table."""
-        cells = [_SQLITE[kind](values[column]) if kind in _SQLITE else values[column] for column, kind in columns]
-        places = ", ".join("?" * len(columns))
-        self._connection.executemany(f"INSERT INTO {_quoted(name)} VALUES ({places})", zip(*cells, strict=True))
+    @contextmanager
+    def _staged(self, execute: Execute, spec: _Spec, batches: Iterable[dict[str, Any]]) -> Generator[str]:
+        """Put rows into a temporary table, where they are quick to find by their keys."""
+        stage, places = _quoted(_STAGE), ", ".join("?" * len(spec.columns))
+        execute(f"CREATE TEMP TABLE {stage} AS SELECT {spec.names} FROM {_quoted(spec.name)} LIMIT 0")
+        for values in batches:
+            cells = [_SQLITE[kind](values[name]) if kind in _SQLITE else values[name] for name, kind in spec.columns]
+            self._connection.executemany(f"INSERT INTO {stage} VALUES ({places})", zip(*cells, strict=True))
+        if spec.keys:
+            execute(f"CREATE INDEX stackone_keys ON {stage} ({', '.join(map(_quoted, spec.keys))})")
+        yield stage
+        execute(f"DROP TABLE {stage}")
+
+    def _upsert(self, spec: _Spec, stage: str, *, keep: bool) -> str:
+        """Return the statement that inserts what is new, and updates what differs."""
+        insert = f"INSERT INTO {_quoted(spec.name)} ({spec.names}) SELECT {spec.names} FROM {stage} WHERE true"
+        if not spec.keys:
+            return insert
+        differs, keys = _differs(spec, "excluded", "IS NOT", keep=keep), ", ".join(map(_quoted, spec.keys))
+        return f"{insert} ON CONFLICT ({keys}) DO UPDATE SET {_set(spec, 'excluded')} WHERE {differs}"
 
     def _changes(self, execute: Execute, sql: str) -> int:
         """Run a statement; return how many rows it inserted or changed."""
@@ -555,11 +578,6 @@ class SQLite(Database):
                         f" ELSE '{_utc_text(_LAST)}' END"
                         f" WHERE length({text}) = 24 OR {text} GLOB '????-*[+-]??:??'"
                     )
-
-    def _index(self, execute: Execute, spec: _Spec) -> None:
-        """Make the staged rows quick to find by their keys."""
-        if spec.keys:
-            execute(f"CREATE INDEX stackone_keys ON {_quoted(_STAGE)} ({', '.join(map(_quoted, spec.keys))})")
 
     def _tables(self, execute: Execute) -> set[str]:
         """Return the names of the tables that there are."""
@@ -592,7 +610,7 @@ class DuckDB(Database):
     """A DuckDB file, with timestamps, JSON and lists as such."""
 
     format = "duckdb"
-    is_not = "IS DISTINCT FROM"
+    has_primary_keys = False  # it would keep the index of a whole table in memory
     types: ClassVar[Mapping[Kind, str]] = {
         "string": "VARCHAR", "text": "VARCHAR", "json": "JSON", "strings": "VARCHAR[]", "timestamp": "TIMESTAMPTZ",
         "bool": "BOOLEAN", "float": "DOUBLE",
@@ -610,6 +628,7 @@ class DuckDB(Database):
         try:
             self._connection = self._open(self._connect)
             try:
+                self._execute("SET enable_progress_bar = false")  # it would go to stdout
                 self._execute("BEGIN")
                 yield self._execute
                 self._execute("COMMIT")
@@ -621,10 +640,14 @@ class DuckDB(Database):
     def _connect(self, *, read_only: bool = False) -> Any:
         """Open the file; where another process has it open, wait for that."""
         duckdb = _import_duckdb()
-        deadline = time.monotonic() + self.lock_timeout
+        deadline, settings = time.monotonic() + self.lock_timeout, _FRUGAL
         while True:
             try:
-                return duckdb.connect(str(self._file), read_only=read_only)
+                return duckdb.connect(str(self._file), read_only=read_only, config=dict(settings))
+            except duckdb.ConnectionException:
+                if not settings:
+                    raise
+                settings, read_only = {}, False  # this process has it open already, with settings of its own
             except duckdb.IOException as error:
                 if _LOCKED not in str(error) or time.monotonic() >= deadline:
                     raise
@@ -690,12 +713,30 @@ class DuckDB(Database):
                 copy.unlink(missing_ok=True)
             raise _erasing_failed(_reason(error)) from None
 
-    def _insert(self, name: str, columns: Sequence[Column], values: Mapping[str, list[Any]]) -> None:
-        """Add rows to a table."""
-        batch = batch_of(schema_of(columns), values)
-        self._connection.register("stackone_batch", import_pyarrow().Table.from_batches([batch]))
-        self._connection.execute(f"INSERT INTO {_quoted(name)} SELECT * FROM stackone_batch")
-        self._connection.unregister("stackone_batch")
+    @contextmanager
+    def _staged(self, execute: Execute, spec: _Spec, batches: Iterable[dict[str, Any]]) -> Generator[str]:
+        """Put rows into a Parquet file, which DuckDB reads piece by piece: a temporary table would fill the memory."""
+        path, schema = self.work / DRAFTS / "incoming", schema_of(spec.columns)
+        draft = AtomicFile(path)
+        try:
+            write_batches(draft, schema, (batch_of(schema, columns) for columns in batches))
+            draft.flush()
+            quoted = str(path).replace("'", "''")
+            yield f"read_parquet('{quoted}')"
+        finally:
+            draft.discard()
+
+    def _upsert(self, spec: _Spec, stage: str, *, keep: bool) -> str:
+        """Return the statement that inserts what is new, and updates what differs."""
+        target = _quoted(spec.name)
+        if not spec.keys:
+            return f"INSERT INTO {target} ({spec.names}) SELECT {spec.names} FROM {stage}"
+        values = ", ".join(f"s.{_quoted(name)}" for name, _ in spec.columns)
+        return (
+            f"MERGE INTO {target} USING {stage} s ON {_same(spec)}"
+            f" WHEN MATCHED AND {_differs(spec, 's', 'IS DISTINCT FROM', keep=keep)} THEN UPDATE SET {_set(spec, 's')}"
+            f" WHEN NOT MATCHED THEN INSERT ({spec.names}) VALUES ({values})"
+        )
 
     def _changes(self, execute: Execute, sql: str) -> int:
         """Run a statement; return how many rows it inserted or changed."""
@@ -705,6 +746,10 @@ class DuckDB(Database):
     def _tables(self, execute: Execute) -> set[str]:
         """Return the names of the tables that there are."""
         return {name for (name,) in execute("SELECT table_name FROM duckdb_tables()")}
+
+
+_FRUGAL: Final[Mapping[str, str]] = {"memory_limit": "400MB", "threads": "2"}
+"""Settings with which lists of any size are written: what needs more goes to a temporary folder beside the file."""
 
 
 def _import_duckdb() -> Any:
