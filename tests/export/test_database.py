@@ -15,7 +15,7 @@ import pytest
 
 from stackone_lms import AsyncClient
 from stackone_lms.errors import ExportError
-from stackone_lms.export import export, verify
+from stackone_lms.export import export
 from stackone_lms.export.targets.database import Database, database
 from stackone_lms.sandbox import Sandbox
 
@@ -291,17 +291,6 @@ async def test_a_database_that_cannot_be_written(
     target.file.unlink()
     await target.export(client, "users", sandbox.account_ids)
     assert target.ids("users") == ids_of(sandbox, "users")
-
-
-@KINDS
-async def test_a_database_has_no_files_to_verify(
-    kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
-) -> None:
-    """`verify` says so."""
-    target = Target(kind, tmp_path)
-    await target.export(client, "users", sandbox.account_ids)
-    with pytest.raises(ExportError, match=f"an export to {kind} is a database"):
-        verify(target.file.with_name("lms.db.export"))
 
 
 @KINDS
