@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .bulk.list_strategy import Strategy
     from .bulk.progress import Progress
     from .calls.lists import AsyncPager, SyncPager
-    from .calls.outcomes import AccountOutcome, Outcome
+    from .calls.outcomes import AccountOutcome, AsyncOutcomes, Outcome, SyncOutcomes
     from .calls.request import RequestResult
     from .client import AsyncClient
     from .engine.hooks import HookRequest, HookResponse, HookRetry
@@ -107,6 +107,7 @@ __all__ = [
     "Assignment",
     "AssignmentResult",
     "AsyncClient",
+    "AsyncOutcomes",
     "AsyncPager",
     "AuthenticationError",
     "BadGatewayError",
@@ -173,6 +174,7 @@ __all__ = [
     "Stats",
     "Strategy",
     "SyncClient",
+    "SyncOutcomes",
     "SyncPager",
     "TLSError",
     "Timeout",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from ..calls.operation import (
     SyncExecutor,
     SyncFanOutExecutor,
 )
-from ..calls.outcomes import AccountOutcome
+from ..calls.outcomes import AccountOutcome, AsyncOutcomes, SyncOutcomes
 from ..engine.call import BoundExecutor
 from ..errors import InvalidArgumentError, printable
 from ..models.accounts import LinkedAccount
@@ -33,6 +33,7 @@ from .resources import Api
 
 AccountIds: TypeAlias = Ids | Iterable[LinkedAccount]
 """Accounts by their ids, or as the list of accounts delivers them."""
+AsyncAccountOutcomes: TypeAlias = AsyncOutcomes[AccountOutcome[Any]]
 
 
 class _FanOut:
@@ -45,7 +46,9 @@ class _FanOut:
     def __init__(self, executors: Mapping[str, BoundExecutor]) -> None:
         self._executors = executors
 
-    def _deliver(self, merge: Merge, ids: Mapping[str, Any], report: Report | None) -> Any:
+    def _deliver(
+        self, merge: Merge, operation: Operation[Any], ids: Mapping[str, Any], report: Report | None = None
+    ) -> Any:
         raise NotImplementedError
 
     def _fetch(self, bulk: BulkRequest, executor: BoundExecutor, ids: Any) -> Fetch[Any]:
@@ -56,13 +59,13 @@ class _FanOut:
         streams = {
             name: partial(one_call, name, executor, operation, args) for name, executor in self._executors.items()
         }
-        return self._deliver(Merge(streams), {}, None)
+        return self._deliver(Merge(streams), operation, {})
 
-    def execute_list(self, pager: Callable[[AsyncExecutor], PagedList], /) -> Any:
+    def execute_list(self, operation: Operation[Any], pager: Callable[[AsyncExecutor], PagedList], /) -> Any:
         """List the items of every account."""
         pagers = {name: pager(executor) for name, executor in self._executors.items()}
         streams = {name: partial(list_items, name, self._executors[name], one) for name, one in pagers.items()}
-        return self._deliver(Merge(streams), {}, None)
+        return self._deliver(Merge(streams), operation, {})
 
     def execute_many(self, bulk: BulkRequest, ids: Any, /) -> Any:
         """Fetch many records of every account."""
@@ -77,7 +80,7 @@ class _FanOut:
 
         streams = {name: partial(stream, name) for name in by_account}
         merge = Merge(streams, total=total, with_progress=bulk.report is not None)
-        return self._deliver(merge, by_account, bulk.report)
+        return self._deliver(merge, bulk.plan.get, by_account, bulk.report)
 
     def _by_account(self, ids: Any) -> Mapping[str, Any]:
         blocking = isinstance(self, SyncFanOutExecutor)
@@ -101,8 +104,10 @@ class _FanOut:
 class AsyncAccountsExecutor(_FanOut, AsyncFanOutExecutor):
     """Performs reads in several accounts, whose outcomes are iterated on the loop."""
 
-    def _deliver(self, merge: Merge, ids: Mapping[str, Any], report: Report | None) -> Items:
-        return merge.items(report)
+    def _deliver(
+        self, merge: Merge, operation: Operation[Any], ids: Mapping[str, Any], report: Report | None = None
+    ) -> AsyncAccountOutcomes:
+        return AsyncOutcomes(merge.items(report), operation.record, of_accounts=True)
 
     def _fetch(self, bulk: BulkRequest, executor: BoundExecutor, ids: Any) -> Fetch[Any]:
         return bulk.fetch_on_loop(executor, ids)
@@ -116,9 +121,10 @@ class SyncAccountsExecutor(_FanOut, SyncFanOutExecutor):
         self._portal = portal
 
     def _deliver(
-        self, merge: Merge, ids: Mapping[str, Any], report: Report | None
-    ) -> Generator[AccountOutcome[Any], None, None]:
-        return iterate_from_thread(self._portal, merge, {name: iterate_ids(some) for name, some in ids.items()}, report)
+        self, merge: Merge, operation: Operation[Any], ids: Mapping[str, Any], report: Report | None = None
+    ) -> SyncOutcomes[AccountOutcome[Any]]:
+        each = {name: iterate_ids(some) for name, some in ids.items()}
+        return SyncOutcomes(iterate_from_thread(self._portal, merge, each, report), operation.record, of_accounts=True)
 
     def _fetch(self, bulk: BulkRequest, executor: BoundExecutor, ids: Any) -> Fetch[Any]:
         return bulk.fetch(executor, QueueSource())
@@ -139,23 +145,30 @@ class PagedAccountsExecutor(AsyncFanOutExecutor):
     ) -> None:
         self._accounts, self._executors = accounts, executors
 
-    async def _each(self, read: Callable[[AsyncAccountsExecutor], Items]) -> Items:
-        inner = AsyncAccountsExecutor(self._executors(await self._accounts.collect()))
-        async with aclosing(read(inner)) as outcomes:
-            async for outcome in outcomes:
-                yield outcome
+    def _each(
+        self, operation: Operation[Any], read: Callable[[AsyncAccountsExecutor], AsyncAccountOutcomes]
+    ) -> AsyncAccountOutcomes:
+        async def items() -> Items:
+            inner = AsyncAccountsExecutor(self._executors(await self._accounts.collect()))
+            async with aclosing(read(inner)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
 
-    def execute_one(self, operation: Operation[Any], args: CallArguments, /) -> Items:
+        return AsyncOutcomes(items(), operation.record, of_accounts=True)
+
+    def execute_one(self, operation: Operation[Any], args: CallArguments, /) -> AsyncAccountOutcomes:
         """Perform one call in every account."""
-        return self._each(lambda inner: inner.execute_one(operation, args))
+        return self._each(operation, lambda inner: inner.execute_one(operation, args))
 
-    def execute_list(self, pager: Callable[[AsyncExecutor], PagedList], /) -> Items:
+    def execute_list(
+        self, operation: Operation[Any], pager: Callable[[AsyncExecutor], PagedList], /
+    ) -> AsyncAccountOutcomes:
         """List the items of every account."""
-        return self._each(lambda inner: inner.execute_list(pager))
+        return self._each(operation, lambda inner: inner.execute_list(operation, pager))
 
-    def execute_many(self, bulk: BulkRequest, ids: Any, /) -> Items:
+    def execute_many(self, bulk: BulkRequest, ids: Any, /) -> AsyncAccountOutcomes:
         """Fetch many records of every account."""
-        return self._each(lambda inner: inner.execute_many(bulk, ids))
+        return self._each(bulk.plan.get, lambda inner: inner.execute_many(bulk, ids))
 
 
 class Accounts(Api[C_co]):

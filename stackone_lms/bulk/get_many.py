@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Generator, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeAlias, TypeVar, Unpack, cast, overload
 
@@ -22,7 +22,7 @@ from ..calls.operation import (
     encode_id,
     stream_of,
 )
-from ..calls.outcomes import AccountOutcome, Outcome
+from ..calls.outcomes import AccountOutcome, AsyncOutcomes, Outcome, SyncOutcomes
 from ..calls.query import GetQuery, encode_query
 from ..calls.signatures import parameters_of
 from ..checks import known_keywords, whole_number
@@ -229,18 +229,19 @@ class _BulkMethod(Method[...], Generic[R]):
         return stream_of(kind, outcome[self.operation.answer])
 
     def _function(self, kind: type[Executor]) -> Callable[..., Any]:
-        def call(executor: BoundExecutor, /, *args: Any, **options: Any) -> AsyncGenerator[Outcome[R], None]:
+        def call(executor: BoundExecutor, /, *args: Any, **options: Any) -> AsyncOutcomes[Outcome[R]]:
             *prefix, ids = self._arguments(args)
             bulk = self._check(tuple(prefix), **options)
             check_ids(ids, blocking=False)
-            return bulk.fetch_on_loop(executor, ids).items(bulk.report)
+            return AsyncOutcomes(bulk.fetch_on_loop(executor, ids).items(bulk.report), self.operation.record)
 
-        def call_blocking(executor: SyncExecutor, /, *args: Any, **options: Any) -> Generator[Outcome[R], None, None]:
+        def call_blocking(executor: SyncExecutor, /, *args: Any, **options: Any) -> SyncOutcomes[Outcome[R]]:
             *prefix, ids = self._arguments(args)
             bulk = self._check(tuple(prefix), **options)
             check_ids(ids, blocking=True)
             fetch = bulk.fetch(cast("BoundExecutor", executor.aio), QueueSource(), total=known_size(ids))
-            return iterate_from_thread(executor, fetch, {None: iterate_ids(ids)}, bulk.report)
+            items = iterate_from_thread(executor, fetch, {None: iterate_ids(ids)}, bulk.report)
+            return SyncOutcomes(items, self.operation.record)
 
         def call_each(executor: FetchesMany, /, *args: Any, **options: Any) -> Any:
             *prefix, ids = self._arguments(args)
@@ -305,21 +306,17 @@ class Many(_BulkMethod[R]):
     @overload
     def __get__(self, obj: None, owner: type, /) -> Self: ...
     @overload
-    def __get__(
-        self, obj: Resource[AsyncExecutor], owner: type, /
-    ) -> GetMany[AsyncIds, AsyncGenerator[Outcome[R], None]]: ...
+    def __get__(self, obj: Resource[AsyncExecutor], owner: type, /) -> GetMany[AsyncIds, AsyncOutcomes[Outcome[R]]]: ...
     @overload
-    def __get__(
-        self, obj: Resource[SyncExecutor], owner: type, /
-    ) -> GetMany[Ids, Generator[Outcome[R], None, None]]: ...
+    def __get__(self, obj: Resource[SyncExecutor], owner: type, /) -> GetMany[Ids, SyncOutcomes[Outcome[R]]]: ...
     @overload
     def __get__(
         self, obj: Resource[AsyncFanOutExecutor], owner: type, /
-    ) -> GetMany[AsyncAccountIds, AsyncGenerator[AccountOutcome[R], None]]: ...
+    ) -> GetMany[AsyncAccountIds, AsyncOutcomes[AccountOutcome[R]]]: ...
     @overload
     def __get__(
         self, obj: Resource[SyncFanOutExecutor], owner: type, /
-    ) -> GetMany[AccountIds, Generator[AccountOutcome[R], None, None]]: ...
+    ) -> GetMany[AccountIds, SyncOutcomes[AccountOutcome[R]]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._bind(obj)
 
@@ -334,18 +331,16 @@ class ManyOf(_BulkMethod[R]):
     @overload
     def __get__(
         self, obj: Resource[AsyncExecutor], owner: type, /
-    ) -> GetManyOf[AsyncIds, AsyncGenerator[Outcome[R], None]]: ...
+    ) -> GetManyOf[AsyncIds, AsyncOutcomes[Outcome[R]]]: ...
     @overload
-    def __get__(
-        self, obj: Resource[SyncExecutor], owner: type, /
-    ) -> GetManyOf[Ids, Generator[Outcome[R], None, None]]: ...
+    def __get__(self, obj: Resource[SyncExecutor], owner: type, /) -> GetManyOf[Ids, SyncOutcomes[Outcome[R]]]: ...
     @overload
     def __get__(
         self, obj: Resource[AsyncFanOutExecutor], owner: type, /
-    ) -> GetManyOf[AsyncAccountIds, AsyncGenerator[AccountOutcome[R], None]]: ...
+    ) -> GetManyOf[AsyncAccountIds, AsyncOutcomes[AccountOutcome[R]]]: ...
     @overload
     def __get__(
         self, obj: Resource[SyncFanOutExecutor], owner: type, /
-    ) -> GetManyOf[AccountIds, Generator[AccountOutcome[R], None, None]]: ...
+    ) -> GetManyOf[AccountIds, SyncOutcomes[AccountOutcome[R]]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._bind(obj)

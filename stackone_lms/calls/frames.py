@@ -1,28 +1,95 @@
-"""Lists as tables and data frames, with the extras that this needs."""
+"""Lists and streams as tables and data frames, with the extras that this needs."""
 
 from __future__ import annotations
 
 from html import escape
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ExportError
 
+Errors = Literal["extra", "raise", "skip"]
+"""What to do with an item that does not decode as a record, and with an outcome that is an error.
 
-def to_arrow(source: Any, model: Any) -> Any:
+`extra`: what does not decode is a row of its own, with what fits in its columns and the rest in `extra`. `raise`: the
+error of what does not decode is raised. Both raise other errors. `skip`: what is no record is left out.
+"""
+
+
+class _Tabular:
+    """What has records."""
+
+    __slots__ = ()
+
+    @property
+    def _model(self) -> Any:
+        """The model of its records."""
+        raise NotImplementedError
+
+
+class AsyncTabular(_Tabular):
+    """What is iterated with `async for` and becomes a table."""
+
+    __slots__ = ()
+
+    async def to_arrow(self, *, errors: Errors = "extra") -> Any:
+        """Return all records as an Arrow table, as `stackone_lms.arrow.to_arrow` does.
+
+        Args:
+            errors: What to do with what is no record. `extra`: an item that does not decode is a row of its own, with
+                what fits in its columns and the rest in `extra`; other errors are raised. `raise`: every error is
+                raised. `skip`: what is no record is left out.
+
+        Raises:
+            ExportError: pyarrow is not installed; the message names the extra.
+            StackOneError: What the iteration raises.
+        """
+        return await _to_arrow(self, self._model, errors)
+
+    async def to_pandas(self, *, errors: Errors = "extra") -> Any:
+        """Return all records as a pandas data frame; see `to_arrow`."""
+        _require("pandas")
+        return (await self.to_arrow(errors=errors)).to_pandas()
+
+    async def to_polars(self, *, errors: Errors = "extra") -> Any:
+        """Return all records as a Polars data frame; see `to_arrow`."""
+        polars = _require("polars")
+        return polars.from_arrow(await self.to_arrow(errors=errors))
+
+
+class SyncTabular(_Tabular):
+    """What is iterated with `for` and becomes a table."""
+
+    __slots__ = ()
+
+    def to_arrow(self, *, errors: Errors = "extra") -> Any:
+        """Return all records as an Arrow table, as `stackone_lms.arrow.to_arrow` does.
+
+        Args:
+            errors: What to do with what is no record. `extra`: an item that does not decode is a row of its own, with
+                what fits in its columns and the rest in `extra`; other errors are raised. `raise`: every error is
+                raised. `skip`: what is no record is left out.
+
+        Raises:
+            ExportError: pyarrow is not installed; the message names the extra.
+            StackOneError: What the iteration raises.
+        """
+        return _to_arrow(self, self._model, errors)
+
+    def to_pandas(self, *, errors: Errors = "extra") -> Any:
+        """Return all records as a pandas data frame; see `to_arrow`."""
+        _require("pandas")
+        return self.to_arrow(errors=errors).to_pandas()
+
+    def to_polars(self, *, errors: Errors = "extra") -> Any:
+        """Return all records as a Polars data frame; see `to_arrow`."""
+        polars = _require("polars")
+        return polars.from_arrow(self.to_arrow(errors=errors))
+
+
+def _to_arrow(source: Any, model: Any, errors: Errors) -> Any:
     """Return what `stackone_lms.arrow.to_arrow` returns; it stands above this module and needs an extra."""
-    return import_module("stackone_lms.arrow").to_arrow(source, model)
-
-
-def to_pandas(table: Any) -> Any:
-    """Return an Arrow table as a pandas data frame."""
-    _require("pandas")
-    return table.to_pandas()
-
-
-def to_polars(table: Any) -> Any:
-    """Return an Arrow table as a Polars data frame."""
-    return _require("polars").from_arrow(table)
+    return import_module("stackone_lms.arrow").to_arrow(source, model, errors=errors)
 
 
 def _require(name: str) -> Any:

@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
 
 from ..checks import whole_number
 from ..errors import (
@@ -17,7 +17,7 @@ from ..errors import (
     StackOneError,
 )
 from ..models.base import Page
-from . import frames
+from .frames import AsyncTabular, SyncTabular, hint
 from .operation import (
     AsyncExecutor,
     AsyncFanOutExecutor,
@@ -32,7 +32,7 @@ from .operation import (
     encode_id,
     stream_of,
 )
-from .outcomes import AccountOutcome
+from .outcomes import AccountOutcome, AsyncOutcomes, SyncOutcomes
 from .signatures import parameters_of
 
 P = ParamSpec("P")
@@ -278,11 +278,11 @@ class _Pager(Generic[T]):
         return f"<{type(self).__name__} of {self._request.operation.name}>"
 
     def _repr_html_(self) -> str:
-        return frames.hint(self)
+        return hint(self)
 
     @property
     def _model(self) -> Any:
-        return get_args(self._request.operation.answer)[0]
+        return self._request.operation.record
 
     def _begin(self, max_items: int | None = None, *, single: bool = False) -> _Walk[T]:
         # Iterating again begins again, as with a list.
@@ -291,7 +291,7 @@ class _Pager(Generic[T]):
         return self._walk
 
 
-class AsyncPager(_Pager[T]):
+class AsyncPager(_Pager[T], AsyncTabular):
     """A list that fetches its pages as it is iterated.
 
     `async for item in pager` yields the items of all pages; `.pages()` yields the pages; `await pager` gives the first
@@ -346,24 +346,8 @@ class AsyncPager(_Pager[T]):
             await walk.close()
         return items
 
-    async def to_arrow(self) -> Any:
-        """Return all items as an Arrow table, as `stackone_lms.arrow.to_arrow` does.
 
-        Raises:
-            ExportError: pyarrow is not installed; the message names the extra.
-        """
-        return await frames.to_arrow(self, self._model)
-
-    async def to_pandas(self) -> Any:
-        """Return all items as a pandas data frame; see `to_arrow`."""
-        return frames.to_pandas(await self.to_arrow())
-
-    async def to_polars(self) -> Any:
-        """Return all items as a Polars data frame; see `to_arrow`."""
-        return frames.to_polars(await self.to_arrow())
-
-
-class SyncPager(_Pager[T]):
+class SyncPager(_Pager[T], SyncTabular):
     """A list that fetches its pages as it is iterated; one change of thread a page.
 
     `for item in pager` yields the items of all pages; `.pages()` yields the pages. Each iteration starts anew from
@@ -423,22 +407,6 @@ class SyncPager(_Pager[T]):
             self._close(walk)
         return items
 
-    def to_arrow(self) -> Any:
-        """Return all items as an Arrow table, as `stackone_lms.arrow.to_arrow` does.
-
-        Raises:
-            ExportError: pyarrow is not installed; the message names the extra.
-        """
-        return frames.to_arrow(self, self._model)
-
-    def to_pandas(self) -> Any:
-        """Return all items as a pandas data frame; see `to_arrow`."""
-        return frames.to_pandas(self.to_arrow())
-
-    def to_polars(self) -> Any:
-        """Return all items as a Polars data frame; see `to_arrow`."""
-        return frames.to_polars(self.to_arrow())
-
 
 class Listing(Method[P], Generic[P, T]):
     """An operation that answers a list, read off a resource as a method that returns a pager.
@@ -483,7 +451,7 @@ class Listing(Method[P], Generic[P, T]):
 
         def call_each(executor: FanOutExecutor, /, *ids: Any, **query: Any) -> Any:
             request = self._request(ids, query)
-            return executor.execute_list(lambda one: AsyncPager[T](one, request))
+            return executor.execute_list(self.operation, lambda one: AsyncPager[T](one, request))
 
         if issubclass(kind, FanOutExecutor):
             return call_each
@@ -498,10 +466,10 @@ class Listing(Method[P], Generic[P, T]):
     @overload
     def __get__(
         self, obj: Resource[AsyncFanOutExecutor], owner: type, /
-    ) -> Callable[P, AsyncGenerator[AccountOutcome[T], None]]: ...
+    ) -> Callable[P, AsyncOutcomes[AccountOutcome[T]]]: ...
     @overload
     def __get__(
         self, obj: Resource[SyncFanOutExecutor], owner: type, /
-    ) -> Callable[P, Generator[AccountOutcome[T], None, None]]: ...
+    ) -> Callable[P, SyncOutcomes[AccountOutcome[T]]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._bind(obj)

@@ -10,7 +10,7 @@ import functools
 import inspect
 import re
 import warnings
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
 from urllib.parse import quote
@@ -21,8 +21,9 @@ from ..checks import known_keywords
 from ..errors import InvalidArgumentError
 from ..models.base import Page
 from ..models.decode import Decoder
+from ..models.fields import by_name, item_hint
 from ..options import VIEW_OPTIONS
-from .outcomes import AccountOutcome
+from .outcomes import AccountOutcome, AsyncOutcomes, SyncOutcomes
 from .query import encode_query, filters, keywords
 from .signatures import describe, parameters_of, query_type
 
@@ -113,7 +114,7 @@ class FanOutExecutor(Executor):
         """Perform one call in every account, and return an iterator of the outcomes."""
         raise NotImplementedError
 
-    def execute_list(self, pager: Callable[[AsyncExecutor], PagedList], /) -> Any:
+    def execute_list(self, operation: Operation[Any], pager: Callable[[AsyncExecutor], PagedList], /) -> Any:
         """Walk a list of every account, and return an iterator of the items."""
         raise NotImplementedError
 
@@ -257,6 +258,13 @@ class Operation(Generic[R]):
         """Decodes its answers."""
         return Decoder(self.answer)
 
+    @functools.cached_property
+    def record(self) -> Any:
+        """The model of what its answers hold in `data`: of the record, or of those of a list."""
+        answer: Any = self.answer
+        data = by_name(answer)["data"].type
+        return item_hint(data) or data
+
     def check(self, ids: tuple[Any, ...], query: Mapping[str, Any]) -> None:
         """Raise TypeError for a wrong number of ids or an unknown keyword, as a plain function would."""
         if len(ids) != self.arity:
@@ -352,8 +360,8 @@ class Method(Generic[P]):
 def stream_of(kind: type[Executor], item: Any) -> Any:
     """Return the type of an iterator of `item`, as a method of that kind of executor returns it."""
     if issubclass(kind, SyncExecutor | SyncFanOutExecutor):
-        return Generator[item, None, None]
-    return AsyncGenerator[item, None]
+        return SyncOutcomes[item]
+    return AsyncOutcomes[item]
 
 
 class Endpoint(Method[P], Generic[P, R]):
@@ -411,10 +419,10 @@ class Endpoint(Method[P], Generic[P, R]):
     @overload
     def __get__(
         self, obj: Resource[AsyncFanOutExecutor], owner: type, /
-    ) -> Callable[P, AsyncGenerator[AccountOutcome[R], None]]: ...
+    ) -> Callable[P, AsyncOutcomes[AccountOutcome[R]]]: ...
     @overload
     def __get__(
         self, obj: Resource[SyncFanOutExecutor], owner: type, /
-    ) -> Callable[P, Generator[AccountOutcome[R], None, None]]: ...
+    ) -> Callable[P, SyncOutcomes[AccountOutcome[R]]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._bind(obj)

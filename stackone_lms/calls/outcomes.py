@@ -1,12 +1,14 @@
-"""What a bulk fetch yields: one outcome an id."""
+"""What a bulk fetch yields: one outcome an id; and the stream of them."""
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
 from ..errors import StackOneError
+from .frames import AsyncTabular, SyncTabular
 
 T = TypeVar("T")
 
@@ -65,3 +67,81 @@ class AccountOutcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         if self.error is not None:
             raise self.error
         return cast("T", self.result)
+
+
+class AsyncOutcomes(AsyncTabular, AsyncGenerator[T, None]):
+    """Outcomes as they come, once: an asynchronous generator that also becomes a table or a data frame.
+
+    Breaking off the loop cancels what is under way; `contextlib.aclosing` has that done at once.
+    """
+
+    __slots__ = ("_items", "_record", "of_accounts")
+
+    def __init__(self, items: AsyncGenerator[T, None], record: Any, *, of_accounts: bool = False) -> None:
+        self._items, self._record = items, record
+        self.of_accounts = of_accounts
+        """Whether each tells of which account it is, so that tables have a column for that."""
+
+    @property
+    def _model(self) -> Any:
+        return self._record
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self._items  # without a step in between
+
+    def __anext__(self) -> Coroutine[Any, Any, T]:
+        return self._items.__anext__()
+
+    def asend(self, value: None, /) -> Coroutine[Any, Any, T]:
+        """See `agen.asend` of Python."""
+        return self._items.asend(value)
+
+    def athrow(self, *error: Any) -> Coroutine[Any, Any, T]:
+        """See `agen.athrow` of Python."""
+        return self._items.athrow(*error)
+
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Cancel what is under way, and wait for its end."""
+        return self._items.aclose()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._record.__name__}>"
+
+
+class SyncOutcomes(SyncTabular, Generator[T, None, None]):
+    """Outcomes as they come, once: a generator that also becomes a table or a data frame.
+
+    Breaking off the loop cancels what is under way; `contextlib.closing` has that done at once.
+    """
+
+    __slots__ = ("_items", "_record", "of_accounts")
+
+    def __init__(self, items: Generator[T, None, None], record: Any, *, of_accounts: bool = False) -> None:
+        self._items, self._record = items, record
+        self.of_accounts = of_accounts
+        """Whether each tells of which account it is, so that tables have a column for that."""
+
+    @property
+    def _model(self) -> Any:
+        return self._record
+
+    def __iter__(self) -> Generator[T, None, None]:  # noqa: PYI058 (typeshed's base has a generator here)
+        return self._items  # without a step in between
+
+    def __next__(self) -> T:
+        return next(self._items)
+
+    def send(self, value: None, /) -> T:
+        """See `generator.send` of Python."""
+        return self._items.send(value)
+
+    def throw(self, *error: Any) -> T:
+        """See `generator.throw` of Python."""
+        return self._items.throw(*error)
+
+    def close(self) -> None:
+        """Cancel what is under way, and wait for its end."""
+        self._items.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._record.__name__}>"

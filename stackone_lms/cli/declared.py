@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import msgspec
@@ -12,10 +12,7 @@ if TYPE_CHECKING:
 
 def model_of(declared: Declared) -> type[msgspec.Struct]:
     """Return the type of the records that a read answers."""
-    import msgspec  # noqa: PLC0415 (not needed for --help)
-
-    data = next(field for field in msgspec.structs.fields(declared.operation.answer) if field.name == "data")
-    kind: type[msgspec.Struct] = next(iter(get_args(data.type)), data.type)
+    kind: type[msgspec.Struct] = declared.operation.record
     return kind
 
 

@@ -344,7 +344,7 @@ class AiohttpTransport(Transport):
 
 def is_session(value: object) -> bool:
     """Tell whether a value is an `aiohttp.ClientSession`, or may be one, where a mock stands for the class."""
-    kind: object = aiohttp.ClientSession
+    kind: Any = aiohttp.ClientSession
     return not isinstance(kind, type) or isinstance(value, kind)
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import assert_type
 
-from stackone_lms import AsyncClient, SyncClient
+from stackone_lms import AsyncClient, AsyncOutcomes, SyncClient, SyncOutcomes
 from stackone_lms.bulk.progress import Progress
 from stackone_lms.calls.outcomes import AccountOutcome, Outcome
 from stackone_lms.engine.stats import Stats
@@ -19,19 +19,21 @@ from .server import Server, blocking, client
 async def asynchronous(of: AsyncClient, source: AsyncIterator[str]) -> None:
     """The asynchronous client."""
     many = of.completions.get_many(["a"], concurrency=4, ordered=True, raw=True, fields=["id"], proxy={"a": 1})
-    assert_type(many, AsyncGenerator[Outcome[CompletionResult], None])
+    assert_type(many, AsyncOutcomes[Outcome[CompletionResult]])
     iterator: AsyncIterator[Outcome[CompletionResult]] = many
+    generator: AsyncGenerator[Outcome[CompletionResult], None] = many
+    await generator.aclose()
     async for outcome in iterator:
         assert_type(outcome.unwrap(), CompletionResult)
         assert_type(outcome.result, CompletionResult | None)
     of.users.get_many(source)
     of.users.get_many(Path("ids"), strategy="auto", progress=print)
-    assert_type(of.users.get_many(["a"]), AsyncGenerator[Outcome[UserResult], None])
-    assert_type(of.users.completions.get_many("u", ["a"]), AsyncGenerator[Outcome[CompletionResult], None])
+    assert_type(of.users.get_many(["a"]), AsyncOutcomes[Outcome[UserResult]])
+    assert_type(of.users.completions.get_many("u", ["a"]), AsyncOutcomes[Outcome[CompletionResult]])
     fan = of.for_accounts(["a", "b"])
-    assert_type(fan.completions.get("x"), AsyncGenerator[AccountOutcome[CompletionResult], None])
-    assert_type(fan.completions.list(page_size=5), AsyncGenerator[AccountOutcome[Completion], None])
-    assert_type(fan.users.get_many({"a": source}), AsyncGenerator[AccountOutcome[UserResult], None])
+    assert_type(fan.completions.get("x"), AsyncOutcomes[AccountOutcome[CompletionResult]])
+    assert_type(fan.completions.list(page_size=5), AsyncOutcomes[AccountOutcome[Completion]])
+    assert_type(fan.users.get_many({"a": source}), AsyncOutcomes[AccountOutcome[UserResult]])
     assert_type(of.stats(), Stats)
     of.completions.get_many(["a"], colour="red")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     of.completions.get_many(5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -46,14 +48,16 @@ def report(progress: Progress) -> None:
 def blocked(of: SyncClient) -> None:
     """The blocking client."""
     many = of.completions.get_many(iter(["a"]), progress=report)
-    assert_type(many, Generator[Outcome[CompletionResult], None, None])
+    assert_type(many, SyncOutcomes[Outcome[CompletionResult]])
     iterator: Iterator[Outcome[CompletionResult]] = many
+    generator: Generator[Outcome[CompletionResult], None, None] = many
+    generator.close()
     for outcome in iterator:
         assert_type(outcome.unwrap(), CompletionResult)
     fan = of.for_accounts(["a", "b"])
-    assert_type(fan.completions.get("x"), Generator[AccountOutcome[CompletionResult], None, None])
-    assert_type(fan.completions.list(), Generator[AccountOutcome[Completion], None, None])
-    assert_type(fan.users.get_many(["a"]), Generator[AccountOutcome[UserResult], None, None])
+    assert_type(fan.completions.get("x"), SyncOutcomes[AccountOutcome[CompletionResult]])
+    assert_type(fan.completions.list(), SyncOutcomes[AccountOutcome[Completion]])
+    assert_type(fan.users.get_many(["a"]), SyncOutcomes[AccountOutcome[UserResult]])
     assert_type(of.stats(), Stats)
 
 

@@ -11,11 +11,12 @@ import re
 from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, cast, get_args, overload
 
 import msgspec
 from msgspec import UNSET
 
+from ...calls.frames import Errors
 from ...calls.lists import AsyncPager, SyncPager
 from ...errors import DecodeError, ExportError, InvalidArgumentError, StackOneError
 from ...models.base import Model, Page, Result
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 ACCOUNT = "account_id"
 BATCH = 8192
 """Records that are made columns at once."""
-
-Errors = Literal["extra", "raise", "skip"]
-"""What to do with what is no record, and with an outcome that is an error."""
 
 
 def import_pyarrow() -> Any:
@@ -127,11 +125,17 @@ def to_arrow(
         InvalidArgumentError: There are no records, and no model was given; or `errors` is none of the three.
         StackOneError: What the source raises.
     """
-    tables = _Tables(model, errors)
+    tables = _Tables(model, errors, of_accounts=getattr(source, "of_accounts", False))
     if isinstance(source, AsyncIterable):
         return _collect(source.pages() if isinstance(source, AsyncPager) else source, tables)
-    for item in source.pages() if isinstance(source, SyncPager) else source:
-        tables.add(item)
+    items = iter(source.pages() if isinstance(source, SyncPager) else source)
+    try:
+        for item in items:
+            tables.add(item)
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()  # what it still fetches is not needed after an error
     return tables.result()
 
 
@@ -150,11 +154,11 @@ async def _collect(source: AsyncIterable[Any], tables: _Tables) -> pa.Table:
 class _Tables:
     """Collects record batches."""
 
-    def __init__(self, model: type[Model] | None, errors: Errors) -> None:
+    def __init__(self, model: type[Model] | None, errors: Errors, *, of_accounts: bool) -> None:
         import_pyarrow()
         if errors not in get_args(Errors):
             raise InvalidArgumentError(f"errors must be extra, raise or skip, not {errors!r:.40}")
-        self._model, self._errors = model, errors
+        self._model, self._errors, self._of_accounts = model, errors, of_accounts
         self._schema: pa.Schema | None = None
         self._batches: list[pa.RecordBatch] = []
         self._accounts: list[str | None] = []
@@ -216,7 +220,9 @@ class _Tables:
 
     def result(self) -> pa.Table:
         self._make_batch()
-        table: pa.Table = import_pyarrow().Table.from_batches(self._batches, schema=self._declare(with_account=False))
+        table: pa.Table = import_pyarrow().Table.from_batches(
+            self._batches, schema=self._declare(with_account=self._of_accounts)
+        )
         return table
 
 
