@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from ..errors import ProtocolError, ResponseTooLargeError
+from ..errors import ProtocolError, ResponseTooLargeError, printable
 from ..threads import run_in_kept_thread
 from .base import MAX_HEADER, MAX_HEADERS, TimeLimits, TransportError
 from .errors import refused_password
@@ -36,7 +36,8 @@ KEEP_ALIVE = 10.0
 
 C = TypeVar("C")
 
-_DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+_DECODED = frozenset({"", "identity", "gzip", "deflate"})
+"""The encodings that aiohttp decodes without more packages."""
 
 
 class Resolver(AbstractResolver):
@@ -164,9 +165,8 @@ def check_head(status: int, headers: Mapping[str, str], body: bytes | None, most
             )
         encoding = headers.get(hdrs.CONTENT_ENCODING)
         if encoding is not None and encoding.strip().lower() not in _DECODED:
-            raise TransportError(
-                ProtocolError("the answer's Content-Encoding was not asked for"), request_sent=True, max_retries=0
-            )
+            message = f"the answer's Content-Encoding was not asked for: {printable(encoding, 40)}"
+            raise TransportError(ProtocolError(message), request_sent=True, max_retries=0)
     if body is not None:
         if failing:
             return body[:MAX_ERROR_BODY]

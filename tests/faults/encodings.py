@@ -106,6 +106,7 @@ FAULTS = (
     _c("gzip-nothing", "says gzip, and the body is empty", _UNEXPECTED, 1, _encoded(b""), _PROTOCOL),
     _c("gzip-twice", "gzip in gzip", _PROTOCOL, False, _encoded(_twice, "gzip, gzip")),
     _c("encoding-unknown", "an encoding that does not exist", _PROTOCOL, False, _encoded(record, "zebra")),
+    _c("encoding-x-gzip", "gzip by its old name, not asked for", _PROTOCOL, False, _encoded(_zipped, "x-gzip")),
     _c("encoding-br", "brotli, not asked for", _PROTOCOL, False, _encoded(record, "br")),
     _c("encoding-deflate", "deflate, not asked for", _PROTOCOL, False, _encoded(_deflated, "deflate"), "ok"),
     _c("encoding-identity", "the encoding `identity`", "ok", False, _encoded(record, "identity")),
