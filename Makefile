@@ -16,10 +16,19 @@ $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --editable '.[cli,tls,testing,shared-limit,arrow,duckdb,report]' --group dev
 	touch $@
 
+# StackOne's own client and Prism, against which the sandbox is tested where Node is installed; without them, and without
+# a network, those tests say so and are skipped.
+CONTRACT := tests/contract/typescript tests/contract/prism
+NPM := npm install --silent --no-audit --no-fund --no-package-lock --ignore-scripts --fetch-timeout=30000 --fetch-retries=1
+
+$(VENV)/.node: $(CONTRACT:=/package.json) $(VENV)/.run
+	for folder in $(CONTRACT); do command -v npm >/dev/null && (cd $$folder && $(NPM)) || true; done
+	touch $@
+
 demo: $(VENV)/.run
 	$(BIN)/stackone-lms demo
 
-test: $(VENV)/.dev check
+test: $(VENV)/.dev $(VENV)/.node check
 	$(PYTEST) -n auto
 
 check: $(VENV)/.dev
