@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .calls.outcomes import AccountOutcome, AsyncOutcomes, Outcome, SyncOutcomes
     from .calls.request import RequestResult
     from .client import AsyncClient
+    from .diagnosis import Check, CheckReport
     from .engine.hooks import HookRequest, HookResponse, HookRetry
     from .engine.rate_limit import RateLimitBackend
     from .engine.stats import AccountStats, Choice, Stats
@@ -116,6 +117,8 @@ __all__ = [
     "BatchResult",
     "Category",
     "CategoryResult",
+    "Check",
+    "CheckReport",
     "Choice",
     "ClientClosedError",
     "Completion",
@@ -201,6 +204,7 @@ if not TYPE_CHECKING:  # pragma: no branch (type checkers would take any name fo
         homes=(
             *("errors", "options", "models", "calls.outcomes", "engine.hooks", "engine.rate_limit", "bulk.progress"),
             *("engine.stats", "calls.lists", "calls.request", "bulk.list_strategy", "api.accounts", "client", "sync"),
+            "diagnosis",
         ),
         submodules=("errors", "models", "webhooks"),
     )

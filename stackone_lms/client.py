@@ -61,6 +61,7 @@ from .transport.base import Transport
 if TYPE_CHECKING:
     import aiohttp
 
+    from .diagnosis import CheckReport, Subject
     from .transport.aiohttp import SessionFactory
     from .transport.lean import LeanTransport
 
@@ -220,6 +221,8 @@ class BaseClient(Api[C_co]):
             conf.choose_proxy(proxy, url, own_session=session is not None or session_factory is not None),
             _ssl_maker(ca_bundle, client_cert, ssl_context),
         )
+        own_network = session is None and session_factory is None and not isinstance(transport, Transport)
+        self._network = chosen_proxy, make_ssl, own_network
         for name, value in {"max_concurrency": max_concurrency, "max_body": max_body}.items():
             whole_number(name, value, at_least=1, error=ConfigurationError)
         if rate_limit is not None and not isinstance(rate_limit, RateLimitBackend):
@@ -320,6 +323,9 @@ class BaseClient(Api[C_co]):
 
     def _without_account(self) -> C_co:
         """Return what those resources are bound to that belong to no account."""
+        return self._executor_for(self._bound_without_account())
+
+    def _bound_without_account(self) -> BoundExecutor:
         now = self._bound.settings
         options: ViewOptions = {
             "account_id": None,
@@ -330,7 +336,35 @@ class BaseClient(Api[C_co]):
             "keep_unknown": False,  # records that keep what was sent would be pickled with their credentials
         }
         settings = self._make_settings(options, ConfigurationError, now)
-        return self._executor_for(BoundExecutor(self._bound.engine, settings))
+        return BoundExecutor(self._bound.engine, settings)
+
+    def call_arguments(self, what: str) -> None:
+        """Have `check` call by another name what the settings come from that were given as arguments."""
+        self._sources = {name: what if source == "argument" else source for name, source in self._sources.items()}
+
+    def _subject(self) -> Subject:
+        """Return what `check` looks at: this client, with a single attempt for each call."""
+        view = self.with_options(retry=1, timeout=Timeout(connect=10, read=30, attempt=30, total=40))
+        proxy, make_ssl, own_network = self._network
+        now, stats = self._bound.settings, self.stats()
+        rate = "no rate limit" if stats.limit is None else f"{stats.limit} requests in {stats.per:g} s"
+        limits = [
+            (f"{now.timeout.total:g} s a call" if now.timeout.total is not None else "no time limit", "timeout"),
+            (f"{now.retry.attempts} attempts", "retry"),
+            (rate, "rate_limit"),
+        ]
+        from .diagnosis import Subject, origin  # noqa: PLC0415 (seldom needed)
+
+        return Subject(
+            account=view._bound,
+            nobody=view._bound_without_account(),
+            url=self.base_url,
+            proxy=proxy,
+            make_ssl=make_ssl,
+            own_network=own_network,
+            sources=self._sources,
+            limits=", ".join(f"{text} {origin(self._sources[name])}" for text, name in limits),
+        )
 
     def _make_settings(
         self,
@@ -399,6 +433,7 @@ class BaseClient(Api[C_co]):
         view = object.__new__(type(self))
         # The resources of this client stay its own.
         view.__dict__.update((name, held) for name, held in self.__dict__.items() if not isinstance(held, Resource))
+        view._sources = self._sources | dict.fromkeys(options, "with_options")
         view._bind(BoundExecutor(self._bound.engine, self._make_settings(merged, InvalidArgumentError, now)))
         return view
 
@@ -564,6 +599,19 @@ class AsyncClient(BaseClient[AsyncExecutor]):
         """
         executor, operation, args = self._describe_request(method, path, query, body, headers, account_id, answer)
         return await executor.execute(operation, args)
+
+    async def check(self) -> CheckReport:
+        """Find out whether everything works: configuration, network, TLS, key, account, a first page of users.
+
+        It sends three requests at most, each once, and waits a minute or two at most where nobody answers.
+
+        Returns:
+            What was found, line by line, with what to do about it; nothing secret. What calls fail with is in there,
+            and not raised.
+        """
+        from .diagnosis import diagnose  # noqa: PLC0415 (seldom needed)
+
+        return await diagnose(self._subject())
 
     async def aclose(self) -> None:
         """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""

@@ -33,7 +33,7 @@ def as_secret(value: T) -> T:
 
 def from_environment(value: str | None, variable: str) -> str | None:
     """Return `value`, or the environment variable if it is None; an empty variable counts as missing."""
-    return value if value is not None else as_secret(os.environ.get(variable)) or None
+    return value if value is not None else os.environ.get(variable) or None
 
 
 _VARIABLES = {
@@ -104,7 +104,7 @@ def check_api_key(api_key: str | None) -> str:
     Raises:
         ConfigurationError: There is none, or it cannot be one.
     """
-    key = from_environment(api_key, "STACKONE_API_KEY")
+    key = as_secret(from_environment(api_key, "STACKONE_API_KEY"))
     if key is None:
         raise ConfigurationError("no API key: pass api_key= or set STACKONE_API_KEY")
     check_token(key, "the API key", ConfigurationError)

@@ -105,7 +105,7 @@ class Profile(NamedTuple):
 
     def _value(self, name: str, value: Any) -> Any:
         if name == "api_key_env":
-            key = from_environment(None, value)
+            key = as_secret(from_environment(None, value))
             if key is None:
                 raise ConfigurationError(f"{self.where}: api_key_env names {value}, which is not set")
             return key

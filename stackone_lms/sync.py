@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future
 from types import EllipsisType
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -26,6 +26,9 @@ from .client import BaseClient, HTTPMethod
 from .engine.call import BoundExecutor, Engine
 from .errors import ClientClosedError, ConfigurationError, ForkedError
 from .threads import start_thread
+
+if TYPE_CHECKING:
+    from .diagnosis import CheckReport
 
 T = TypeVar("T")
 
@@ -330,6 +333,12 @@ class SyncClient(BaseClient[SyncExecutor]):
         """Send a request to any endpoint of the API; see `AsyncClient.request` for what it takes and raises."""
         executor, operation, args = self._describe_request(method, path, query, body, headers, account_id, answer)
         return self._portal_executor.run(executor.execute, operation, args)
+
+    def check(self) -> CheckReport:
+        """Find out whether everything works; see `AsyncClient.check` for what it looks at and returns."""
+        from .diagnosis import diagnose  # noqa: PLC0415 (seldom needed)
+
+        return self._portal_executor.run(diagnose, self._subject())
 
     def close(self) -> None:
         """Close the client and all its views; calls under way end with ClientClosedError. Closing twice is fine."""

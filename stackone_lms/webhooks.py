@@ -31,7 +31,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast
 import msgspec
 
 from . import safe_json
-from .configuration import from_environment
+from .configuration import as_secret, from_environment
 from .errors import ConfigurationError, SignatureError
 from .models import Assignment, Completion, Content, Course, DateTime, Model, User, encode
 from .models.decode import Decoder
@@ -312,8 +312,8 @@ def _bytes(payload: Any) -> bytes:
 
 def _keys(secret: str | bytes | Iterable[str | bytes] | None) -> list[bytes]:
     if secret is None:
-        secret = from_environment(None, "STACKONE_WEBHOOK_SECRET") or from_environment(
-            None, "STACKONE_WEBHOOK_SIGNATURE"
+        secret = as_secret(
+            from_environment(None, "STACKONE_WEBHOOK_SECRET") or from_environment(None, "STACKONE_WEBHOOK_SIGNATURE")
         )
         if secret is None:
             raise ConfigurationError("no webhook secret: pass secret= or set STACKONE_WEBHOOK_SECRET")

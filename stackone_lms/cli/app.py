@@ -13,7 +13,21 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import StackOneError
-from . import accounts, demo, export, failures, get, listing, operations, report, request_logs, sandbox, writing
+from . import (
+    accounts,
+    configure,
+    demo,
+    doctor,
+    export,
+    failures,
+    get,
+    listing,
+    operations,
+    report,
+    request_logs,
+    sandbox,
+    writing,
+)
 from .connection import Debug
 from .messages import note, problem
 from .output import OutputClosedError, discard_output, finish, leave_nothing_buffered
@@ -30,7 +44,21 @@ class _InOrder(TyperGroup):
 
 
 _ORDER = (
-    *("demo", "sandbox", "accounts", "get", "list", "create", "upsert", "update", "delete", "batch-upsert", "logs"),
+    *(
+        "demo",
+        "sandbox",
+        "configure",
+        "doctor",
+        "accounts",
+        "get",
+        "list",
+        "create",
+        "upsert",
+        "update",
+        "delete",
+        "batch-upsert",
+        "logs",
+    ),
     *("export", "report", "operations"),
 )
 
@@ -40,6 +68,8 @@ app = typer.Typer(
 
 app.command("demo")(demo.command)
 app.command("sandbox")(sandbox.command)
+app.command("configure")(configure.command)
+app.command("doctor")(doctor.command)
 app.command("accounts")(accounts.command)
 app.command("get")(get.command)
 app.command("list")(listing.command)

@@ -150,7 +150,9 @@ class Connection:
 
         options: dict[str, Any] = {**self.options(), **more}
         profile = self.found_profile()
-        return kind(**options) if profile is None else make_client(kind, profile, (), options)
+        client: C = kind(**options) if profile is None else make_client(kind, profile, (), options)
+        client.call_arguments("option")
+        return client
 
     def found_profile(self) -> Profile | None:
         """Return the profile; tell once what is not as it should be with it.

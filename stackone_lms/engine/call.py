@@ -179,6 +179,11 @@ class Engine:
         """Close a client that has not made a call."""
         self._closed = True
 
+    @property
+    def transport(self) -> Transport | None:
+        """What requests are sent with; None before the first."""
+        return self._transport.transport
+
     async def aclose(self) -> None:
         """Close: calls under way and waiting end with ClientClosedError, then the session closes."""
         if self._process != ThisProcess.id:

@@ -28,7 +28,7 @@ FLOORS = """
     bulk
     api
     configuration shared_limit
-    profiles
+    diagnosis profiles
     client webhooks
     sync
     export testing
