@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import inspect
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock, create_autospec, patch
 
+import backoff
+import fastapi
 import pytest
+import stamina
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED  # pyright: ignore[reportMissingTypeStubs]
+from apscheduler.schedulers.asyncio import AsyncIOScheduler  # pyright: ignore[reportMissingTypeStubs]
+from fastapi import FastAPI
 from starlette.background import BackgroundTasks
 from tenacity import retry, stop_after_attempt, wait_none
 
@@ -58,6 +65,68 @@ async def test_a_background_task_of_starlette_sends() -> None:
     tasks.add_task(client_of(transport).users.completions.create, "u", BODY)
     await tasks()
     assert [sent.path for sent in transport.sent] == ["/unified/lms/users/u/completions"]
+
+
+async def test_a_background_task_of_fastapi_sends_after_the_answer() -> None:
+    """In an application, asked as a server asks it."""
+    transport, sent = FakeTransport(CREATED), list[dict[str, Any]]()
+    client, app = client_of(transport), FastAPI()
+
+    @app.post("/done/{user}")
+    async def done(user: str, tasks: fastapi.BackgroundTasks) -> str:  # pyright: ignore[reportUnusedFunction]
+        tasks.add_task(client.users.completions.create, user, BODY)
+        assert transport.sent == []
+        return "accepted"
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(dict(message))
+
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/done/u1", "headers": [], "query_string": b""}
+    await app(scope, receive, send)
+    assert (sent[0]["status"], sent[1]["body"]) == (200, b'"accepted"')
+    assert [one.path for one in transport.sent] == ["/unified/lms/users/u1/completions"]
+
+
+async def test_a_job_of_apscheduler_sends() -> None:
+    transport, ended = FakeTransport(CREATED), asyncio.Event()
+    events: list[Any] = []
+
+    def note(event: Any) -> None:
+        events.append(event)
+        ended.set()
+
+    scheduler: Any = AsyncIOScheduler()
+    scheduler.add_listener(note, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
+    scheduler.add_job(client_of(transport).users.completions.create, args=["u"], kwargs=BODY)
+    scheduler.start()
+    try:
+        await ended.wait()
+    finally:
+        scheduler.shutdown(wait=False)
+    assert events[0].exception is None
+    assert events[0].retval.data.id == "n"
+    assert [sent.path for sent in transport.sent] == ["/unified/lms/users/u/completions"]
+
+
+DECORATORS: dict[str, Any] = {
+    "stamina": stamina.retry(on=BadGatewayError, attempts=3, wait_initial=0, wait_max=0, wait_jitter=0),
+    "backoff": backoff.on_exception(backoff.constant, BadGatewayError, max_tries=3, interval=0, jitter=None),
+}
+
+
+@pytest.mark.parametrize("name", DECORATORS)
+async def test_other_decorators_try_a_method_again(name: str) -> None:
+    transport = FakeTransport(error(502), error(502), record(), error(502))
+    client = client_of(transport, retry=RetryPolicy(attempts=1))
+    again: Callable[..., Any] = DECORATORS[name](client.completions.get)
+    assert (await again("c1")).data.id == "c1"
+    assert len(transport.sent) == 3
+    with pytest.raises(BadGatewayError):
+        await again("c1")
+    assert len(transport.sent) == 6
 
 
 @virtual
