@@ -520,7 +520,8 @@ class AsyncClient(BaseClient[AsyncExecutor]):
     """A client of the StackOne Unified LMS API, for asyncio.
 
     Constructing needs no running event loop and does no I/O. The session is made on the first call, and the client
-    stays on that call's loop. Use `async with`, or call `aclose()`.
+    stays on that call's loop until that is closed: then it moves to the loop of the next call, with new connections and
+    the same limits. Use `async with`, or call `aclose()`.
     """
 
     def _executor_for(self, bound: BoundExecutor) -> AsyncExecutor:

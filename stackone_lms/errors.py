@@ -101,7 +101,7 @@ class ClientClosedError(StackOneError, RuntimeError):
 
 
 class WrongLoopError(StackOneError, RuntimeError):
-    """The client belongs to another event loop than the one that is running."""
+    """The client belongs to another event loop, which is not closed, than the one that is running."""
 
 
 class SignatureError(StackOneError, ValueError):

@@ -46,6 +46,17 @@ class Admission:
         self._sweep_at = 0
         self._clock, self._sleep = clock, sleep
 
+    def without_calls(self) -> Admission:
+        """Return the same for another event loop: what the limits have found, the limiter, and nobody who waits.
+
+        Calls that were left behind on the loop before it keep what they hold of this one.
+        """
+        admission = Admission(self.limiter, max_concurrency=self.max_concurrency, clock=self._clock, sleep=self._sleep)
+        admission.limits = {account: limit.without_calls() for account, limit in self.limits.items()}
+        self.limiter.leave_behind()
+        self.max_concurrency = 0  # so that nobody is woken on a loop that is closed
+        return admission
+
     @property
     def in_flight(self) -> int:
         """How many requests are under way."""
@@ -256,6 +267,8 @@ class Admission:
 
     def _close_up(self, concurrency: ConcurrencyLimit, gone: Waiter) -> None:
         """See to the account of one who has left its queue."""
+        if not self.max_concurrency:
+            return
         if not concurrency.queue:
             if concurrency.pause_timer:
                 concurrency.pause_timer.cancel()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from random import random
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -132,7 +133,9 @@ class Engine:
         wall: Clock = time.time,
     ) -> None:
         self._prefix, self._max_body = prefix, max_body
+        self._make_transport = transport
         self._transport = LazyTransport(transport)
+        self._closing_with_loop: AsyncGenerator[None] | None = None
         self._hooks = hooks or None
         self._clock, self._sleep, self._random, self._wall = clock, sleep, random, wall
         self.budget = Budget(budget)
@@ -161,7 +164,10 @@ class Engine:
         return self._closed
 
     def _bind(self) -> asyncio.AbstractEventLoop:
-        """Return the loop of the client, which is the running one; refuse one that is closed or used elsewhere."""
+        """Return the loop of the client, which is the running one.
+
+        From one that is closed the client moves on; two that live would share connections and queues.
+        """
         if self._closed:
             raise ClientClosedError("the client is closed")
         if self._process != ThisProcess.id:  # before asking for the loop: after a fork, none is running
@@ -169,11 +175,27 @@ class Engine:
                 raise ForkedError("this client was used before a fork; make a new one in the child process")
             self._process = ThisProcess.id  # never used, it holds nothing of the parent's
         loop = asyncio.get_running_loop()
+        self._leave_closed_loop()
         if self._loop is not loop:
             if self._loop is not None:
-                raise WrongLoopError("this client belongs to another event loop; make one for each loop")
+                raise WrongLoopError(
+                    "this client belongs to another event loop, which is not closed; make one for each loop"
+                )
             self._loop = loop
+            self._closing_with_loop = closing = _close_with_loop(self._transport)
+            # Begun here, without waiting for anything, since the loop then knows of it.
+            with contextlib.suppress(StopIteration, ResourceWarning):  # it warns where it has ended all others already
+                closing.__anext__().send(None)
         return loop
+
+    def _leave_closed_loop(self) -> None:
+        """Take along, from a loop that is closed, what is not bound to it: what the limits have found."""
+        if self._loop is None or not self._loop.is_closed() or self._process != ThisProcess.id:
+            return
+        self._loop = self._closing_with_loop = None
+        self._transport = LazyTransport(self._make_transport)
+        self.deadlines = DeadlineTimer(self._clock)
+        self.admission = self.admission.without_calls()
 
     def close_unused(self) -> None:
         """Close a client that has not made a call."""
@@ -197,6 +219,7 @@ class Engine:
             raise WrongLoopError("close the client on the event loop that it was used on")
         self._closed = True
         if self._loop is None or self._loop.is_closed():
+            self.admission.limiter.close()
             return
         self._drained = self._loop.create_future()
         self.deadlines.close_all()
@@ -210,11 +233,15 @@ class Engine:
             self.deadlines.stop()
             try:
                 await self._transport.close()
+                if self._closing_with_loop is not None:
+                    with contextlib.suppress(RuntimeError):  # the loop ends, and is at it
+                        await self._closing_with_loop.aclose()
             finally:
                 self._drained.set_result(None)
 
     def bulk_context(self, account: str | None) -> BulkContext:
         """Return what a bulk fetch has to know of an account and the client."""
+        self._leave_closed_loop()
         admission = self.admission
         return BulkContext(
             concurrency=admission.limit_of(account),
@@ -418,6 +445,14 @@ class Engine:
                 await self._sleep(decision.delay)
             finally:
                 concurrency.backing_off -= 1
+
+
+async def _close_with_loop(transport: LazyTransport) -> AsyncGenerator[None]:
+    """Close a transport when its event loop ends: `asyncio.run` closes what was begun and not ended."""
+    try:
+        yield
+    finally:
+        await transport.close()
 
 
 class BoundExecutor(AsyncExecutor):

@@ -95,6 +95,14 @@ class ConcurrencyLimit:
         self._ceiling: int = 0  # the level at which the server last asked for less; 0: unknown
         self._trips_at_ceiling = 1  # round trips to wait before the ceiling is tried again
 
+    def without_calls(self) -> ConcurrencyLimit:
+        """Return what was found so far, with nobody under way or waiting: the limit on another event loop."""
+        limit = ConcurrencyLimit(self.maximum)
+        for name in self.__slots__:
+            if name not in {"slots_used", "in_flight", "backing_off", "users", "queue", "pause_timer"}:
+                setattr(limit, name, getattr(self, name))
+        return limit
+
     @property
     def first(self) -> Waiter:
         """Who is first in the queue, which is not empty."""

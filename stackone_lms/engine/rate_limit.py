@@ -126,17 +126,21 @@ class Limiter:
         """Wait for one's turn and pass."""
         if self.try_acquire():
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._queue[turn] = None
+        turn, queue = asyncio.get_running_loop().create_future(), self._queue
+        queue[turn] = None
         try:
-            if next(iter(self._queue)) is not turn:
+            if next(iter(queue)) is not turn:
                 await turn
             await self._admit()
         finally:
-            first = next(iter(self._queue)) is turn
-            del self._queue[turn]
-            if first:
+            first = next(iter(queue)) is turn
+            del queue[turn]
+            if first and queue is self._queue:
                 self._wake()
+
+    def leave_behind(self) -> None:
+        """Forget who waits: their event loop is closed. What has passed counts on."""
+        self._queue = OrderedDict()
 
     def close(self) -> None:
         """Give back what the limiter holds open."""

@@ -192,7 +192,7 @@ class Transport:
     """
 
     async def open(self) -> None:
-        """Get ready, on the running loop; called once before the first request."""
+        """Get ready, on the running loop; called before the first request on each event loop of the client."""
 
     def send(self, request: Request, limits: TimeLimits) -> Coroutine[Any, Any, Response]:
         """Send one request and read its answer.
@@ -207,7 +207,7 @@ class Transport:
         raise NotImplementedError
 
     async def close(self) -> None:
-        """Give everything back; called once."""
+        """Give everything back; called once on each event loop, the running one, where the transport was opened."""
 
 
 class LazyTransport:
@@ -223,6 +223,7 @@ class LazyTransport:
     def __init__(self, make: Callable[[], Transport]) -> None:
         self._make = make
         self._opening: asyncio.Future[None] | None = None
+        self._closed = False
         self.transport: Transport | None = None
 
     async def open(self) -> Transport:
@@ -244,6 +245,7 @@ class LazyTransport:
         return self.transport or await self.open()
 
     async def close(self) -> None:
-        """Close it, if it was opened."""
-        if self.transport is not None:
+        """Close it, if it was opened, and not closed yet."""
+        closed, self._closed = self._closed, True
+        if self.transport is not None and not closed:
             await self.transport.close()
