@@ -163,6 +163,9 @@ def summarize(result: ExportResult, failed_file: str) -> None:
     _tell_lists("fetched whole: {}", result.lists, lambda one: one.whole_because)
     _tell_lists("{} records do not tell when they were changed", result.lists, _undated)
     _tell_lists("{} of the users not found", result.lists, lambda one: one.missing_users or None)
+    if cut := [one for one in result.lists if one.replaced]:
+        count = sum(one.replaced for one in cut)
+        note(f"{count:,} records held half of a character, replaced by U+FFFD: {_accounts(cut, 'the manifest')}")
     fetched = sum(one.fetched for one in result.lists)
     new, changed = sum(one.new for one in result.lists), sum(one.changed for one in result.lists)
     speed = fetched / max(result.seconds, 0.001)

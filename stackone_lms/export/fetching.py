@@ -141,6 +141,9 @@ class Fetcher:
         journal.append(items, _calls(bytes(page.raw_json)) if self._plan.raw else ())
         records = journal.checkpoint.records + len(items)
         as_of = journal.checkpoint.as_of or _date(page)
+        if page.problems:  # half of a surrogate pair was replaced; where, is seen by what stands in its place
+            replaced = journal.checkpoint.replaced + sum(rb"\ufffd" in bytes(item) for item in page.data)
+            journal.move(replaced=replaced)
         if fetched.cursor is not None:
             journal.move(cursor=fetched.cursor, records=records, as_of=as_of)
         elif user is not None:

@@ -64,6 +64,8 @@ class ListOutcome(_OfAccount, frozen=True, kw_only=True):
     """Users whose list could not be read, of lists of users: their records are missing, those of the others are not."""
     undated: int = 0
     """Records that do not tell when they were changed; see `full_every`."""
+    replaced: int = 0
+    """Records fetched in which half of a character stood, cut within an emoji; U+FFFD stands in its place."""
     whole_because: str | None = None
     """Why it was fetched whole where less was asked for."""
     new: int = 0
@@ -113,6 +115,7 @@ class ListOutcome(_OfAccount, frozen=True, kw_only=True):
             "new": self.new,
             "changed": self.changed,
             "undated": self.undated,
+            "replaced": self.replaced,
             "missing_users": self.missing_users,
             "skipped_users": [msgspec.structs.asdict(one) for one in self.skipped_users],
             "whole_because": self.whole_because,

@@ -18,6 +18,7 @@ import pytest
 import stackone_lms.client
 from stackone_lms import RateLimit
 from stackone_lms.cli import export_display
+from stackone_lms.export import ExportResult, ListOutcome
 from stackone_lms.sandbox import Sandbox
 
 from ..cli.program import MODULE, Run, environment, runner, settings, start
@@ -323,6 +324,18 @@ def test_all_lists_by_the_names_of_other_commands(run: Run, sandbox: Sandbox, tm
     assert {name for line in lines(tmp_path)["users", sandbox.account_ids[0]] for name in json.loads(line)} == {
         "id", "name", "updated_at",
     }  # fmt: skip
+
+
+def test_half_a_character_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """However many lists and records have one."""
+    lists = tuple(
+        ListOutcome(resource=name, account_id=account, records=9, fetched=9, replaced=2)
+        for name in ("users", "courses")
+        for account in ("a", "b")
+    )
+    export_display.summarize(ExportResult(lists=lists, seconds=1.0), "failed-accounts.txt")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "U+FFFD" in line]
+    assert line == "8 records held half of a character, replaced by U+FFFD: 2 accounts (a, b)"
 
 
 def test_accounts_from_stdin(sandbox: Sandbox, tmp_path: Path) -> None:

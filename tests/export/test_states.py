@@ -540,3 +540,32 @@ async def test_a_summary_tells_what_a_dead_key_cut_off(sandbox: Sandbox, tmp_pat
     assert (result.interrupted, result.acceptable) == (True, False)
     states = {one["account_id"]: one["state"] for one in result.to_dict()["lists"]}
     assert states == {bad: "failed", good: "interrupted"}
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+async def test_half_a_character_is_replaced_and_counted(format: str, tmp_path: Path) -> None:
+    r"""Readers of JSON refuse `\ud83d` alone; no page, and no other record, is the worse for it."""
+    body = rb"""{"next": null, "data": [{"id": "1", "name": "Ann \ud83d"}, {"id": "2", "name": "\ud83d\ude00"},
+        {"id": "3", "name": "n"}, {"id": "x\ud83d", "name": "\ud83e"}]}"""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/unified/lms/users", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with AsyncClient("key", base_url=url, rate_limit=None, retry=QUICK) as client:
+            result = await export(client, "users", tmp_path, accounts=["a"], format=format)
+    finally:
+        await runner.cleanup()
+    (one,) = result.lists
+    assert (one.records, one.replaced, one.to_dict()["replaced"]) == (4, 2, 2)
+    assert manifest(tmp_path)["lists"][0]["replaced"] == 2
+    if format == "jsonl":
+        first, second, *_ = lines(tmp_path)["users", "a"]
+        assert (json.loads(first)["name"], json.loads(second)["name"]) == ("Ann \ufffd", "\U0001f600")
+        assert b"ud83d\\ude00" in second, "a whole pair is as it was sent"

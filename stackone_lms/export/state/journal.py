@@ -72,6 +72,8 @@ class Checkpoint(msgspec.Struct, frozen=True, tag_field="line", tag="checkpoint"
     """Of lists of users: users that were deleted meanwhile."""
     as_of: str | None = None
     """When the first page was answered, by the server's clock."""
+    replaced: int = 0
+    """Records in which half of a surrogate pair was replaced."""
     ended: bool = False
     """Whether that was all."""
 

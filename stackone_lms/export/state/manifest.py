@@ -75,6 +75,8 @@ class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
     """How many of those, and of those there before, were superseded by a later version of the same record."""
     missing_users: int = 0
     """Users that were deleted between the listing of the users and the reading of their lists."""
+    replaced: int = 0
+    """Records in which half of a character stood, cut within an emoji; U+FFFD stands in its place."""
     oldest_update: str | None = None
     """The first `updated_at` among the records."""
     newest_update: str | None = None
