@@ -238,7 +238,7 @@ def _export(
         with connection.client() as client:
             found = look_up(client, which, plan.target.root)
         options["accounts"] = found
-    tally = Tally(len(found), len(plan.resources))
+    tally = Tally(len(found), len(found) * len(plan.resources))
     try:
         with shown(tally) as watch:
             result = run(_run(connection, given, resources, target, {**options, "progress": watch}, tally))

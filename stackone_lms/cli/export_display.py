@@ -20,6 +20,8 @@ _MOST_ROWS = 60
 """Lists in the summary, beyond which it counts them by resource."""
 _MOST_LINES = 200
 """Lists for each of which a line is printed as it ends; of more, only failures and sums are told."""
+_MOST_FAILED = 20
+"""Failures for each of which a line is printed as it comes."""
 _MOST_ACCOUNTS = 20
 """Accounts that are named with a failure; the file has them all."""
 _MOST_SHOWN = 10
@@ -34,44 +36,42 @@ class Tally:
     """How far an export is.
 
     Args:
-        accounts: How many accounts there are.
-        lists: How many lists each of them has.
+        accounts: How many accounts there are, as far as is known beforehand.
+        lists: How many lists they have.
     """
 
-    def __init__(self, accounts: int, lists: int) -> None:
-        self.accounts, self.lists = accounts, lists * accounts
-        self.ended = self.failed = self._fetched = 0
+    def __init__(self, accounts: int = 0, lists: int = 0) -> None:
+        self.accounts, self.lists = accounts, lists
+        self.done = self.ended = self.failed = self._fetched = 0
         self.under_way: dict[str, ExportProgress] = {}
         self.stats: Callable[[], Stats] | None = None
-        self._left: dict[str, int] = {}
-        self._each, self._began = lists, time.monotonic()
+        self._began = time.monotonic()
         self._requests: deque[tuple[float, int]] = deque()
 
     def tell(self, told: ExportProgress) -> None:
         """Take note of what was told about a list."""
+        self.accounts, self.done = told.accounts, told.accounts_done
+        self.lists, self.ended = told.lists, told.lists_done
         if told.state not in {"done", "failed"}:
             self.under_way[told.account_id] = told
             return
         self.under_way.pop(told.account_id, None)
-        self.ended += 1
         self.failed += told.state == "failed"
         self._fetched += told.records
-        self._left[told.account_id] = self._left.get(told.account_id, self._each) - 1
 
     def line(self) -> str:
         """Return how far it is in one line."""
         now = time.monotonic()
-        done = sum(1 for left in self._left.values() if left <= 0)
         records = self._fetched + sum(one.records for one in self.under_way.values())
         seconds = max(now - self._began, 0.001)
         parts = [
-            f"{done:,} of {self.accounts:,} accounts, {self.ended:,} of {self.lists:,} lists",
+            f"{self.done:,} of {self.accounts:,} accounts, {self.ended:,} of {self.lists:,} lists",
             f"{records:,} records, {records / seconds:,.0f} a second",
         ]
         if self.stats is not None:
             parts += self._of_the_limit(now, self.stats())
         if self.failed:
-            parts.append(f"{self.failed:,} failed")
+            parts.append(f"{self.failed:,} lists failed")
         if 0 < self.ended < self.lists:
             minutes, rest = divmod(round(seconds / self.ended * (self.lists - self.ended)), 60)
             parts.append(f"about {minutes}:{rest:02} left")
@@ -96,7 +96,7 @@ def shown(tally: Tally) -> Generator[ProgressCallback]:
     """Show how far an export is: drawn anew on a terminal, elsewhere in lines that follow each other."""
     out = console(stderr=True)
     if not out.is_terminal:
-        yield _Lines(tally).watch
+        yield Lines(tally).watch
         return
     from rich.live import Live  # noqa: PLC0415 (not needed for --help)
     from rich.text import Text  # noqa: PLC0415
@@ -122,7 +122,7 @@ def _of_list(one: ExportProgress) -> str:
     return f"{one.resource}, {count} records{', writing' if one.state == 'writing' else ''}"
 
 
-class _Lines:
+class Lines:
     """A line for each list that ended, and now and then one about the whole."""
 
     def __init__(self, tally: Tally) -> None:
@@ -132,9 +132,12 @@ class _Lines:
         """Show what was told."""
         tally = self._tally
         tally.tell(told)
-        if told.state == "failed" or (told.state == "done" and tally.lists <= _MOST_LINES):
+        failed = told.state == "failed" and tally.failed <= _MOST_FAILED
+        if failed or (told.state == "done" and tally.lists <= _MOST_LINES):
             name = f"{told.resource}, account {told.account}"
             note(f"[{tally.ended}/{tally.lists}] {name}: {told.state}, {told.records:,} records fetched")
+        if told.state == "failed" and tally.failed == _MOST_FAILED:
+            note("what else fails is told at the end")
         if (now := time.monotonic()) - self._last >= _EVERY:
             self._last = now
             note(tally.line())

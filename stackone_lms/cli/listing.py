@@ -58,9 +58,12 @@ def command(
         typer.Option(
             "--filter",
             metavar="K=V",
-            help="Only some: updated_after=2026-01-31, status=..., and so on.",
+            help="Only some: status=..., and so on.",
             autocompletion=completion.filters,
         ),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="DATE", help="Only what changed after: 2026-01-31, or a moment.")
     ] = None,
     page_size: Annotated[
         int | None, typer.Option("--page-size", metavar="N", min=1, help="Items a page. The API's default is 25.")
@@ -77,7 +80,7 @@ def command(
     stderr tells the cursor to go on from, also after a failure. Empty pages are passed over.
     With --raw each line is a whole page, provider calls included. For example:
 
-    stackone-lms list users.completions 4711 --all --filter updated_after=2026-01-31 --field id,result
+    stackone-lms list users.completions 4711 --all --since 2026-01-31 --field id,result
     """
     declared = find(resource, "list")
     check_ids(declared, ids or [])
@@ -86,7 +89,7 @@ def command(
         raise typer.BadParameter(f"a {form} cannot show --raw; take json or jsonl", param_hint="--output")
     if raw and max_items is not None:
         raise typer.BadParameter("--raw prints whole pages; limit them with --page-size", param_hint="--max-items")
-    query = read_query(raw, field, proxy) | narrowing(declared, narrow)
+    query = read_query(raw, field, proxy) | narrowing(declared, [*(narrow or ()), *_since(since, narrow)])
     warn_of_fields(names(field or ()), [declared])
     if page_size is not None:
         query["page_size"] = page_size
@@ -96,6 +99,15 @@ def command(
         pager: SyncPager[Any] = method(client, declared)(*(ids or []), **query)
         walk = _Walk(pager, Writer(form, columns(declared, field, form), wide=wide), start)
         walk.run(everything=everything, most=max_items, whole_pages=raw)
+
+
+def _since(since: str | None, narrow: list[str] | None) -> list[str]:
+    """Return `--since` as the filter that it stands for."""
+    if since is None:
+        return []
+    if any(one.partition("=")[0] == "updated_after" for one in narrow or ()):
+        raise typer.BadParameter("is --filter updated_after: give one of them", param_hint="--since")
+    return [f"updated_after={since}"]
 
 
 class _Walk:

@@ -45,8 +45,12 @@ __all__ = [
 ]
 
 
-_RENAMED = {"accounts_at_once": "max_concurrent_accounts", "commit_seconds": "commit_interval"}
-"""Former names of options, accepted for one release more."""
+_RENAMED = {
+    "accounts_at_once": "max_concurrent_accounts",
+    "commit_seconds": "commit_interval",
+    "updated_after": "since",
+}
+"""Other names of options, accepted for one release more: former ones, and that of lists."""
 
 
 def _run(
@@ -57,7 +61,7 @@ def _run(
 ) -> Run:
     renamed = {_RENAMED.get(name, name): value for name, value in options.items()}
     if len(renamed) < len(options):
-        raise TypeError("export() got an option under its former name and its new one")
+        raise TypeError("export() got an option under both of its names")
     if "accounts" not in renamed and not renamed.get("retry_failed"):
         own = bound_executor_of(client).settings.account_id
         if own is None:

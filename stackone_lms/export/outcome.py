@@ -43,6 +43,14 @@ class ExportProgress(_OfAccount, frozen=True, kw_only=True):
     """Records fetched."""
     total: float | None = None
     """How many there will be, where the API tells: courses and content."""
+    accounts: int = 0
+    """Accounts of this run."""
+    accounts_done: int = 0
+    """Those of which every list was tried."""
+    lists: int = 0
+    """Lists of this run."""
+    lists_done: int = 0
+    """Those that were tried."""
 
 
 ProgressCallback: TypeAlias = Callable[[ExportProgress], object]

@@ -306,7 +306,7 @@ def _accounts(name: str, value: Any) -> dict[str, str | None]:
 def _ids(name: str, value: Any) -> tuple[str, ...]:
     several = tuple(dict.fromkeys(_listed(name, value)))
     for id in several:
-        check_token(id, f"one of the {name}", InvalidArgumentError)
+        check_token(id, f"{id!r:.80}, one of the {name},", InvalidArgumentError)
     return several
 
 
@@ -391,7 +391,8 @@ def _failure_limit(name: str, value: Any) -> FailureLimit:
 def _file_or_none(name: str, value: Any) -> Path | None:
     if value is None:
         return None
-    if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text.strip():
+    text = os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise InvalidArgumentError(f"{name} must be the path of a file, not {value!r:.60}")
     path = Path(text).expanduser()
     if path.is_dir():

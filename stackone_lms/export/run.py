@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -66,6 +67,9 @@ class Run:
         self._stopped = False
         self._outcomes: dict[Key, ListOutcome] = {}
         self._refused: StackOneError | None = None
+        self._lists = self._lists_done = self._accounts_done = 0
+        self._left: Counter[str] = Counter()
+        """By account: lists that were not tried yet."""
 
     async def export(self) -> ExportResult:
         """Fetch and write everything."""
@@ -74,6 +78,7 @@ class Run:
         try:
             with contextlib.ExitStack() as stack:
                 jobs = await self._in_thread(lambda: self._open(stack))
+                self._lists, self._left = len(jobs), Counter(job.account for job in jobs)
                 await self._all_accounts(jobs)
                 lists = tuple(self._outcomes.get(job.key) or self._not_tried(job) for job in jobs)
                 pruned: tuple[str, ...] = ()
@@ -106,7 +111,7 @@ class Run:
         stack.enter_context(locked(target.work / "lock"))
         self._check_format(manifest.read(target.root))
         target.lock_timeout = plan.lock_timeout
-        target.open()
+        target.open(plan.resources)
         store = self._store = StateStore(target.root, target.work, format=target.format, sdk=__version__)
         stack.callback(store.close)
         if (target.work / DRAFTS).exists():
@@ -357,6 +362,10 @@ class Run:
         return _outcome(job, entry, 0, 0.0, error=self._refused)
 
     def _tell(self, job: ListJob, state: State, records: int, total: float | None = None) -> None:
+        if state in {"done", "failed"}:
+            self._left[job.account] -= 1
+            self._lists_done += 1
+            self._accounts_done += not self._left[job.account]
         if self._plan.progress is not None:
             name, id = job.key
             told = ExportProgress(
@@ -366,6 +375,10 @@ class Run:
                 state=state,
                 records=records,
                 total=total,
+                accounts=len(self._left),
+                accounts_done=self._accounts_done,
+                lists=self._lists,
+                lists_done=self._lists_done,
             )
             self._plan.progress(told)
 

@@ -67,13 +67,16 @@ def test_max_items_within_a_page_resumes_at_that_page(sandbox: Sandbox, run: Run
     assert set(ids_of(ended.out)) | set(ids_of(further.out)) == set(sandbox.ids("completions"))
 
 
-@pytest.mark.parametrize("arguments", [["--all"], ["--max-items", "3"], ["--filter", "updated_after=2999-01-01"]])
+@pytest.mark.parametrize(
+    "arguments", [["--all"], ["--max-items", "3"], ["--filter", "updated_after=2999-01-01"], ["--since", "2999-01-01"]]
+)
 def test_json_is_one_array(run: Run, arguments: list[str]) -> None:
     ended = run("list", "courses", "--output", "json", *arguments)
     assert ended.code == 0
     listed = json.loads(ended.out)
     assert isinstance(listed, list)
-    assert len(listed) == {"--all": 8, "--max-items": 3, "--filter": 0}[arguments[0]]  # pyright: ignore[reportUnknownArgumentType]
+    expected = {"--all": 8, "--max-items": 3, "--filter": 0, "--since": 0}[arguments[0]]
+    assert len(listed) == expected  # pyright: ignore[reportUnknownArgumentType]
 
 
 def test_items_are_exactly_as_sent(run: Run) -> None:
@@ -167,6 +170,8 @@ def test_cursors_that_go_in_circles_end_the_list(run: Run) -> None:
         (["assignments", "--filter", "status=pending", "--filter", "status=completed"], "status is given 2 times"),
         (["courses", "--filter", "active=false"], "active accepts only True"),
         (["courses", "--filter", "updated_after=yesterday"], "ISO 8601"),
+        (["courses", "--since", "yesterday"], "ISO 8601"),
+        (["courses", "--since", "2026-01-01", "--filter", "updated_after=2026-01-01"], "give one of them"),
         (["courses", "--max-items", "0"], "--max-items"),
         (["courses", "1"], "takes no id, and 1 given"),
         (["users.completions"], "takes USER_ID, and 0 given"),

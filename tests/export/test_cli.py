@@ -18,7 +18,7 @@ import pytest
 import stackone_lms.client
 from stackone_lms import RateLimit
 from stackone_lms.cli import export_display
-from stackone_lms.export import ExportResult, ListOutcome
+from stackone_lms.export import ExportProgress, ExportResult, ListOutcome
 from stackone_lms.sandbox import Sandbox
 
 from ..cli.program import MODULE, Run, environment, runner, settings, start
@@ -324,6 +324,31 @@ def test_all_lists_by_the_names_of_other_commands(run: Run, sandbox: Sandbox, tm
     assert {name for line in lines(tmp_path)["users", sandbox.account_ids[0]] for name in json.loads(line)} == {
         "id", "name", "updated_at",
     }  # fmt: skip
+
+
+def test_progress_of_what_failed_last(
+    run: Run, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `--retry-failed` nobody names accounts: how many there are is known when the export begins."""
+    monkeypatch.setattr(export_display, "_EVERY", -1.0)
+    given = [word for account in (sandbox.inactive_account_id, "unknown") for word in ("--account", account)]
+    command = ["export", "users", "courses", "--out", str(tmp_path), "--format", "jsonl"]
+    assert "2 of 2 accounts, 4 of 4 lists" in run(*command, *given).err
+    ended = run(*command, "--retry-failed")
+    assert "0 of 2 accounts, 0 of 4 lists" in ended.err
+    assert "2 of 2 accounts, 4 of 4 lists" in ended.err
+    assert "4 lists failed" in ended.err
+
+
+def test_lines_about_failures_come_to_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where every account fails, cron is not sent a line for each of them; the end names them all."""
+    watch = export_display.Lines(export_display.Tally()).watch
+    for n in range(300):
+        watch(ExportProgress(resource="users", account_id=f"a{n}", state="failed", records=0, accounts=300,
+                             accounts_done=n + 1, lists=300, lists_done=n + 1))  # fmt: skip
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 21
+    assert told[-1] == "what else fails is told at the end"
 
 
 def test_half_a_character_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

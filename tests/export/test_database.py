@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -15,7 +17,7 @@ import pytest
 
 from stackone_lms import AsyncClient
 from stackone_lms.errors import ExportError
-from stackone_lms.export import export
+from stackone_lms.export import export, verify
 from stackone_lms.export.targets.database import Database, database
 from stackone_lms.sandbox import Sandbox
 
@@ -35,7 +37,10 @@ class Target:
         self.name = f"{kind}:{self.file}"
 
     def rows(self, sql: str) -> list[Any]:
-        connection: Any = sqlite3.connect(self.file) if self.kind == "sqlite" else duckdb.connect(str(self.file))
+        is_sqlite = self.kind == "sqlite"
+        connection: Any = (
+            sqlite3.connect(self.file, isolation_level=None) if is_sqlite else duckdb.connect(str(self.file))
+        )
         try:
             rows: list[Any] = connection.execute(sql).fetchall()
             return rows
@@ -293,6 +298,50 @@ async def test_a_database_that_cannot_be_written(
     assert target.ids("users") == ids_of(sandbox, "users")
 
 
+def problems_of(target: str) -> list[str]:
+    try:
+        return verify(target).problems
+    except ExportError as error:  # so damaged that it cannot be looked at
+        return [error.message]
+
+
+@KINDS
+async def test_a_database_is_verified(kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The number of records of each list, tables and rows that are lost or strange, blocks that cannot be read."""
+    target, (first, second) = Target(kind, tmp_path), sandbox.account_ids
+    await target.export(client, ["users", "courses"], sandbox.account_ids, raw=True)
+    found = verify(target.name)
+    assert (found.files, found.records, found.problems) == (1, 56, [])
+    with pytest.raises(ExportError, match=f"this stands beside a database: name that, as {kind}:FILE"):
+        verify(target.file.with_name("lms.db.export"))
+    old = target.file.read_bytes()
+    await target.export(client, ["users", "courses"], [first], incremental=True)
+    new = target.file.read_bytes()
+    target.file.write_bytes(old)
+    assert [text.partition(": as of")[0] for text in verify(target.name).problems] == [
+        f"courses, account {first}", f"users, account {first}",
+    ]  # fmt: skip
+    target.file.write_bytes(new)
+    target.rows(f"DELETE FROM users WHERE account_id = '{first}' AND id IN (SELECT min(id) FROM users)")
+    target.rows(f"UPDATE courses SET account_id = 'strange' WHERE account_id = '{second}'")
+    target.rows("DROP VIEW completion_details")
+    assert verify(target.name).problems == [
+        f"courses, account {second}: 0 records, 8 expected",
+        f"users, account {first}: 19 records, 20 expected",
+        "courses, account strange: 8 records that are not part of the export",
+    ]
+    assert verify(target.name, accounts=[second]).problems == [f"courses, account {second}: 0 records, 8 expected"]
+    target.rows("DROP TABLE users")
+    assert f"users, account {second}: not there any more" in verify(target.name).problems
+    damaged = bytearray(new)
+    for place in range(len(new) // 4, len(new), 500):
+        damaged[place] ^= 0xFF
+    target.file.write_bytes(damaged)
+    assert problems_of(target.name)
+    target.file.unlink()
+    assert verify(target.name).problems == ["lms.db: missing"]
+
+
 @KINDS
 async def test_an_incremental_run_without_changes_forgets_nothing(kind: str, tmp_path: Path) -> None:
     """The mark up to which changes are known stays, and so does the span of the moments."""
@@ -424,3 +473,84 @@ async def test_a_database_that_this_process_has_open_is_exported_to(
         await target.export(client, "users", [account])
         ((count,),) = open_already.execute("SELECT count(*) FROM users").fetchall()
     assert count == len(sandbox.ids("users", account)) > 0
+
+
+FOREIGN = [
+    ("CREATE TABLE users (id TEXT PRIMARY KEY, name TEXT)", "users"),
+    ("CREATE TABLE users (account_id TEXT, id TEXT, name TEXT)", "users"),
+    ("CREATE TABLE courses (id TEXT)", "courses"),
+    ("CREATE VIEW completions AS SELECT 1 AS id", "completions"),
+    ("CREATE TABLE users_calls (url TEXT)", "users_calls"),
+    ("CREATE TABLE completion_details (id TEXT)", "completion_details"),
+]
+
+
+@KINDS
+@pytest.mark.parametrize(("sql", "name"), FOREIGN)
+async def test_tables_of_somebody_else_are_told_before_the_first_request(
+    sql: str, name: str, kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """And left as they are; what exports need besides is not made either."""
+    target = Target(kind, tmp_path)
+    connection: Any = sqlite3.connect(target.file) if kind == "sqlite" else duckdb.connect(str(target.file))
+    with closing(connection):
+        connection.execute(sql)
+        connection.execute("CREATE TABLE notes (id TEXT)")
+    with pytest.raises(ExportError, match=f"the database has a table '{name}'"):
+        await target.export(client, "users", sandbox.account_ids)
+    assert sandbox.request_count == 0
+    tables = "sqlite_master" if kind == "sqlite" else "duckdb_tables()"
+    assert not target.rows(f"SELECT * FROM {tables} WHERE {'name' if kind == 'sqlite' else 'table_name'} LIKE 'stack%'")
+    target.rows(f"DROP {sql.split()[1]} {name}")
+    await target.export(client, "users", sandbox.account_ids)
+
+
+HOLD = """
+import sqlite3, sys
+kind, file = sys.argv[1:]
+if kind == "duckdb":
+    import duckdb
+    connection = duckdb.connect(file)
+else:
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@KINDS
+async def test_a_database_in_use_is_waited_for(
+    kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to `lock_timeout`, before the first request; then the export runs."""
+    target, accounts = Target(kind, tmp_path), sandbox.account_ids
+    await target.export(client, "skills", accounts)
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLD, kind, str(target.file), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert await holder.stdout.readline() == b"held\n"
+        before = sandbox.request_count
+        with pytest.raises(ExportError, match="lock"):
+            await target.export(client, "users", accounts, lock_timeout=0.01)
+        trying = asyncio.Event()
+        loop, opened = asyncio.get_running_loop(), Database.open
+
+        def opening(database: Database, resources: Any) -> None:
+            loop.call_soon_threadsafe(trying.set)
+            opened(database, resources)
+
+        monkeypatch.setattr(Database, "open", opening)
+        waiting = asyncio.create_task(target.export(client, "users", accounts, lock_timeout=60))
+        await trying.wait()
+        assert sandbox.request_count == before
+        holder.stdin.write(b"\n")
+        await waiting
+    finally:
+        if holder.returncode is None:
+            holder.terminate()
+        await holder.communicate()
+    assert target.ids("users") == ids_of(sandbox, "users")

@@ -143,6 +143,16 @@ async def test_after_an_interruption_completed_lists_are_passed_over(
     assert {one.headers["x-account-id"] for one in sandbox.requests} == set(accounts), "that run is over"
 
 
+async def test_since_by_the_name_of_lists(api: Api, tmp_path: Path) -> None:
+    """`updated_after`; both at once are too many."""
+    options: dict[str, Any] = {"accounts": ["good"], "format": "jsonl", "updated_after": "2999-01-01"}
+    async with client_of(api) as client:
+        result = await export(client, "completions", tmp_path, **options)
+        assert (result.ok, result.records) == (True, 0)
+        with pytest.raises(TypeError, match="both of its names"):
+            await export(client, "completions", tmp_path, **options, since="2999-01-01")
+
+
 async def test_since_merges_and_drops_nothing(api: Api, tmp_path: Path) -> None:
     """Ten records, then two that changed: ten. And what lies between is still fetched by the next incremental run."""
     options: dict[str, Any] = {"accounts": ["good"], "format": "jsonl"}

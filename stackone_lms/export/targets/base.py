@@ -111,11 +111,14 @@ class Target:
     def prepare(self) -> None:
         """Raise ExportError if a package is missing that it needs."""
 
-    def open(self) -> None:
+    def open(self, resources: Sequence[Resource]) -> None:
         """Try what writing needs, before the first request.
 
+        Args:
+            resources: What will be written.
+
         Raises:
-            ExportError: It cannot be written to.
+            ExportError: It cannot be written to, or holds something else by the name of one of them.
         """
 
     def entries(self) -> Sequence[ListEntry] | None:

@@ -34,7 +34,7 @@ from ..formats.base import (
     with_user,
 )
 from ..formats.parquet import write_batches
-from ..lists import find, resources
+from ..lists import Resource, find, resources
 from ..records.arrow import batch_of, import_pyarrow, schema_of
 from ..records.columns import Column, Kind, as_json, columns_of
 from ..records.history import History, Stamp
@@ -50,6 +50,8 @@ _LISTS: Final = "stackone_exports"
 _STAGE: Final = "stackone_incoming"
 CALLS_TABLE: Final = "_calls"
 """Added to the name of a table: the provider calls behind it."""
+_VIEWS: Final = {"completions": "completion_details", "user_completions": "user_completion_details"}
+"""By table: the view that joins it to users and courses."""
 _TOGETHER: Final = 10_000
 """Rows that are read at a time."""
 _LOCKED: Final = "Could not set lock"
@@ -103,10 +105,27 @@ class Database(Target):
         self._file = file
         self.root = self.work = file.with_name(f"{file.name}.export")
 
-    def open(self) -> None:
+    def open(self, resources: Sequence[Resource]) -> None:
         """Write once as every list does, so that what is in the way is told before the first request."""
         with self._transaction() as execute:
+            self._refuse_foreign(execute, resources)
             self._prepare_lists(execute)
+
+    def _refuse_foreign(self, execute: Execute, resources: Sequence[Resource]) -> None:
+        """Raise ExportError if a table or view of somebody else has a name that is needed."""
+        wanted = {resource.sql_name for resource in resources}
+        if wanted & {*_VIEWS, "users", "courses"}:
+            wanted |= {"users", "courses", "completions"}
+        tables, views = self._tables(execute), self._views(execute)
+        for name in sorted(wanted | {name + CALLS_TABLE for name in wanted}):
+            columns = {row[1]: row for row in execute(f"PRAGMA table_info('{name}')")} if name in tables else {}
+            # What tells rows apart is a primary key, or at least never null: `notnull` is the third, `pk` the fifth.
+            keys = {key for key, row in columns.items() if row[5 if self.has_primary_keys else 3]}
+            ours = ACCOUNT in columns if name.endswith(CALLS_TABLE) else {ACCOUNT, "id"} <= keys
+            if name in views or (columns and not ours):
+                raise ExportError(f"the database has a table {name!r} that is not of an export: take another file")
+        for name in sorted({*_VIEWS.values()} & tables):
+            raise ExportError(f"the database has a table {name!r}, and exports a view of that name: take another file")
 
     def entries(self) -> Sequence[ListEntry]:
         """Return what the database says that it holds: nothing of a table that is not there any more."""
@@ -303,16 +322,15 @@ class Database(Target):
 
     def _prepare_tables(self, execute: Execute, spec: _Spec) -> None:
         self._prepare_lists(execute)
-        views = {"completions": "completion_details", "user_completions": "user_completion_details"}
-        for view in views.values():
+        for view in _VIEWS.values():
             execute(f"DROP VIEW IF EXISTS {view}")
         self._make_table(execute, spec)
         models = _models()
         present = {spec.name, *self._tables(execute)}
-        if present & {*views, "users", "courses"}:
+        if present & {*_VIEWS, "users", "courses"}:
             for name in ("users", "courses", "completions"):
                 self._make_table(execute, _spec(name, models[name], ""))
-            for name, view in views.items():
+            for name, view in _VIEWS.items():
                 if name == "completions" or name in present:
                     execute(f"CREATE VIEW {view} AS {_details(name)}")
 
@@ -358,6 +376,10 @@ class Database(Target):
 
     def _tables(self, execute: Execute) -> set[str]:
         """Return the names of the tables that there are."""
+        raise NotImplementedError
+
+    def _views(self, execute: Execute) -> set[str]:
+        """Return the names of the views that there are."""
         raise NotImplementedError
 
 
@@ -583,6 +605,10 @@ class SQLite(Database):
         """Return the names of the tables that there are."""
         return {name for (name,) in execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
+    def _views(self, execute: Execute) -> set[str]:
+        """Return the names of the views that there are."""
+        return {name for (name,) in execute("SELECT name FROM sqlite_master WHERE type = 'view'")}
+
 
 _SQLITE: Mapping[Kind, Callable[[list[Any]], list[Any]]] = {
     "strings": lambda values: [None if value is None else as_json(value) for value in values],
@@ -643,7 +669,7 @@ class DuckDB(Database):
         deadline, settings = time.monotonic() + self.lock_timeout, _FRUGAL
         while True:
             try:
-                return duckdb.connect(str(self._file), read_only=read_only, config=dict(settings))
+                return duckdb.connect(str(self._file), read_only=read_only, config={**settings})
             except duckdb.ConnectionException:
                 if not settings:
                     raise
@@ -746,6 +772,10 @@ class DuckDB(Database):
     def _tables(self, execute: Execute) -> set[str]:
         """Return the names of the tables that there are."""
         return {name for (name,) in execute("SELECT table_name FROM duckdb_tables()")}
+
+    def _views(self, execute: Execute) -> set[str]:
+        """Return the names of the views that there are."""
+        return {name for (name,) in execute("SELECT view_name FROM duckdb_views() WHERE NOT internal")}
 
 
 _FRUGAL: Final[Mapping[str, str]] = {"memory_limit": "400MB", "threads": "2"}
