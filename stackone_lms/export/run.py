@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any, TypeVar
 
 import msgspec
@@ -74,7 +75,7 @@ class Run:
     async def export(self) -> ExportResult:
         """Fetch and write everything."""
         began = time.monotonic()
-        self._target.prepare()
+        await self._in_thread(self._load)
         try:
             with contextlib.ExitStack() as stack:
                 jobs = await self._in_thread(lambda: self._open(stack))
@@ -103,6 +104,11 @@ class Run:
             write_whole(self._plan.summary, text + b"\n")
 
     # Begin and end, in a thread: they wait for the disk
+
+    def _load(self) -> None:
+        """Import what is needed later, pyarrow and aiohttp: the event loop would stand still for 0.3 s each."""
+        self._target.prepare()
+        import_module("..transport.lean", __package__)
 
     def _open(self, stack: contextlib.ExitStack) -> list[ListJob]:
         """Refuse what cannot be done before anything is written; return the lists to be exported."""
