@@ -44,9 +44,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_GROUP: Final = 49_152
-GROUP_BYTES: Final = 64 * 1024 * 1024
+GROUP_BYTES: Final = 24 * 1024 * 1024
 _BATCH: Final = 1024
-_BATCH_BYTES: Final = 8 * 1024 * 1024
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+_READ_BUFFER: Final = 1024 * 1024
+"""Without one, pyarrow reads a column of a row group at once."""
 
 
 class Parquet(Format):
@@ -148,7 +150,7 @@ def _batches(path: Path, schema: Any) -> Iterator[Any]:
         DamagedError: A column of the file is of another type.
     """
     pa = import_pyarrow()
-    with _reading(), _parquet().ParquetFile(path) as file:
+    with _reading(), _parquet().ParquetFile(path, buffer_size=_READ_BUFFER) as file:
         there = [name for name in schema.names if name in file.schema_arrow.names]
         if any(file.schema_arrow.field(name).type != schema.field(name).type for name in there):
             raise DamagedError("a file of the export was made by another version of this package")
@@ -258,4 +260,8 @@ class _Groups:
         if self._rows:
             whole = import_pyarrow().Table.from_batches(self._batches)
             self._writer.write_table(whole, row_group_size=2 * ROW_GROUP)
+            del whole
+            if self._bytes >= GROUP_BYTES:
+                self._batches = []
+                import_pyarrow().default_memory_pool().release_unused()  # it keeps as much again for later
         self._batches, self._rows, self._bytes = [], 0, 0
