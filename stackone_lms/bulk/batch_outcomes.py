@@ -18,11 +18,13 @@ from ..calls.operation import (
     SyncExecutor,
 )
 from ..calls.signatures import parameters_of
+from ..checks import known_keywords
 from ..engine.call import BoundExecutor
 from ..errors import APITimeoutError, InvalidArgumentError, NotFoundError
 from ..models.batch_outcomes import BatchOutcome, outcomes
 from ..models.logs import RequestLog, RequestLogResult
 from ..models.results import BatchResult
+from ..options import VIEW_OPTIONS
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -57,7 +59,7 @@ class Waiting(Method[...]):
         return BatchOutcome
 
     def _function(self, kind: type[Executor]) -> Callable[..., Any]:
-        operation = self.operation
+        operation, title = self.operation, self.title
 
         async def wait_async(
             executor: AsyncExecutor,
@@ -65,10 +67,15 @@ class Waiting(Method[...]):
             /,
             *,
             timeout: float | None = 300.0,  # noqa: ASYNC109 (the caller's limit, kept on the client's own clock)
+            **unknown: Any,
         ) -> BatchOutcome:
+            known_keywords(title, unknown, {"timeout"}, elsewhere=VIEW_OPTIONS)
             return await _wait(executor, operation, _parts(batch), _seconds(timeout))
 
-        def wait(executor: SyncExecutor, batch: BatchResult, /, *, timeout: float | None = 300.0) -> BatchOutcome:
+        def wait(
+            executor: SyncExecutor, batch: BatchResult, /, *, timeout: float | None = 300.0, **unknown: Any
+        ) -> BatchOutcome:
+            known_keywords(title, unknown, {"timeout"}, elsewhere=VIEW_OPTIONS)
             return executor.run(_wait, executor.aio, operation, _parts(batch), _seconds(timeout))
 
         return wait_async if issubclass(kind, AsyncExecutor) else wait

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from ..checks import whole_number
+from ..checks import known_keywords, whole_number
 from ..errors import InvalidArgumentError
 from ..models.accounts import LinkedAccount
 from ..models.base import Page
@@ -18,6 +18,7 @@ from ..models.bodies import Body, prepare
 from ..models.connect_sessions import AuthenticateConnectSession, ConnectSession
 from ..models.decode import Decoder
 from ..models.unwrapped import UnwrappedDecoder
+from ..options import VIEW_OPTIONS
 from .lists import WALK_PAGE, Following, Listing, ListRequest
 from .operation import AsyncExecutor, CallArguments, Endpoint, Executor, Operation
 from .query import encode_moment
@@ -328,10 +329,12 @@ class TokenEndpoint(PlatformEndpoint[P, ConnectSession]):
     def _function(self, kind: type[Executor]) -> Callable[..., Any]:
         operation = self.operation
 
-        async def call_async(executor: AsyncExecutor, token: str, /) -> ConnectSession:
+        async def call_async(executor: AsyncExecutor, token: str, /, **unknown: Any) -> ConnectSession:
+            known_keywords(operation.name, unknown, (), elsewhere=VIEW_OPTIONS)
             return await executor.execute(operation, _token_arguments(token))
 
-        def call(executor: Executor, token: str, /) -> Any:
+        def call(executor: Executor, token: str, /, **unknown: Any) -> Any:
+            known_keywords(operation.name, unknown, (), elsewhere=VIEW_OPTIONS)
             return executor.execute(operation, _token_arguments(token))
 
         return call_async if issubclass(kind, AsyncExecutor) else call

@@ -127,11 +127,11 @@ class _Writing(Method[...], Generic[P, B, R]):
         operation, body_type = self.operation, self._body
         ids, whole = args[: operation.arity], args[operation.arity :]
         operation.check(ids, {})
-        if len(whole) > 1 or (whole and fields):
-            raise TypeError(f"{operation.name}() takes one body: a {body_type.__name__}, a mapping, or keywords")
         if not VIEW_OPTIONS.keys().isdisjoint(fields):
             names = {field.encode_name for field in msgspec.structs.fields(body_type)}
             known_keywords(operation.name, VIEW_OPTIONS.keys() & fields.keys(), names, elsewhere=VIEW_OPTIONS)
+        if len(whole) > 1 or (whole and fields):
+            raise TypeError(f"{operation.name}() takes one body: a {body_type.__name__}, a mapping, or keywords")
         body: Any = whole[0] if whole else fields
         for id in ids:
             encode_id(id)
@@ -200,12 +200,14 @@ class Batch(Method[...], Generic[B]):
     def _function(self, kind: type[Executor]) -> Callable[..., Any]:
         operation, item_type = self.operation, self._item
 
-        async def call_async(executor: AsyncExecutor, items: Iterable[Any], /) -> BatchResult:
+        async def call_async(executor: AsyncExecutor, items: Iterable[Any], /, **unknown: Any) -> BatchResult:
+            known_keywords(operation.name, unknown, (), elsewhere=VIEW_OPTIONS)
             parts = _parts(items, item_type)
             operation.warn_if_removed()
             return await _send_parts(executor, operation, parts)
 
-        def call(executor: SyncExecutor, items: Iterable[Any], /) -> BatchResult:
+        def call(executor: SyncExecutor, items: Iterable[Any], /, **unknown: Any) -> BatchResult:
+            known_keywords(operation.name, unknown, (), elsewhere=VIEW_OPTIONS)
             parts = _parts(items, item_type)
             operation.warn_if_removed()
             return executor.run(_send_parts, executor.aio, operation, parts)

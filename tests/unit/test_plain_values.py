@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,33 @@ async def test_an_option_of_a_view_given_to_a_call_is_told_its_place(
     resource = client.users.completions if call == "create" else client.completions
     with pytest.raises(TypeError, match=rf"{call}\(\) .*'{name}'; write client\.with_options\({name}=\.\.\.\)"):
         pending = getattr(resource, call)(*args, **{name: 3})
+        if isinstance(client, AsyncClient):
+            await pending
+
+
+@pytest.mark.parametrize("name", sorted(VIEW_OPTIONS))
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        ("content.batch_upsert", [{"external_reference": "e"}]),
+        ("content.upsert", {"external_reference": "e"}),
+        ("accounts.get", "a"),
+        ("accounts.list", None),
+        ("logs.get", "l"),
+        ("logs.wait", None),
+        ("connect_sessions.create", None),
+        ("connect_sessions.authenticate", "t"),
+    ],
+)
+async def test_so_it_is_of_batches_and_of_what_belongs_to_no_account(
+    client: Any, name: str, call: str, argument: Any
+) -> None:
+    if (call, name) in {("logs.wait", "timeout"), ("connect_sessions.create", "account_id")}:
+        return  # these have one of their own
+    arguments = () if argument is None and call != "logs.wait" else (argument,)
+    method = operator.attrgetter(call)(client)
+    with pytest.raises(TypeError, match=rf"{call.rpartition('.')[2]}\(\) .*'{name}'; write client\.with_options\("):
+        pending = method(*arguments, **{name: 3})
         if isinstance(client, AsyncClient):
             await pending
 
