@@ -11,10 +11,12 @@ import typer
 
 from ..safe_json import FAILURES, failure, repair
 from .connection import Connection, connected, without
+from .known_accounts import remember
 from .messages import note
 from .output import Form, Wide, Writer, for_list, write_one, write_text
 
 if TYPE_CHECKING:
+    from ..models import LinkedAccount
     from ..sync import SyncClient
 
 
@@ -69,8 +71,9 @@ def _accounts(
     if status:
         query["status"] = status
     count = 0
+    seen: list[LinkedAccount] = []
     with connection.client() as client:
-        for records in _pages(client, query):
+        for records in _pages(client, query, seen):
             count += len(records)
             if writer is None:
                 write_text("".join(f"{_id(record)}\n" for record in records))
@@ -78,6 +81,7 @@ def _accounts(
                 writer.write([record if show_credentials else without_credentials(record) for record in records])
     if writer is not None:
         writer.end()
+    remember(connection.profile, connection.base_url, seen, all=not query)
     if not count:
         note("no such account" if query else "the API key has no linked account yet")
 
@@ -111,8 +115,8 @@ class _Id(msgspec.Struct):
     id: str | None = None
 
 
-def _pages(client: SyncClient, query: dict[str, Any]) -> Iterator[list[bytes]]:
-    """Yield the accounts of each page, as the server sent them."""
+def _pages(client: SyncClient, query: dict[str, Any], models: list[LinkedAccount]) -> Iterator[list[bytes]]:
+    """Yield the accounts of each page, as the server sent them; their models are put into a list."""
     seen: set[str | None] = set()
     for page in client.accounts.list(**query).pages():
         new: list[bytes] = []
@@ -121,6 +125,7 @@ def _pages(client: SyncClient, query: dict[str, Any]) -> Iterator[list[bytes]]:
             if id is None or id not in seen:
                 new.append(record)
             seen.add(id)
+        models += page.data
         yield new
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
 
+from .known_accounts import remember
 from .messages import note
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..models import LinkedAccount
     from ..sync import SyncClient
+    from .connection import Connection
 
 AllAccounts = Annotated[
     bool,
@@ -69,10 +71,11 @@ def wanted(
     return Wanted(providers or (), statuses or (), category) if all else None
 
 
-def look_up(client: SyncClient, wanted: Wanted, target: Path) -> list[LinkedAccount]:
+def look_up(connection: Connection, client: SyncClient, wanted: Wanted, target: Path) -> list[LinkedAccount]:
     """Return the accounts that are wanted, and tell of those that are not, or not any more.
 
     Args:
+        connection: How the API is reached.
         client: Asks for the accounts; for their category once for each provider, of one of its accounts.
         wanted: Which.
         target: The folder of the manifest of the export: the accounts that it knows may be gone.
@@ -81,6 +84,7 @@ def look_up(client: SyncClient, wanted: Wanted, target: Path) -> list[LinkedAcco
         typer.Exit: There are none.
     """
     every = [account for account in client.accounts.list() if account.id is not None]
+    remember(connection.profile, connection.base_url, every, all=True)
     providers = {provider.casefold() for provider in wanted.providers}
     found = [one for one in every if not providers or (one.provider or "").casefold() in providers]
     if wanted.category is not None:

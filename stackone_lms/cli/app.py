@@ -24,6 +24,7 @@ from . import (
     listing,
     operations,
     report,
+    request,
     request_logs,
     sandbox,
     writing,
@@ -58,6 +59,7 @@ _ORDER = (
         "delete",
         "batch-upsert",
         "logs",
+        "request",
     ),
     *("export", "report", "operations"),
 )
@@ -79,6 +81,7 @@ app.command("update")(writing.update)
 app.command("delete")(writing.delete)
 app.command("batch-upsert")(writing.batch_upsert)
 app.command("logs")(request_logs.command)
+app.command("request")(request.command)
 app.command("operations")(operations.command)
 app.add_typer(export.app, name="export")
 app.command("report")(report.command)

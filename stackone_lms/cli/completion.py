@@ -27,6 +27,18 @@ def profiles(incomplete: str) -> list[str]:
         return []
 
 
+def accounts(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Return the accounts that were seen last, with their names."""
+    from .known_accounts import known  # noqa: PLC0415 (not needed for --help)
+
+    seen = known(context.params.get("profile"), context.params.get("base_url"))
+    called = {
+        one.id: " · ".join(part for part in (one.origin_owner_name, one.label, one.provider) if part)
+        for one in seen.values()
+    }
+    return [(id, name) for id, name in called.items() if id.startswith(incomplete)]
+
+
 def resources(context: typer.Context, incomplete: str) -> list[str]:
     """Return the resources that the command works on."""
     from ..api.operations import operations  # noqa: PLC0415 (not needed for --help)

@@ -17,6 +17,7 @@ import typer
 from ..errors import ConfigurationError, StackOneError
 from .connection import Connection, connected
 from .doctor import examine, show
+from .known_accounts import remember
 from .messages import note
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def _account(connection: Connection) -> str | None:
             found = [one for one in client.accounts.list(status="active") if one.id is not None]
     except StackOneError:
         return None  # the trial tells why
+    remember(connection.profile, connection.base_url, found)
     if len(found) == 1:
         return found[0].id
     if not found or not sys.stdin.isatty():

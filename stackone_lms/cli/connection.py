@@ -58,6 +58,7 @@ class Connection:
             "--account",
             metavar="ID",
             help="Linked account. Default: STACKONE_ACCOUNT_ID.",
+            autocompletion=completion.accounts,
             rich_help_panel=_PANEL,
         ),
     ] = None

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from . import completion
 from .all_accounts import AllAccounts, Category, Providers, Statuses, look_up, wanted
 from .arguments import find, names, pairs, rate_limit
 from .connection import Connection, connected, without
 from .export_display import Tally, shown, summarize
+from .known_accounts import named
 from .messages import note, problem
 from .output import write_text
 from .targets import Accounts, Target, existing
@@ -81,7 +83,8 @@ def _export(
         list[str], typer.Argument(metavar="RESOURCE", help="Such as completions, users, courses, users.completions.")
     ],
     accounts: Annotated[
-        list[str] | None, typer.Option("--account", metavar="ID", help="Linked account. Repeat it.")
+        list[str] | None,
+        typer.Option("--account", metavar="ID", help="Linked account. Repeat it.", autocompletion=completion.accounts),
     ] = None,
     accounts_file: Annotated[
         str | None,
@@ -228,7 +231,7 @@ def _export(
         raise typer.BadParameter("excludes --account and --accounts-file", param_hint="--all-accounts")
     found: list[Any] = [] if which else list(_accounts(connection, accounts, accounts_file, needed=not retry_failed))
     if found:
-        options["accounts"] = found
+        options["accounts"] = named(connection.profile, connection.base_url, found)
     _look_at(options["fields"] or (), resources)
     given: dict[str, Any] = {}
     if (asked := limit if limit is not None else str(former_limit) if former_limit is not None else None) is not None:
@@ -236,7 +239,7 @@ def _export(
     plan = _check(resources, target, options)
     if which is not None:
         with connection.client() as client:
-            found = look_up(client, which, plan.target.root)
+            found = look_up(connection, client, which, plan.target.root)
         options["accounts"] = found
     tally = Tally(len(found), len(found) * len(plan.resources))
     try:

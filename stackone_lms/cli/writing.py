@@ -116,9 +116,7 @@ def delete(
     if len(ids) != declared.operation.arity:
         raise typer.BadParameter(f"delete {resource} takes USER_ID ID, and {len(ids)} given", param_hint="IDS")
     if not yes and not dry_run:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter("add --yes: there is nobody to ask", param_hint="--yes")
-        typer.confirm(f"Delete {resource} {' '.join(ids)}?", abort=True, err=True)
+        confirm_delete(f"{resource} {' '.join(ids)}")
     _send(connection, lambda client: method(client, declared)(*ids), output, dry_run=dry_run)
 
 
@@ -148,7 +146,7 @@ def batch_upsert(
     if wait_timeout is not None and not wait:
         raise typer.BadParameter("goes with --wait", param_hint="--wait-timeout")
     declared = find(resource, "batch_upsert")
-    items = list(_items(_read(body), body))
+    items = list(_items(read_body(body), body))
     if dry_run:
         _send(connection, lambda client: method(client, declared)(items), output, dry_run=True)
         return
@@ -228,6 +226,18 @@ def _write_one(
     _send(connection, lambda client: method(client, declared)(*ids, fields), output, dry_run=dry_run)
 
 
+def confirm_delete(what: str) -> None:
+    """Ask before something is deleted.
+
+    Raises:
+        typer.BadParameter: There is nobody to ask.
+        typer.Abort: The answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("add --yes: there is nobody to ask", param_hint="--yes")
+    typer.confirm(f"Delete {what}?", abort=True, err=True)
+
+
 def _send(connection: Connection, call: Callable[[SyncClient], Any], output: Form | None, *, dry_run: bool) -> None:
     if not dry_run:
         with connection.client() as client:
@@ -235,10 +245,16 @@ def _send(connection: Connection, call: Callable[[SyncClient], Any], output: For
         if answer.body.strip():
             write_one(answer.body, output)
         return
+    show_requests(connection, call)
+
+
+def show_requests(connection: Connection, call: Callable[[SyncClient], Any]) -> None:
+    """Print the requests that a call would send, without a key."""
     for request in _requests_of(connection, call):
         shown = {
             "method": request.method,
             "path": request.path,
+            **({"query": request.query} if request.query else {}),
             "account_id": str.__str__(request.headers.get("x-account-id", "")),
             "body": msgspec.Raw(request.body) if request.body is not None else None,
         }
@@ -265,7 +281,12 @@ def _requests_of(connection: Connection, call: Callable[[SyncClient], Any]) -> l
 # Bodies
 
 
-def _read(source: str) -> bytes:
+def read_body(source: str) -> bytes:
+    """Return what stands in a file, or comes from stdin for `-`.
+
+    Raises:
+        typer.BadParameter: It cannot be read.
+    """
     if source == "-":
         return sys.stdin.buffer.read()
     try:
@@ -276,7 +297,7 @@ def _read(source: str) -> bytes:
 
 def _from_file(source: str) -> dict[str, Any]:
     try:
-        value = json.loads(_read(source))
+        value = json.loads(read_body(source))
     except ValueError as error:
         raise typer.BadParameter(f"{source} is no JSON: {error}", param_hint="--body") from None
     if not isinstance(value, dict):
