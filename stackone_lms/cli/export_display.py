@@ -186,13 +186,14 @@ def summarize(result: ExportResult, failed_file: str) -> None:
 
 def _tell_failures(result: ExportResult, failed_file: str) -> None:
     """Tell each kind of failure once, with the accounts that it befell."""
-    kinds: dict[tuple[str, Any, str], list[ListOutcome]] = {}
+    kinds: dict[tuple[str, Any], list[ListOutcome]] = {}
     for one in result.failures:
         error = one.error
         if error is not None:
-            kinds.setdefault((type(error).__name__, error.status, one.resource), []).append(one)
-    for (_, _, resource), some in kinds.items():
-        note(f"{resource}, {_accounts(some, failed_file)}:")
+            kinds.setdefault((type(error).__name__, error.status), []).append(one)
+    for some in kinds.values():
+        resources = ", ".join(dict.fromkeys(one.resource for one in some))
+        note(f"{resources}, {_accounts(some, failed_file)}:")
         if some[0].error is not None:
             report(some[0].error)
     for one in result.failures:

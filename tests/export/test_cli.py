@@ -283,6 +283,9 @@ def test_failures_are_told_once_and_named_in_a_file(run: Run, sandbox: Sandbox, 
     assert "users, 3 accounts (unknown-1, unknown-2, unknown-3):" in ended.err
     file = tmp_path / "lms" / "_failed-accounts.txt"
     assert {line.split()[0] for line in file.read_text().splitlines()} == set(bad)
+    several = run("export", "users", "courses", "skills", "--out", str(tmp_path / "several"), "--account", bad[1])
+    assert several.err.count("error: ") == 1
+    assert "users, courses, skills, account unknown-1:" in several.err
     before = sandbox.request_count
     assert run(*command, "--accounts-file", str(file)).code == 1
     assert run(*command, "--retry-failed").code == 1
@@ -324,6 +327,27 @@ def test_all_lists_by_the_names_of_other_commands(run: Run, sandbox: Sandbox, tm
     assert {name for line in lines(tmp_path)["users", sandbox.account_ids[0]] for name in json.loads(line)} == {
         "id", "name", "updated_at",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["lms", "duckdb", "sqlite"])
+def test_accounts_leave(kind: str, run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """`--prune`, `export forget`, and `verify` and `report` of any target and of one account."""
+    first, second = sandbox.account_ids
+    target = str(tmp_path / "lms") if kind == "lms" else f"{kind}:{tmp_path / 'lms.db'}"
+    command = ["export", "completions", "--out" if kind == "lms" else "--to", target, "--account", first]
+    assert run(*command, "--account", second).code == 0
+    assert "330 records: all as exported" in run("export", "verify", target, "--account", second).err
+    assert "330 completions" in run("report", target, "--out", str(tmp_path / "page"), "--account", second).err
+    ended = run(*command, "--prune")
+    assert (ended.code, f"data removed that are not asked for any more: account {second}\n" in ended.err) == (0, True)
+    ended = run("export", "verify", target, "--account", second)
+    assert (ended.code, f"nothing of these accounts was exported there: {second}" in ended.err) == (1, True)
+    ended = run("export", "forget", target, "--account", first, "--account", second)
+    assert (ended.code, ended.err.splitlines()) == (0, [
+        f"account {first}: 1 lists with 330 records; nothing of it is left",
+        f"account {second}: no list was there; nothing of it is left",
+    ])  # fmt: skip
+    assert "0 records: all as exported" in run("export", "verify", target).err
 
 
 def test_progress_of_what_failed_last(
