@@ -56,7 +56,7 @@ from .options import (
     from_number,
     total_seconds,
 )
-from .transport.base import Transport
+from .transport.base import PRIVATE_CA, Transport
 
 if TYPE_CHECKING:
     import aiohttp
@@ -176,7 +176,9 @@ class BaseClient(Api[C_co]):
             user_agent: Your own product, put before the package's `User-Agent`.
             proxy: Proxy URL, `http://` or `https://`; user and password in it percent-encoded. Default: HTTPS_PROXY,
                 then ALL_PROXY, unless NO_PROXY lists the server; for https only.
-            ca_bundle: PEM file of CAs to trust besides the system's.
+            ca_bundle: PEM file of CAs to trust besides the system's. SSL_CERT_FILE, SSL_CERT_DIR and
+                REQUESTS_CA_BUNDLE take the place of the system's where they are set. With the extra `tls`, truststore
+                finds the system's, on macOS and Windows too.
             client_cert: PEM file with certificate and key, or a pair of files.
             ssl_context: TLS settings of your own, instead of the two above.
             session: An `aiohttp.ClientSession` of yours to send with; it stays yours to close. Only for AsyncClient: a
@@ -217,11 +219,12 @@ class BaseClient(Api[C_co]):
         self._headers_and_redact = conf.account_headers(key, conf.check_user_agent(user_agent))
         origin, prefix = f"{url.scheme}://{url.netloc}", url.path.rstrip("/")
         self.base_url = origin + prefix
+        own_network = session is None and session_factory is None and not isinstance(transport, Transport)
         chosen_proxy, make_ssl = (
             conf.choose_proxy(proxy, url, own_session=session is not None or session_factory is not None),
-            _ssl_maker(ca_bundle, client_cert, ssl_context),
+            _ssl_maker(ca_bundle, client_cert, ssl_context, used=own_network and url.scheme == "https"),
         )
-        own_network = session is None and session_factory is None and not isinstance(transport, Transport)
+        private_ca = _advice(own_network, ssl_context)
         self._network = chosen_proxy, make_ssl, own_network
         for name, value in {"max_concurrency": max_concurrency, "max_body": max_body}.items():
             whole_number(name, value, at_least=1, error=ConfigurationError)
@@ -238,13 +241,18 @@ class BaseClient(Api[C_co]):
             from .transport.aiohttp import AiohttpTransport  # noqa: PLC0415 (aiohttp is imported at the first use)
 
             return AiohttpTransport(
-                origin, ssl_context=make_ssl, proxy=chosen_proxy, session=session, session_factory=session_factory
+                origin,
+                ssl_context=make_ssl,
+                proxy=chosen_proxy,
+                private_ca=private_ca,
+                session=session,
+                session_factory=session_factory,
             )
 
         def lean() -> LeanTransport:
             from .transport.lean import LeanTransport  # noqa: PLC0415 (as above)
 
-            return LeanTransport(origin, ssl_context=make_ssl, proxy=chosen_proxy)
+            return LeanTransport(origin, ssl_context=make_ssl, proxy=chosen_proxy, private_ca=private_ca)
 
         def make() -> Transport:
             if isinstance(transport, Transport):
@@ -493,7 +501,18 @@ def bound_executor_of(client: BaseClient[Any]) -> BoundExecutor:
     return client._bound  # pyright: ignore[reportPrivateUsage]
 
 
-def _ssl_maker(ca_bundle: Any, client_cert: Any, ssl_context: Any) -> Callable[[], ssl.SSLContext] | None:
+def _advice(own_network: bool, ssl_context: object) -> str:
+    """Return what to do about a certificate that is not trusted; a way that is there for such a client."""
+    if ssl_context is not None:
+        return "if it uses a private CA, load it into the ssl_context"
+    if not own_network:
+        return "if it uses a private CA, load it into the SSL context of the session's connector"
+    return PRIVATE_CA
+
+
+def _ssl_maker(
+    ca_bundle: Any, client_cert: Any, ssl_context: Any, *, used: bool
+) -> Callable[[], ssl.SSLContext] | None:
     bundle, pair = conf.check_file(ca_bundle, "ca_bundle"), conf.client_certificate(client_cert)
     if ssl_context is not None:
         if bundle is not None or pair is not None:
@@ -501,17 +520,19 @@ def _ssl_maker(ca_bundle: Any, client_cert: Any, ssl_context: Any) -> Callable[[
         if not isinstance(ssl_context, ssl.SSLContext):
             raise ConfigurationError(f"ssl_context must be an ssl.SSLContext, not {type(ssl_context).__name__}")
         return lambda: ssl_context
-    if bundle is None and pair is None:
+    if bundle is None and pair is None and not used:
         return None
+    trusted = conf.trusted_by_environment() if used else []
 
     def make() -> ssl.SSLContext:
         from .transport.aiohttp import make_ssl_context  # noqa: PLC0415 (aiohttp is imported at the first use)
 
         try:
-            return make_ssl_context(bundle, pair)
+            return make_ssl_context(bundle, pair, trusted)
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or type(error).__name__
-        raise ConfigurationError(f"ca_bundle or client_cert cannot be loaded: {reason}")
+        named = "what SSL_CERT_FILE, SSL_CERT_DIR or REQUESTS_CA_BUNDLE names, " if trusted else ""
+        raise ConfigurationError(f"{named}ca_bundle or client_cert cannot be loaded: {reason}")
 
     return make
 

@@ -230,6 +230,26 @@ def check_file(value: Any, what: str) -> str | None:
     return str(path)
 
 
+def trusted_by_environment() -> list[str]:
+    """Return the files and folders of CAs that the environment wants trusted instead of the system's.
+
+    SSL_CERT_FILE and SSL_CERT_DIR are OpenSSL's own (the latter may list several), REQUESTS_CA_BUNDLE is that of
+    `requests`, a file or a folder.
+
+    Raises:
+        ConfigurationError: A variable names nothing that is there.
+    """
+    found: list[str] = []
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
+        value = os.environ.get(variable, "")
+        places = value.split(os.pathsep) if variable == "SSL_CERT_DIR" else [value]
+        there = [place for place in places if place and Path(place).exists()]
+        if value and not there:
+            raise ConfigurationError(f"{variable}: there is no {value!r:.200}")
+        found += there
+    return found
+
+
 def client_certificate(value: Any) -> tuple[str, str | None] | None:
     """Return certificate and key file of `client_cert`: one path, or two."""
     if value is None:

@@ -265,7 +265,7 @@ _FIXES: tuple[tuple[type[Exception], str], ...] = (
     (AuthenticationError, "check the key: it is not accepted"),
     (PermissionDeniedError, "give the key the permissions that it needs"),
     (PreconditionFailedError, "enable the account, or link it again"),
-    (TLSError, "if it is a proxy's, pass its CA: ca_bundle= or ca_bundle in the profile"),
+    (TLSError, "if it is a proxy's, name its CA: SSL_CERT_FILE, ca_bundle in the profile, or ca_bundle= in Python"),
     (ConnectError, "check the network, the URL (STACKONE_BASE_URL) and the proxy (HTTPS_PROXY)"),
     (APITimeoutError, "check the network and the proxy; or it may pass: try again"),
     (OSError, "check the network, the URL (STACKONE_BASE_URL) and the proxy (HTTPS_PROXY)"),

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar, get_type_hints
 
 import typer
@@ -37,6 +38,8 @@ class ClientOptions(TypedDict, total=False):
     base_url: str
     timeout: Timeout
     rate_limit: RateLimit | None
+    ca_bundle: Path
+    proxy: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -100,6 +103,25 @@ class Connection:
             rich_help_panel=_PANEL,
         ),
     ] = None
+    ca_bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca-bundle",
+            metavar="FILE",
+            help="CAs to trust besides the system's (PEM). SSL_CERT_FILE takes the place of the system's.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    https_proxy: Annotated[
+        str | None,
+        typer.Option(
+            "--https-proxy",
+            metavar="URL",
+            help="Proxy to go through. Default: HTTPS_PROXY, unless NO_PROXY lists the server. Better set that if it "
+            "has a password.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Tell about every request.", rich_help_panel=_PANEL)
     ] = False
@@ -125,6 +147,10 @@ class Connection:
         if self.rate_limit is not None:
             limit = rate_limit(self.rate_limit)
             options["rate_limit"] = None if limit is None else RateLimit(limit[0], per=limit[1])
+        if self.ca_bundle is not None:
+            options["ca_bundle"] = self.ca_bundle
+        if self.https_proxy is not None:
+            options["proxy"] = self.https_proxy
         return options
 
     def client(self) -> SyncClient:

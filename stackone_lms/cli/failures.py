@@ -18,8 +18,11 @@ _HINTS: tuple[tuple[type[e.StackOneError], str], ...] = (
     (e.PreconditionFailedError, "the account is disabled, suspended or expired: enable or link it again"),
     (e.RateLimitError, "wait a little, then try again; --rate-limit slows this program down"),
     (e.NotSupportedError, "the provider behind this account cannot do this"),
-    (e.TLSError, "the server's certificate is not trusted here: is there a proxy in between?"),
-    (e.ConnectError, "check the network, the address (STACKONE_BASE_URL or --base-url) and HTTPS_PROXY"),
+    (e.TLSError, "the server's certificate is not trusted here: is there a proxy in between? --ca-bundle takes its CA"),
+    (
+        e.ConnectError,
+        "check the network, the address (STACKONE_BASE_URL or --base-url) and HTTPS_PROXY or --https-proxy",
+    ),
     (e.APITimeoutError, "--timeout allows a call more seconds"),
     (e.RedirectError, "check the address (STACKONE_BASE_URL or --base-url)"),
     (e.PaginationError, "the server's cursors lead nowhere new; what was printed so far is good"),
@@ -54,7 +57,10 @@ def report(error: e.StackOneError, command: str | None = None) -> None:
         details.append(f"the server asks to wait {wait:g} s")
     if error.attempts > 1:
         details.append(f"{error.attempts} attempts")
-    problem("; ".join([f"{type(error).__name__}: {error}", *details]), _hint(error, command))
+    from ..transport.base import PRIVATE_CA  # noqa: PLC0415 (not needed for --help)
+
+    said = str(error).replace(PRIVATE_CA, "if it uses a private CA, name that with --ca-bundle or SSL_CERT_FILE")
+    problem("; ".join([f"{type(error).__name__}: {said}", *details]), _hint(error, command))
 
 
 _PAGE_PARTS = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)

@@ -7,9 +7,10 @@ import io
 import math
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from inspect import isawaitable
+from pathlib import Path
 from typing import Any, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
@@ -21,7 +22,7 @@ from yarl import URL
 from ..errors import ClientClosedError, ConfigurationError
 from ..threads import run_in_kept_thread
 from .aiohttp_internals import ContextFreeConnector, HttpProcessingError, session_middlewares
-from .base import Request, Response, ThisProcess, TimeLimits, Transport, TransportError
+from .base import PRIVATE_CA, Request, Response, ThisProcess, TimeLimits, Transport, TransportError
 from .connections import (
     HEAD_LIMITS,
     KEEP_ALIVE,
@@ -33,7 +34,7 @@ from .connections import (
     readable,
     whole,
 )
-from .errors import PRIVATE_CA, Route, translate
+from .errors import Route, translate
 from .proxies import Proxy
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
@@ -172,14 +173,38 @@ class _Exchange:
             sent.wire.abort()
 
 
-def make_ssl_context(ca_bundle: str | None, client_cert: tuple[str, str | None] | None) -> ssl.SSLContext:
-    """Return a context that trusts the system's CAs and those in `ca_bundle`, and shows `client_cert`."""
-    context = ssl.create_default_context()
+def make_ssl_context(
+    ca_bundle: str | None, client_cert: tuple[str, str | None] | None, trusted: Collection[str] = ()
+) -> ssl.SSLContext:
+    """Return TLS settings.
+
+    Args:
+        ca_bundle: PEM file of CAs to trust besides the others.
+        client_cert: Files of the certificate to show, and of its key.
+        trusted: Files and folders of CAs to trust instead of the system's. Those are found by truststore where that is
+            installed (the extra `tls`), which asks macOS and Windows themselves, else where OpenSSL looks.
+    """
+    if trusted:
+        files, folders = ([place for place in trusted if Path(place).is_dir() is kind] for kind in (False, True))
+        places: list[dict[str, Any]] = [{"cafile": file} for file in files] + [{"capath": folder} for folder in folders]
+        context = ssl.create_default_context(**places[0])
+        for place in places[1:]:
+            context.load_verify_locations(**place)
+    else:
+        context = _system_context()
     if ca_bundle is not None:
         context.load_verify_locations(cafile=ca_bundle)
     if client_cert is not None:
         context.load_cert_chain(*client_cert)
     return context
+
+
+def _system_context() -> ssl.SSLContext:
+    try:
+        import truststore  # noqa: PLC0415 (an extra)
+    except ImportError:
+        return ssl.create_default_context()
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class AiohttpTransport(Transport):

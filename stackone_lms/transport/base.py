@@ -15,6 +15,8 @@ MAX_HEADER = 32 * 1024
 """Bytes of a header of an answer, its name included; more are refused."""
 MAX_HEADERS = 256
 """Headers of an answer; more are refused."""
+PRIVATE_CA = "if it uses a private CA, pass ca_bundle= or set SSL_CERT_FILE"
+"""What to do about a certificate that is not trusted, where the client makes the TLS settings."""
 
 
 class ThisProcess:

@@ -23,15 +23,12 @@ from ..errors import (
     TLSError,
     printable,
 )
-from .base import MAX_HEADERS, TransportError
+from .base import MAX_HEADERS, PRIVATE_CA, TransportError
 from .proxies import Proxy
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 """What the system says when it has no more sockets, ports or memory to give."""
 
-
-PRIVATE_CA = "if it uses a private CA, pass ca_bundle="
-"""What to do about a certificate that is not trusted, where the client makes the TLS settings."""
 
 _CLOSED = frozenset({"Session is closed", "Connector is closed.", "Event loop is closed"})
 """What aiohttp and asyncio say in a RuntimeError when it is too late."""

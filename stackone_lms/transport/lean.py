@@ -23,7 +23,7 @@ from yarl import URL
 from ..errors import ClientClosedError, ConfigurationError, ConnectionLostError
 from ..threads import run_in_kept_thread
 from . import aiohttp_internals as internals
-from .base import LazyTransport, Request, Response, SecretBytes, TimeLimits, Transport, TransportError
+from .base import PRIVATE_CA, LazyTransport, Request, Response, SecretBytes, TimeLimits, Transport, TransportError
 from .connections import (
     KEEP_ALIVE,
     ProxyLogin,
@@ -31,7 +31,7 @@ from .connections import (
     check_head,
     read_on,
 )
-from .errors import PRIVATE_CA, Route, translate
+from .errors import Route, translate
 from .proxies import Proxy
 
 log = logging.getLogger("stackone_lms")

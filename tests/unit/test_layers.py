@@ -46,6 +46,7 @@ OURS = {
     "aiohttp": "transport.",
     "multidict": "transport.",
     "yarl": "transport.",
+    "truststore": "transport.aiohttp",  # an extra
     "pydantic_core": "models.pydantic",  # imported only when pydantic asks
 }
 """The run-time dependencies, and where they may be imported: everywhere, or only in modules of that name."""
