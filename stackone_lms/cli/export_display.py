@@ -26,6 +26,9 @@ _MOST_ACCOUNTS = 20
 """Accounts that are named with a failure; the file has them all."""
 _MOST_SHOWN = 10
 """Accounts under way that a terminal shows."""
+_WIDTH = 120
+"""Width of the summary where there is no terminal; narrower ones do without some columns, whose sums are told below."""
+_LEFT_OUT = frozenset({"fetched", "new", "changed"})
 _EVERY = 10.0
 """Seconds between two lines about the whole, where there is no terminal."""
 _A_SECOND = 4
@@ -154,14 +157,16 @@ def summarize(result: ExportResult, failed_file: str) -> None:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     few = len(result.lists) <= _MOST_ROWS
-    for title in ("resource", "account" if few else "accounts", "records", "fetched", "new", "changed", "seconds"):
-        number = title not in {"resource", "account", "accounts"}
-        table.add_column(title, justify="right" if number else "left", overflow="fold")
-    table.add_column("result", overflow="fold")
+    out = console(stderr=True)
+    width = out.width if out.is_terminal else _WIDTH
+    titles = ["resource", "account" if few else "accounts", "records", "fetched", "new", "changed", "seconds", "result"]
+    shown = [n for n, title in enumerate(titles) if width >= _WIDTH or title not in _LEFT_OUT]
+    for title in (titles[n] for n in shown):
+        number = title in {"records", "fetched", "new", "changed", "seconds"}
+        table.add_column(title, justify="right" if number else "left", no_wrap=number, overflow="fold")
     for row in _each(result) if few else _by_resource(result):
-        table.add_row(*row)
-    on_terminal = console(stderr=True).is_terminal
-    console(stderr=True, width=None if on_terminal else 120).print(table)
+        table.add_row(*(row[n] for n in shown))
+    console(stderr=True, width=None if out.is_terminal else _WIDTH).print(table)
     _tell_failures(result, failed_file)
     _tell_lists("fetched whole: {}", result.lists, lambda one: one.whole_because)
     _tell_lists("{} records do not tell when they were changed", result.lists, _undated)

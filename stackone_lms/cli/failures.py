@@ -32,7 +32,8 @@ _PLAIN_HTTP = re.compile("wrong.version.number|record layer failure|http request
 """How OpenSSL's versions say that what came was no TLS."""
 
 _MISSING = {
-    "no API key": "set STACKONE_API_KEY (others on the machine can see --api-key), or begin with: stackone-lms demo",
+    "no API key": "set STACKONE_API_KEY (others on the machine can see --api-key), or: stackone-lms configure; "
+    "or begin with: stackone-lms demo",
     "no account id": "set STACKONE_ACCOUNT_ID, or add --account; stackone-lms accounts lists them",
 }
 

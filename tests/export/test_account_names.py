@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from stackone_lms import AsyncClient, LinkedAccount
 from stackone_lms.export import ExportProgress, export
 from stackone_lms.export.report.summary import summarize
 from stackone_lms.export.state import manifest
 from stackone_lms.sandbox import Sandbox
+
+from ..cli.program import environment, settings
+from ..cli.terminal import on_terminal, plain
 
 
 async def test_an_export_of_listed_accounts_knows_their_names(
@@ -57,3 +62,19 @@ async def test_an_account_without_a_name_is_its_id(client: AsyncClient, sandbox:
     nameless = LinkedAccount(id=sandbox.account_ids[0])
     result = await export(client, "courses", tmp_path, accounts=[nameless], format="jsonl")
     assert result.lists[0].account == sandbox.account_ids[0]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 130])
+def test_the_summary_fits_the_terminal(sandbox: Sandbox, tmp_path: Path, columns: int) -> None:
+    """Numbers stay in one line, and names are folded between words."""
+    env = environment(**settings(sandbox))
+    arguments = ["export", "courses", "--all-accounts", "--format", "jsonl", "--out", str(tmp_path)]
+    ended = on_terminal(*arguments, env=env, columns=columns)
+    assert ended.code == 0
+    shown = plain(ended.out).splitlines()
+    head = next(n for n, line in enumerate(shown) if line.startswith("resource"))
+    assert shown[head].split()[:3] == ["resource", "account", "records"]
+    assert ("changed" in shown[head]) == (columns > 120)
+    rows = [line for line in shown[head + 1 :] if line.startswith("courses")]
+    assert len(rows) == len(sandbox.account_ids)
+    assert all(len(line) <= columns and "complete" in line for line in rows)
