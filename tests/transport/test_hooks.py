@@ -140,6 +140,21 @@ def test_whatever_makes_requests_is_seen(sandbox: Sandbox) -> None:
     assert all(r.headers["x-two"] == "replaced" for r in list(sandbox.requests)[-len(seen) :])
 
 
+def test_what_belongs_to_no_account_carries_what_every_request_carries(sandbox: Sandbox) -> None:
+    """Extra headers and parameters of the client, and those of a view in their place."""
+    noted = Noted()
+    sandbox.requests.clear()
+    with SyncClient(**noted.options(sandbox, extra_headers={"x-a": "1"}, extra_query={"a": 1})) as client:
+        for one in (client, client.with_options(extra_headers={"x-b": "2"}, extra_query={"b": 2})):
+            one.accounts.list().first_page()
+            one.accounts.get(sandbox.account_ids[0])
+            one.logs.list(page_size=1).first_page()
+            one.connect_sessions.create(origin_owner_id="o", origin_owner_name="n")
+    received = [(r.headers.get("x-a"), r.headers.get("x-b"), r.headers.get("x-two")) for r in sandbox.requests]
+    assert received == [("1", None, "replaced")] * 4 + [(None, "2", "replaced")] * 4
+    assert [request.query.rpartition("&")[2] for request in noted.requests] == ["a=1"] * 4 + ["b=2"] * 4
+
+
 def test_no_secret_is_shown_of_what_they_receive(sandbox: Sandbox) -> None:
     noted = Noted()
     with SyncClient(**noted.options(sandbox, extra_headers={"x-token": "a-secret-token"})) as client:
