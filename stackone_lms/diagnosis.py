@@ -173,7 +173,11 @@ async def _look_at_the_way(subject: Subject, checks: list[Check]) -> None:
     try:
         found = await look_at_tls(subject.url, subject.proxy, subject.make_ssl)
     except (StackOneError, OSError) as error:
-        raise _failed("TLS", error) from None
+        failed = _failed("TLS", error)
+        if isinstance(error, TLSError) and "not trusted" not in error.message:
+            fix = "what answers there may speak plain http: check the URL and its port"
+            failed = _FailedError(msgspec.structs.replace(failed.check, fix=fix))
+        raise failed from None
     checks.append(Check("TLS", "ok", f"{found.version}, the certificate was signed by {found.issuer}"))
 
 

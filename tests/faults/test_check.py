@@ -288,6 +288,7 @@ async def test_a_port_that_speaks_no_tls(sandbox: Sandbox) -> None:
     async with AsyncClient(KEY, "1", base_url=sandbox.url.replace("http:", "https:")) as client:
         (failure,) = (await client.check()).failures
     assert failure.name == "TLS"
+    assert failure.fix == "what answers there may speak plain http: check the URL and its port"
 
 
 @pytest.mark.parametrize("broken", [b"", b"\x30", b"\x30\x82\x01", b"nonsense", bytes(range(64))])
