@@ -172,6 +172,7 @@ class PortalExecutor(SyncExecutor):
             raise ClientClosedError("the client is closed")
         thread = shared.thread
         if thread is None:
+            _refuse_green_threads()
             with shared.lock:
                 if shared.closed:
                     raise ClientClosedError("the client is closed")
@@ -203,6 +204,22 @@ class PortalExecutor(SyncExecutor):
             self._engine.close_unused()
         else:
             _finish(shared.thread, self._engine)
+
+
+_GREEN = {
+    "gevent": ("gevent.monkey", "is_module_patched", "threading"),
+    "eventlet": ("eventlet.patcher", "is_monkey_patched", "thread"),
+}
+"""Of what puts threads of its own in the place of the system's: how to ask it whether it has."""
+
+
+def _refuse_green_threads() -> None:
+    for name, (module, question, threads) in _GREEN.items():
+        if getattr(sys.modules.get(module), question, lambda _: False)(threads):
+            raise ConfigurationError(
+                f"SyncClient needs threads of the system, and {name} has patched them: use it in a process where "
+                f"{name} patches nothing"
+            )
 
 
 _ending: set[asyncio.Task[None]] = set()
@@ -265,7 +282,8 @@ class SyncClient(BaseClient[SyncExecutor]):
     """A client of the StackOne Unified LMS API, for code without asyncio.
 
     The same calls as `AsyncClient`, run on an event loop in a thread of its own, which the first call starts. Threads
-    may share it. Use `with`, or call `close()`; left open, it ends with the interpreter.
+    may share it. Use `with`, or call `close()`; left open, it ends with the interpreter. Where gevent or eventlet has
+    patched threads, the first call raises a ConfigurationError.
     """
 
     def _check_session(self, session: object, session_factory: object) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..calls.operation import CallArguments, Operation
 from ..calls.outcomes import Outcome
-from ..engine.call import BoundExecutor
+from ..engine.call import BoundExecutor, running_loop
 from ..errors import (
     AuthenticationError,
     ClientClosedError,
@@ -211,6 +211,7 @@ class Fetch(Stream[Outcome[R]]):
         """Begin."""
         if self._begun:
             return
+        running_loop()
         self._begun = True
         context = self.executor.bulk_context()
         self.clock, self.sleep = context.clock, context.sleep

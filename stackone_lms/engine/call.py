@@ -52,6 +52,7 @@ from .retry import Budget, Failure, decide
 from .stats import Choice, Counts, Stats
 
 R = TypeVar("R")
+_get_running_loop = asyncio._get_running_loop  # pyright: ignore[reportPrivateUsage] (None where none runs)
 
 _FOREVER = float("inf")
 
@@ -174,7 +175,7 @@ class Engine:
             if self._loop is not None:
                 raise ForkedError("this client was used before a fork; make a new one in the child process")
             self._process = ThisProcess.id  # never used, it holds nothing of the parent's
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         self._leave_closed_loop()
         if self._loop is not loop:
             if self._loop is not None:
@@ -283,7 +284,7 @@ class Engine:
                 "no account id: pass account_id=, set STACKONE_ACCOUNT_ID, or use with_options(account_id=...)"
             )
         loop = self._loop
-        if loop is None or self._closed or self._process != ThisProcess.id or loop is not asyncio.get_running_loop():
+        if loop is None or self._closed or self._process != ThisProcess.id or loop is not _get_running_loop():
             loop = self._bind()
         headers = settings.headers if args.body is None else settings.body_headers
         request = Request(operation.method, self._prefix + path, query, headers, args.body, self._max_body)
@@ -445,6 +446,21 @@ class Engine:
                 await self._sleep(decision.delay)
             finally:
                 concurrency.backing_off -= 1
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop.
+
+    Raises:
+        ConfigurationError: None of asyncio's runs here.
+    """
+    loop = _get_running_loop()
+    if loop is None:
+        raise ConfigurationError(
+            "AsyncClient needs asyncio, and no event loop of asyncio runs here (as under trio): "
+            "use SyncClient in a thread, such as with trio.to_thread.run_sync"
+        )
+    return loop
 
 
 async def _close_with_loop(transport: LazyTransport) -> AsyncGenerator[None]:

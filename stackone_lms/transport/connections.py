@@ -133,7 +133,7 @@ _LOGIN_PAUSE = 300.0
 def readable(wire: asyncio.BaseTransport) -> Callable[[], Any]:
     """Return a function that tells whether something stands in a socket that the event loop has not read yet."""
     sock = wire.get_extra_info("socket")
-    if sys.platform == "win32":
+    if not hasattr(select, "poll"):  # Windows; eventlet takes it away
         return lambda: select.select([sock], [], [], 0)[0]
     poll = select.poll()
     poll.register(sock, select.POLLIN)

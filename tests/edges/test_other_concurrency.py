@@ -1,0 +1,83 @@
+"""gevent, eventlet and trio: what works with them, and one clear error for what does not."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+from stackone_lms.sandbox import Sandbox
+from tests.faults.children import run
+
+PROGRAM = """
+    import asyncio, sys, warnings
+    warnings.simplefilter("ignore", DeprecationWarning)
+    which, when, url, key, account = sys.argv[1:]
+
+    def patch():
+        if which == "gevent":
+            from gevent import monkey
+            monkey.patch_all()
+        elif which == "eventlet":
+            import eventlet
+            eventlet.monkey_patch()
+
+    if when == "before":
+        patch()
+    from stackone_lms import AsyncClient, SyncClient
+    from stackone_lms.errors import ConfigurationError
+    if when == "after":
+        patch()
+
+    def blocking():
+        for _ in range(2):  # the second one, too
+            try:
+                page = SyncClient(key, account, base_url=url).users.list(page_size=5).first_page()
+                print("works", len(page.data))
+            except ConfigurationError as error:
+                print(str(error).partition(":")[0])
+
+    async def main():
+        client = AsyncClient(key, account, base_url=url)
+
+        async def first(items):
+            return [item async for item in items][:1]
+
+        users = client.users
+        for call in (lambda: users.list(page_size=5).first_page(), lambda: first(users.list(max_items=3)),
+                     lambda: first(users.get_many(["1", "2"], strategy="get"))):
+            try:
+                await call()
+                print("works")
+            except ConfigurationError as error:
+                print(str(error).partition(" (")[0])
+
+    blocking() if which != "trio" else None
+    if which == "trio":
+        import trio
+        trio.run(main)
+        trio.run(trio.to_thread.run_sync, blocking)
+    else:
+        asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("which", ["gevent", "eventlet"])
+async def test_where_threads_are_patched(which: str, when: str) -> None:
+    if find_spec(which) is None:
+        pytest.skip(f"there is no {which} here")
+    async with Sandbox() as sandbox:
+        ended = await run(PROGRAM, which, when, sandbox.url, sandbox.api_key, sandbox.account_ids[0], within=60)
+    refused = f"SyncClient needs threads of the system, and {which} has patched them"
+    assert (ended.code, ended.out.splitlines()) == (0, [refused] * 2 + ["works"] * 3), ended.err
+
+
+async def test_under_trio() -> None:
+    if find_spec("trio") is None:
+        pytest.skip("there is no trio here")
+    async with Sandbox() as sandbox:
+        ended = await run(PROGRAM, "trio", "-", sandbox.url, sandbox.api_key, sandbox.account_ids[0], within=60)
+    refused = "AsyncClient needs asyncio, and no event loop of asyncio runs here"
+    assert (ended.code, ended.out.splitlines()) == (0, [refused] * 3 + ["works 5"] * 2), ended.err
+    assert ended.err == ""
