@@ -298,7 +298,7 @@ def forget_command(
     from ..export import forget  # noqa: PLC0415 (not needed for --help)
 
     for gone in forget(existing(target), accounts, lock_timeout=lock_timeout):
-        there = f"{gone.lists:,} lists with {gone.records:,} records" if gone.lists else "no list was there"
+        there = f"{gone.lists:,} lists with {gone.records:,} records" if gone.lists else "no list of it was complete"
         note(f"account {gone.account_id}: {there}; nothing of it is left")
 
 
