@@ -215,7 +215,8 @@ _GREEN = {
 
 def _refuse_green_threads() -> None:
     for name, (module, question, threads) in _GREEN.items():
-        if getattr(sys.modules.get(module), question, lambda _: False)(threads):
+        ask: Any = getattr(sys.modules.get(module), question, None)
+        if ask is not None and ask(threads):
             raise ConfigurationError(
                 f"SyncClient needs threads of the system, and {name} has patched them: use it in a process where "
                 f"{name} patches nothing"
