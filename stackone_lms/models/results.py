@@ -78,7 +78,7 @@ class BatchResult(_WriteResult, kw_only=True, frozen=True):
     @property
     def items(self) -> tuple[BatchItem, ...]:
         """Every item that was sent, with what is wrong with it."""
-        sent: list[Any] = self.__dict__.get("_sent", [])
+        sent: list[Any] = self.__dict__.get("_items", [])
         found = self.errors or []
         return tuple(BatchItem(item, found[n] if n < len(found) else []) for n, item in enumerate(sent))
 
@@ -111,9 +111,9 @@ def join_batches(parts: list[tuple[list[Any], BatchResult]]) -> BatchResult:
     first = parts[0][1]
     joined = msgspec.structs.replace(first, errors=errors) if len(parts) > 1 else first
     attach(joined, parts[-1][1].response)
-    vars_of(joined)["_sent"] = [item for items, _ in parts for item in items]
+    vars_of(joined)["_items"] = [item for items, _ in parts for item in items]
     for items, part in parts if len(parts) > 1 else ():
-        vars_of(part)["_sent"] = items
+        vars_of(part)["_items"] = items
     if len(parts) > 1:
         vars_of(joined)["_parts"] = tuple(part for _, part in parts)
     return joined

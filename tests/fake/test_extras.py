@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import warnings
 from operator import attrgetter
 from typing import Any
@@ -198,3 +199,18 @@ def test_every_write_takes_keys_that_the_document_lacks(name: str, ids: tuple[st
     assert len(sent) == 2 + (not name.endswith("batch_upsert"))
     for one in sent:
         assert (one["items"][0] if "items" in one else one) == {**body, **extra}
+
+
+@virtual
+@pytest.mark.parametrize("items", [1, 10_001])
+@pytest.mark.parametrize("keep_unknown", [False, True])
+async def test_the_result_of_a_batch_is_plain_data(items: int, keep_unknown: bool) -> None:
+    answer = reply(202, {"statusCode": 202, "message": "accepted", "errors": [], "new": 1})
+    client = client_of(FakeTransport(answer), keep_unknown=keep_unknown)
+    result = await client.content.batch_upsert([{"external_reference": str(n)} for n in range(items)])
+    assert repr(result).startswith("BatchResult(status_code=202, message='accepted'")
+    assert json.loads(result.to_json()) == result.to_dict()
+    for part in result.parts:
+        assert (part.extra, part.problems) == ({"new": 1} if keep_unknown else {}, ())
+    copy = pickle.loads(pickle.dumps(result))
+    assert (copy, copy.items, len(copy.items)) == (result, result.items, items)
