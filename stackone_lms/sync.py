@@ -62,12 +62,7 @@ class PortalThread:
         self._pid = os.getpid()
         self._futures: set[Future[Any]] = set()
         ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
-        try:
-            self._thread = start_thread(lambda: self._run(ready), "stackone_lms")
-        except RuntimeError as error:
-            if "shutdown" not in str(error):
-                raise
-            raise ClientClosedError("the interpreter is ending: it starts no thread for this client") from None
+        self._thread = start_thread(lambda: self._run(ready), "stackone_lms")
         self.portal, self._loop = ready.result()
 
     def _run(self, ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:

@@ -11,13 +11,24 @@ from contextvars import Context
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from .errors import ClientClosedError
+
 R = TypeVar("R")
 
 
 def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
-    """Run a function in a new daemon thread, with the stack that threads of this process have."""
+    """Run a function in a new daemon thread, with the stack that threads of this process have.
+
+    Raises:
+        ClientClosedError: The interpreter is ending and starts no threads any more.
+    """
     thread = threading.Thread(target=work, name=name, daemon=True)
-    Context().run(thread.start)  # from Python 3.14 on, threads can inherit contextvars
+    try:
+        Context().run(thread.start)  # from Python 3.14 on, threads can inherit contextvars
+    except RuntimeError as error:
+        if "shutdown" not in str(error):
+            raise
+        raise ClientClosedError("the interpreter is ending: it starts no thread for this client") from None
     return thread
 
 
@@ -97,7 +108,7 @@ def run_in_kept_thread(function: Callable[[], R]) -> asyncio.Future[R]:
     executor, when the main thread has ended, and they never keep a process from ending.
 
     Raises:
-        RuntimeError: There is no such thread yet, and the interpreter starts none any more.
+        ClientClosedError: There is no such thread yet, and the interpreter starts none any more.
     """
     return asyncio.wrap_future(_kept.submit(function))
 

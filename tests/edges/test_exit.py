@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -17,13 +16,10 @@ from stackone_lms.errors import ClientClosedError
 from stackone_lms.sync import PortalThread
 from stackone_lms.transport.base import Response
 from tests.fake.fakes import FakeTransport, record
-from tests.faults.children import run
+from tests.faults.children import REFUSES_THREADS, run
 from tests.faults.server import FaultServer
 
 pytestmark = pytest.mark.loop
-
-REFUSES_THREADS = (3, 12) <= sys.version_info[:3] < (3, 12, 3)
-"""These Pythons start no threads any more when handlers run at the end."""
 
 AT_EXIT = """
 import atexit, sys

@@ -7,23 +7,25 @@ import socket
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stackone_lms import AsyncClient, RateLimit, Timeout
 from stackone_lms import threads as threads_module
-from stackone_lms.errors import APITimeoutError, ConnectError
+from stackone_lms.errors import APITimeoutError, ClientClosedError, ConnectError
 from stackone_lms.sandbox import Sandbox
 from stackone_lms.threads import run_in_kept_thread
 from stackone_lms.transport.connections import Resolver
-from tests.faults.children import run
+from tests.faults.children import REFUSES_THREADS, run
 from tests.transport.server import always, answer, serving
 
 BY_NAME = """
     import os, sys, threading, time
     from concurrent.futures import ThreadPoolExecutor, thread
     from stackone_lms import SyncClient
+    from stackone_lms.errors import StackOneError
 
     url, account, how = sys.argv[1:]
     client = SyncClient("key", account, base_url=url, rate_limit=None)
@@ -33,8 +35,11 @@ BY_NAME = """
     def work(n):
         while not thread._shutdown:  # set when the main thread has ended
             time.sleep(0.01)
-        client.users.completions.create("u", learning_object_external_reference=str(n))
-        os.write(1, b"done\\n")  # print would write the line and its end apart
+        try:
+            client.users.completions.create("u", learning_object_external_reference=str(n))
+            os.write(1, b"done\\n")  # print would write the line and its end apart
+        except StackOneError as error:
+            os.write(1, f"{type(error).__name__}\\n".encode())
 
     if how == "thread":
         for n in range(10):
@@ -49,11 +54,19 @@ LOOP_IN_A_THREAD = """
     import asyncio, sys, threading, time
     from concurrent.futures import thread
     from stackone_lms import AsyncClient
+    from stackone_lms.errors import StackOneError
+    from stackone_lms.shared_limit import SharedLimit
+
+    url, account, how, folder = sys.argv[1:]
+    limit = SharedLimit.sqlite(f"{folder}/limit") if how == "limit" else None
 
     async def create():
-        async with AsyncClient("key", sys.argv[2], base_url=sys.argv[1], rate_limit=None) as client:
-            await client.users.completions.create("u", learning_object_external_reference="x")
-        print("done", flush=True)
+        try:
+            async with AsyncClient("key", account, base_url=url, rate_limit=limit) as client:
+                await client.users.completions.create("u", learning_object_external_reference="x")
+            print("done", flush=True)
+        except StackOneError as error:
+            print(type(error).__name__, flush=True)
 
     def work():
         while not thread._shutdown:  # set when the main thread has ended
@@ -68,18 +81,40 @@ CREATED = b'{"statusCode":201,"message":"Created","timestamp":"2026-01-01T00:00:
 
 @pytest.mark.parametrize("how", ["pool", "warm", "thread"])
 async def test_work_that_goes_on_after_the_main_thread_has_ended_is_done(how: str) -> None:
-    """Python waits for the threads of a pool; its executors take no work any more."""
+    """Python waits for the threads of a pool; its executors take no work any more.
+
+    Pythons that start no thread then say so, except of a client that was used before.
+    """
     async with serving(always(answer(CREATED, "201 Created"))) as server:
         url = server.url.replace("127.0.0.1", "localhost")
         finished = await run(BY_NAME, url, "account", how)
         posts = [each for each in server.requests if each.line.startswith(b"POST")]
-    assert (finished.code, finished.out, len(posts)) == (0, "done\n" * 10, 10 + (how == "warm")), finished.err
+    expected = ("done\n" * 10, 10 + (how == "warm"))
+    if REFUSES_THREADS and how != "warm":
+        expected = ("ClientClosedError\n" * 10, 0)
+    assert (finished.code, finished.out, len(posts)) == (0, *expected), finished.err
 
 
-async def test_a_loop_that_runs_after_the_main_thread_has_ended_works() -> None:
+def unused_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("how", ["name", "limit", "tls"])
+async def test_a_loop_that_runs_after_the_main_thread_has_ended_works(how: str, tmp_path: Path) -> None:
+    if how == "limit":
+        pytest.importorskip("pyrate_limiter")
     async with serving(always(answer(CREATED, "201 Created"))) as server:
-        finished = await run(LOOP_IN_A_THREAD, server.url.replace("127.0.0.1", "localhost"), "account")
-    assert (finished.code, finished.out) == (0, "done\n"), finished.err
+        url = server.url.replace("127.0.0.1", "localhost") if how == "name" else server.url
+        if how == "tls":  # the CA files are read before anything is connected
+            url = f"https://127.0.0.1:{unused_port()}"
+        finished = await run(LOOP_IN_A_THREAD, url, "account", how, str(tmp_path))
+    expected = "ConnectError" if how == "tls" else "done"
+    if REFUSES_THREADS:
+        expected = "ConnectError" if how == "name" else "ClientClosedError"
+    assert (finished.code, finished.out) == (0, f"{expected}\n"), finished.err
 
 
 HANGING = """
@@ -145,7 +180,7 @@ def no_new_threads(no_threads_yet: None, monkeypatch: pytest.MonkeyPatch) -> Cal
     def refuse(*_: Any) -> Any:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    return lambda: monkeypatch.setattr(threads_module, "start_thread", refuse)
+    return lambda: monkeypatch.setattr(threading.Thread, "start", refuse)
 
 
 async def test_where_no_thread_starts_any_more_those_that_are_there_do_the_work(
@@ -160,6 +195,9 @@ async def test_where_no_thread_starts_and_none_is_there_it_is_an_error_of_ours(
     no_new_threads: Callable[[], None],
 ) -> None:
     no_new_threads()
+    with pytest.raises(ClientClosedError, match="the interpreter is ending: it starts no thread"):
+        async with AsyncClient("key", "a", base_url="https://127.0.0.1") as client:
+            await client.users.get("x")  # needs CA files
     async with Sandbox() as sandbox:
         url = sandbox.url.replace("127.0.0.1", "localhost")
         async with AsyncClient("key", "a", base_url=url) as client:

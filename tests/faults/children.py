@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[2]
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONASYNCIODEBUG"}
 """Debugging, asyncio tells of every slow step on stderr, which is to stay empty."""
 
+REFUSES_THREADS = (3, 12) <= sys.version_info[:3] < (3, 12, 3)
+"""These Pythons start no threads any more once the main thread has ended."""
+
 
 class Finished(NamedTuple):
     """How a program ended."""
