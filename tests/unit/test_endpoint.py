@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import pydoc
 import warnings
-from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from stackone_lms import AsyncClient, SyncClient
 from stackone_lms.api.resources import Completions, UserCompletions
 from stackone_lms.calls.lists import AsyncPager, SyncPager
 from stackone_lms.calls.operation import Operation
-from stackone_lms.calls.outcomes import AccountOutcome
+from stackone_lms.calls.outcomes import AccountOutcome, AsyncOutcomes, SyncOutcomes
 from stackone_lms.calls.query import GetQuery, ListQuery
 from stackone_lms.errors import InvalidArgumentError, NotFoundError
 from stackone_lms.models import Completion, CompletionResult
@@ -62,9 +61,9 @@ def test_every_read_shows_its_keywords_its_operation_and_its_answer(client: Any,
 def test_the_signature_names_what_is_returned() -> None:
     each = aio.for_accounts(["a"]).completions
     returned: Any = inspect.signature(each.get).return_annotation
-    assert returned == AsyncGenerator[AccountOutcome[CompletionResult], None]
+    assert returned == AsyncOutcomes[AccountOutcome[CompletionResult]]
     returned = inspect.signature(blocking.for_accounts(["a"]).completions.list).return_annotation
-    assert returned == Generator[AccountOutcome[Completion], None, None]
+    assert returned == SyncOutcomes[AccountOutcome[Completion]]
     assert inspect.signature(aio.completions.get).return_annotation is CompletionResult
     assert inspect.signature(aio.completions.list).return_annotation == AsyncPager[Completion]
     assert inspect.signature(blocking.completions.list).return_annotation == SyncPager[Completion]
