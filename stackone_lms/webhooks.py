@@ -109,7 +109,8 @@ class Event(Model, kw_only=True, frozen=True, dict=True, gc=True):
         return parse, (self.body,)
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [("event", self.event), ("record_id", self.record_id), ("event_date", self.event_date)]
+        shown = [("event", self.event), ("record_id", self.record_id), ("event_date", self.event_date)]
+        return [(name, value) for name, value in shown if value is not None]
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
@@ -219,7 +220,7 @@ def unwrap(
 
     Raises:
         SignatureError: It is not signed with the secret.
-        ConfigurationError: There is no secret, or an empty one.
+        ConfigurationError: There is no secret, an empty one, or what is neither a string nor bytes.
         DecodeError: It is signed, and no event.
         TypeError: The payload is neither bytes nor a string, or the headers are none.
     """
@@ -239,6 +240,8 @@ def _signature_in(headers: Any) -> str | bytes | None:
         values += value if isinstance(value, list | tuple) else [value]
     if len(values) > 1:
         raise SignatureError(f"the webhook has more than one {HEADER} header")
+    if not all(isinstance(value, str | bytes | None) for value in values):
+        raise TypeError(f"the header {HEADER} must be a string or bytes, not {type(values[0]).__name__}")
     return values[0] if values else None
 
 
@@ -261,7 +264,7 @@ def verify(
 
     Raises:
         SignatureError: It is not signed with the secret.
-        ConfigurationError: There is no secret, or an empty one.
+        ConfigurationError: There is no secret, an empty one, or what is neither a string nor bytes.
         TypeError: The payload is neither bytes nor a string.
     """
     keys = _keys(secret)
@@ -280,8 +283,14 @@ def sign(payload: bytes | bytearray | str, secret: str | bytes) -> str:
     Args:
         payload: The body.
         secret: The signing secret.
+
+    Raises:
+        ConfigurationError: The secret is empty, or no string or bytes.
+        TypeError: The payload is neither bytes nor a string.
     """
-    (key,) = _keys([secret])
+    if not isinstance(cast("object", secret), str | bytes):
+        raise ConfigurationError(f"the secret to sign with must be one string or bytes, not {type(secret).__name__}")
+    (key,) = _keys(secret)
     digest = hmac.new(key, _bytes(payload), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
@@ -317,8 +326,15 @@ def _keys(secret: str | bytes | Iterable[str | bytes] | None) -> list[bytes]:
         )
         if secret is None:
             raise ConfigurationError("no webhook secret: pass secret= or set STACKONE_WEBHOOK_SECRET")
-    secrets = [secret] if isinstance(secret, str | bytes) else list(secret)
-    keys = [one.encode() if isinstance(one, str) else bytes(one) for one in secrets]
-    if not all(keys) or not keys:
+    given: Any = secret
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | bytearray | memoryview | Mapping)
+    secrets: list[object] = list(cast("Iterable[object]", given)) if several else [given]
+    keys = [one.encode() if isinstance(one, str) else one for one in secrets]
+    # Of a number, bytes() would make a key of zeros.
+    wrong = next((type(key).__name__ for key in keys if not isinstance(key, bytes)), None)
+    if wrong is not None:
+        raise ConfigurationError(f"the webhook secret must be a string, bytes, or several of them, not {wrong}")
+    checked = cast("list[bytes]", keys)
+    if not checked or not all(key.strip() for key in checked):
         raise ConfigurationError("the webhook secret is empty")
-    return keys
+    return checked

@@ -62,7 +62,7 @@ def test_a_known_signature_is_good() -> None:
     webhooks.verify(body, base64.urlsafe_b64encode(digest).decode(), "key")
 
 
-@given(body=st.binary(), secret=st.text(min_size=1).filter(lambda s: s.isascii()))
+@given(body=st.binary(), secret=st.text(min_size=1).filter(lambda s: s.isascii() and bool(s.encode().strip())))
 def test_padding_does_not_matter(body: bytes, secret: str) -> None:
     """Padded and unpadded signatures are both accepted, and `sign` makes the unpadded one."""
     padded = signature(body, secret)
@@ -386,3 +386,32 @@ def test_the_account_does_not_show() -> None:
         assert "c28xIQ_1" in shown
         assert "account-of-a-customer" not in shown
         assert "private.example" not in shown
+
+
+@pytest.mark.parametrize("secret", [5, 32, [32], [None, SECRET], bytearray(b"abc"), {SECRET: 1}, [["a"]]])
+def test_what_is_no_secret_is_refused_instead_of_becoming_one(secret: Any) -> None:
+    body = payload()
+    zeros = base64.urlsafe_b64encode(hmac.digest(bytes(32), body, hashlib.sha256)).decode()
+    with pytest.raises(ConfigurationError, match="must be a string, bytes, or several of them, not"):
+        webhooks.unwrap(body, zeros, secret)
+    with pytest.raises(ConfigurationError, match="must be one string or bytes, not"):
+        webhooks.sign(body, secret)
+
+
+@pytest.mark.parametrize("secret", [" ", "\t\n", b" ", [SECRET, " "]])
+def test_a_blank_secret_is_an_empty_one(secret: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="the webhook secret is empty"):
+        webhooks.unwrap(payload(), signature(payload()), secret)
+    monkeypatch.setenv("STACKONE_WEBHOOK_SECRET", " ")
+    with pytest.raises(ConfigurationError):
+        webhooks.unwrap(payload(), signature(payload()))
+
+
+@pytest.mark.parametrize("value", [5, [5], {"a": 1}])
+def test_a_signature_that_is_no_text_is_a_type_error(value: Any) -> None:
+    with pytest.raises(TypeError, match="x-stackone-signature must be a string or bytes"):
+        webhooks.unwrap(payload(), {"x-stackone-signature": value}, SECRET)
+
+
+def test_an_event_shows_no_none() -> None:
+    assert repr(webhooks.parse(b'{"event":"account.created"}')) == "AccountEvent(event='account.created')"
