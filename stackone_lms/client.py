@@ -34,7 +34,7 @@ from .bulk.ids import iterate_ids
 from .calls.lists import AsyncPager
 from .calls.operation import AsyncExecutor, AsyncFanOutExecutor, C_co, CallArguments, Resource
 from .calls.query import encode_parameters
-from .calls.request import RequestOperation, RequestResult, describe_request, merged_headers
+from .calls.request import REQUEST_KEYWORDS, RequestOperation, RequestResult, describe_request, merged_headers
 from .checks import check_function, known_keywords, whole_number
 from .engine.call import BoundExecutor, Engine, Settings
 from .engine.headers import extra_headers as extra_headers_of
@@ -49,6 +49,7 @@ from .options import (
     DEFAULT_RATE_LIMIT,
     DEFAULT_RETRY,
     DEFAULT_TIMEOUT,
+    VIEW_OPTIONS,
     RateLimit,
     RetryPolicy,
     Timeout,
@@ -597,6 +598,7 @@ class AsyncClient(BaseClient[AsyncExecutor]):
         headers: Mapping[str, str] | None = None,
         account_id: str | EllipsisType | None = ...,
         answer: Any = Any,
+        **unknown: Any,
     ) -> RequestResult[Any]:
         """Send a request to any endpoint of the API, under the same limits, retries, deadline and errors as all calls.
 
@@ -611,14 +613,17 @@ class AsyncClient(BaseClient[AsyncExecutor]):
                 `x-account-id`, for endpoints that belong to no account.
             answer: Type of what the answer holds: a model, `list[...]`, or whatever msgspec decodes. Default: plain
                 JSON.
+            **unknown: None; options of a view, such as `timeout`, are those of `with_options`.
 
         Returns:
             The whole answer; what it holds is in `.data`, None if it was empty.
 
         Raises:
+            TypeError: There is no such keyword.
             InvalidArgumentError: Before any I/O: something cannot be sent.
             StackOneError: Everything else; see `stackone_lms.errors`.
         """
+        known_keywords("request", unknown, REQUEST_KEYWORDS, elsewhere=VIEW_OPTIONS)
         executor, operation, args = self._describe_request(method, path, query, body, headers, account_id, answer)
         return await executor.execute(operation, args)
 

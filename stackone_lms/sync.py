@@ -20,11 +20,12 @@ from anyio.from_thread import BlockingPortal
 
 from .api.accounts import AccountIds, Accounts, SyncAccountsExecutor
 from .calls.operation import SyncExecutor, SyncFanOutExecutor
-from .calls.request import RequestResult
-from .checks import levels_to_the_caller
+from .calls.request import REQUEST_KEYWORDS, RequestResult
+from .checks import known_keywords, levels_to_the_caller
 from .client import BaseClient, HTTPMethod
 from .engine.call import BoundExecutor, Engine
 from .errors import ClientClosedError, ConfigurationError, ForkedError
+from .options import VIEW_OPTIONS
 from .threads import start_thread
 
 if TYPE_CHECKING:
@@ -343,8 +344,10 @@ class SyncClient(BaseClient[SyncExecutor]):
         headers: Mapping[str, str] | None = None,
         account_id: str | EllipsisType | None = ...,
         answer: Any = Any,
+        **unknown: Any,
     ) -> RequestResult[Any]:
         """Send a request to any endpoint of the API; see `AsyncClient.request` for what it takes and raises."""
+        known_keywords("request", unknown, REQUEST_KEYWORDS, elsewhere=VIEW_OPTIONS)
         executor, operation, args = self._describe_request(method, path, query, body, headers, account_id, answer)
         return self._portal_executor.run(executor.execute, operation, args)
 

@@ -39,7 +39,7 @@ class ListQuery(GetQuery, total=False):
 
     filter: Mapping[str, Any]
     """Filters by name; the same names are accepted as keywords. Names and values that the API document does not have
-    are sent as given, with a warning."""
+    are sent as given, with a warning: nested mappings become `filter[a][b]`, lists repeat the key."""
     updated_after: Moment
     """Only records changed after this moment."""
     page_size: int
@@ -180,7 +180,11 @@ def _warn_of_filters(given: Any, allowed: frozenset[str]) -> None:
             continue
         if name not in allowed:
             odd.append(name)
-        elif (name == "active" and value not in (True, "true")) or (name == "status" and value not in STATUSES):
+        elif (
+            isinstance(value, _LISTS + _MAPPINGS)
+            or (name == "active" and value not in (True, "true"))
+            or (name == "status" and value not in STATUSES)
+        ):
             odd.append(f"{name}={value}")
     if odd:
         known = ", ".join(sorted(allowed)) or "none"
@@ -232,7 +236,9 @@ def _filter(key: str, value: Any, pairs: list[str], *, strict: bool = False) -> 
     if not isinstance(value, Mapping):
         raise InvalidArgumentError(f"filter must be a mapping, not {type(value).__name__}")
     for name, item in value.items():  # pyright: ignore[reportUnknownVariableType]
-        if item is not None:
+        if not strict and isinstance(item, _LISTS + _MAPPINGS):
+            _deep(f"{key}[{name}]", item, pairs, 0)  # pyright: ignore[reportUnknownArgumentType]
+        elif item is not None:
             text = _filter_value(str(name), item, strict=strict)  # pyright: ignore[reportUnknownArgumentType]
             pairs.append(f"{key}%5B{_percent_name(str(name), key)}%5D={_percent(text, key)}")  # pyright: ignore[reportUnknownArgumentType]
 

@@ -11,7 +11,8 @@ from urllib.parse import unquote
 import msgspec
 
 from ..errors import InvalidArgumentError
-from ..models.base import Answer, encode
+from ..models.base import Answer
+from ..models.bodies import prepare_any
 from ..models.decode import Decoder
 from ..safe_json import FAILURES
 from .operation import CallArguments, Operation
@@ -19,6 +20,8 @@ from .query import encode_parameters
 
 T = TypeVar("T")
 
+REQUEST_KEYWORDS = ("query", "body", "headers", "account_id", "answer")
+"""Keywords of `client.request`."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", re.ASCII)
 
@@ -84,10 +87,7 @@ def describe_request(
         raise InvalidArgumentError(f"path must not have dot segments or begin with //, not {path!r:.60}")
     if body is not None and method == "GET":
         raise InvalidArgumentError("a GET takes no body; give query=")
-    try:
-        encoded = None if body is None else encode(body)
-    except (TypeError, ValueError, NotImplementedError, OverflowError, RecursionError) as error:
-        raise InvalidArgumentError(f"the body cannot be sent: {error}") from None
+    encoded = None if body is None else prepare_any(body)
     parameters = "" if query is None else encode_parameters("query", query)
     try:
         operation: RequestOperation[Any] = RequestOperation(method, path, answer, needs_account=needs_account)

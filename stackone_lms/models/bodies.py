@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from ..errors import InvalidArgumentError, printable
 from ..safe_json import MAX_DEPTH
-from .base import DateTime, Model, PlainData, to_duration, to_wire
+from .base import DateTime, Model, PlainData, to_builtins, to_duration, to_wire
 from .fields import EXTRA, by_name, item_hint, kinds, record_kind
 from .values import UnifiedValue
 
@@ -93,6 +93,19 @@ def prepare_batch(items: Iterable[Body | Model | Mapping[str, object]], cls: typ
     kinds = (_record_kind(cls),)
     checked = [_convert(kinds, item, f"$.items[{n}]") for n, item in enumerate(items, first)]
     return msgspec.json.encode({"items": checked})
+
+
+def prepare_any(body: object) -> bytes:
+    """Check a request body of any form, models and date-times in it included, and encode it.
+
+    Raises:
+        InvalidArgumentError: The body cannot be sent; the message has the JSON path and what is allowed.
+    """
+    try:
+        plain = to_builtins(body)
+    except (TypeError, ValueError, NotImplementedError, OverflowError, RecursionError) as error:
+        raise InvalidArgumentError(f"the body cannot be sent: {error}") from None
+    return msgspec.json.encode(_free(plain, "$"))
 
 
 def body_from(cls: type[S], value: Mapping[str, object]) -> S:

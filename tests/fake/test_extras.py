@@ -114,6 +114,9 @@ async def test_the_values_of_extra_headers_are_shown_nowhere() -> None:
     [
         ({"title": "Safety"}, [("filter[title]", "Safety")], "filter title"),
         ({"status": "archived"}, [("filter[status]", "archived")], "filter status=archived"),
+        ({"tag": ["a", "b"]}, [("filter[tag]", "a"), ("filter[tag]", "b")], "filter tag"),
+        ({"status": ["pending"]}, [("filter[status]", "pending")], r"filter status=\['pending'\]|filter status"),
+        ({"age": {"eq": 25}}, [("filter[age][eq]", "25")], "filter age"),
         ({"flag": True, "n": 5}, [("filter[flag]", "true"), ("filter[n]", "5")], "filter flag, n"),
     ],
 )

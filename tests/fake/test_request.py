@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, assert_type
+from typing import Any, assert_type, cast
 
 import pytest
 
@@ -131,6 +131,10 @@ async def test_bodies_are_sent_in_the_forms_of_the_api() -> None:
         ("GET", 5, {}, "path must"),
         ("GET", "/x", {"body": {}}, "a GET takes no body"),
         ("POST", "/x", {"body": object()}, "the body cannot be sent"),
+        ("POST", "/x", {"body": {"a": [float("nan")]}}, r"\$\.a\[0\]: must be a finite number"),
+        ("POST", "/x", {"body": User(id="u", unified_custom_fields={"a": float("inf")})}, "must be a finite number"),
+        ("POST", "/x", {"body": {"a": "\ud800"}}, "half a surrogate pair"),
+        ("POST", "/x", {"body": {1: 2}}, "keys must be strings, not int"),
         ("POST", "/x", {"body": datetime(2024, 1, 1)}, "the body cannot be sent"),  # noqa: DTZ001
         ("GET", "/x", {"query": "a=1"}, "query must be a mapping"),
         ("GET", "/x", {"headers": {"Host": "y"}}, "Host is set by the client"),
@@ -154,3 +158,16 @@ def test_the_blocking_client_has_it_too() -> None:
         assert [user.id for user in found.data] == ["u"]
         with pytest.raises(InvalidArgumentError):
             client.request("GET", "users")
+
+
+@virtual
+async def test_options_of_a_view_are_told_their_place() -> None:
+    transport = FakeTransport(reply(200, {}))
+    client: Any = client_of(transport)
+    with pytest.raises(TypeError, match=r"request\(\) .*'timeout'; write client\.with_options\(timeout=\.\.\.\)"):
+        await client.request("GET", "/x", timeout=3)
+    with pytest.raises(TypeError, match=r"'params'; allowed: account_id, answer, body, headers, query"):
+        await client.request("GET", "/x", params={})
+    with SyncClient(KEY, ACCOUNT) as blocking, pytest.raises(TypeError, match=r"with_options\(retry="):
+        cast("Any", blocking).request("GET", "/x", retry=3)
+    assert not transport.sent
