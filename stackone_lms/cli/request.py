@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from types import EllipsisType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ from .accounts import ShowCredentials, without_credentials
 from .arguments import pairs
 from .connection import Connection, connected
 from .output import Output, write_one
-from .writing import DryRun, confirm_delete, read_body, show_requests
+from .writing import DryRun, confirm_delete, from_json, read_body, show_requests
 
 if TYPE_CHECKING:
     from ..sync import SyncClient
@@ -47,12 +46,7 @@ def command(
     if no_account and connection.account is not None:
         raise typer.BadParameter("excludes --account", param_hint="--no-account")
     method = method.upper()
-    content: Any = None
-    if body is not None:
-        try:
-            content = json.loads(read_body(body))
-        except ValueError as error:
-            raise typer.BadParameter(f"{body} is no JSON: {error}", param_hint="--body") from None
+    content: Any = None if body is None else from_json(read_body(body), f"{body} is no JSON")
     account: EllipsisType | None = None if no_account else ...
     sent: Any = method  # checked by the client, whose message names those that there are
 

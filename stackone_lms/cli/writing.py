@@ -295,11 +295,26 @@ def read_body(source: str) -> bytes:
         raise typer.BadParameter(f"{source}: {error.strerror}", param_hint="--body") from None
 
 
-def _from_file(source: str) -> dict[str, Any]:
+def from_json(text: bytes, otherwise: str) -> Any:
+    """Decode JSON of a body.
+
+    Args:
+        text: The JSON.
+        otherwise: What is said where it is none.
+
+    Raises:
+        typer.BadParameter: It is none, or nests too deep.
+    """
     try:
-        value = json.loads(read_body(source))
+        return json.loads(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{source} is no JSON: {error}", param_hint="--body") from None
+        raise typer.BadParameter(f"{otherwise}: {error}", param_hint="--body") from None
+    except RecursionError:
+        raise typer.BadParameter(f"{otherwise}: it nests too deep", param_hint="--body") from None
+
+
+def _from_file(source: str) -> dict[str, Any]:
+    value = from_json(read_body(source), f"{source} is no JSON")
     if not isinstance(value, dict):
         raise typer.BadParameter(f"{source} must hold a JSON object", param_hint="--body")
     return cast("dict[str, Any]", value)
@@ -308,21 +323,12 @@ def _from_file(source: str) -> dict[str, Any]:
 def _items(text: bytes, source: str) -> Iterator[dict[str, Any]]:
     """Yield the items of a JSON array, or of lines of JSON."""
     if text.lstrip()[:1] == b"[":
-        try:
-            found: list[Any] = json.loads(text)
-        except ValueError as error:
-            raise typer.BadParameter(f"{source} is no JSON array: {error}", param_hint="--body") from None
-        numbered = list(enumerate(found, 1))
+        numbered = list(enumerate(from_json(text, f"{source} is no JSON array"), 1))
     else:
         numbered = list[tuple[int, Any]]()
         for number, line in enumerate(text.splitlines(), 1):
             if line.strip():
-                try:
-                    numbered.append((number, json.loads(line)))
-                except ValueError as error:
-                    raise typer.BadParameter(
-                        f"{source}, line {number} is no JSON: {error}", param_hint="--body"
-                    ) from None
+                numbered.append((number, from_json(line, f"{source}, line {number} is no JSON")))
     if not numbered:
         raise typer.BadParameter(f"{source} has no items", param_hint="--body")
     for number, item in numbered:
@@ -366,5 +372,5 @@ def _value(text: str, hint: Any) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

@@ -175,6 +175,8 @@ def test_wrong_usage_exits_2_before_any_request(sandbox: Sandbox, run: Run, argu
         ('{"external_reference": "A"}\n{', "line 2 is no JSON"),
         ("[1]", "item 1 is no JSON object"),
         ('[{"title": "x"}]', "$.items[0]"),
+        ("[" * 100_000, "nests too deep"),
+        ('{"a":' * 100_000, "line 1 is no JSON: it nests too deep"),
     ],
 )
 def test_bad_batches_are_told_before_any_request(
@@ -185,3 +187,14 @@ def test_bad_batches_are_told_before_any_request(
     ended = run("batch-upsert", "content", "--body", str(file))
     assert (ended.code, sandbox.request_count) == (2, 0)
     assert told in ended.err
+
+
+@pytest.mark.parametrize("command", [["upsert", "content"], ["request", "PUT", "/unified/lms/content"]])
+def test_a_body_that_nests_too_deep_is_no_fault_of_the_program(
+    sandbox: Sandbox, run: Run, tmp_path: Path, command: list[str]
+) -> None:
+    file = tmp_path / "body.json"
+    file.write_text("[" * 100_000)
+    ended = run(*command, "--body", str(file))
+    assert (ended.code, sandbox.request_count) == (2, 0)
+    assert "is no JSON: it nests too deep" in " ".join(ended.err.split())
