@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from ..errors import APIConnectionError, APITimeoutError, AuthenticationError, StackOneError
 from ..safe_json import FAILURES, failure, repair
 from .connection import Connection, connected, without
+from .failures import FailedIds
 from .known_accounts import remember
 from .messages import note
 from .output import Form, Wide, Writer, for_list, write_one, write_text
@@ -90,7 +92,7 @@ command = without(_accounts, "account")
 
 
 def get_accounts(connection: Connection, ids: Sequence[str], output: Form | None, *, show_credentials: bool) -> None:
-    """Print accounts by their ids, each as the server sent it.
+    """Print accounts by their ids, each as the server sent it; of several, tell of those that fail.
 
     Args:
         connection: How to reach the API.
@@ -100,8 +102,15 @@ def get_accounts(connection: Connection, ids: Sequence[str], output: Form | None
     """
     with connection.client() as client:
         writer = None if len(ids) == 1 else Writer(for_list(output), first=FIRST_COLUMNS)
+        failed = FailedIds()
         for id in ids:
-            body = client.accounts.get(id).body
+            try:
+                body = client.accounts.get(id).body
+            except StackOneError as error:
+                if writer is None or isinstance(error, AuthenticationError | APIConnectionError | APITimeoutError):
+                    raise  # the other ids would fail, too
+                failed.add(id, error)
+                continue
             shown = body if show_credentials else without_credentials(body)
             if writer is None:
                 write_one(shown, output)
@@ -109,6 +118,7 @@ def get_accounts(connection: Connection, ids: Sequence[str], output: Form | None
                 writer.write([_record(shown)])
         if writer is not None:
             writer.end()
+        failed.end(len(ids))
 
 
 class _Id(msgspec.Struct):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from html import unescape
 
+import typer
+
 from .. import errors as e
-from .messages import problem
+from .messages import note, problem
 
 _HINTS: tuple[tuple[type[e.StackOneError], str], ...] = (
     (e.InvalidArgumentError, "--help of the command tells what it takes"),
@@ -38,6 +40,9 @@ _MISSING = {
 }
 
 
+_MOST_TOLD = 20
+
+
 def exit_code(error: e.StackOneError) -> int:
     """Return the exit code for an error: 2 if the usage is wrong, 1 if the API or the network failed."""
     return 2 if isinstance(error, e.ConfigurationError | e.InvalidArgumentError) else 1
@@ -62,6 +67,31 @@ def report(error: e.StackOneError, command: str | None = None) -> None:
 
     said = str(error).replace(PRIVATE_CA, "if it uses a private CA, name that with --ca-bundle or SSL_CERT_FILE")
     problem("; ".join([f"{type(error).__name__}: {said}", *details]), _hint(error, command))
+
+
+class FailedIds:
+    """Tells of the ids that failed, of those after the first ones only how many there are."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self, id: str, error: e.StackOneError) -> None:
+        """Tell of one."""
+        self._count += 1
+        if self._count <= _MOST_TOLD:
+            note(f"{id}:")
+            report(error)
+
+    def end(self, total: int) -> None:
+        """Tell how many of so many failed.
+
+        Raises:
+            typer.Exit: There are some; the exit code is 1.
+        """
+        if self._count:
+            more = f"; the first {_MOST_TOLD} are above" if self._count > _MOST_TOLD else ""
+            problem(f"{self._count:,} of {total:,} ids failed{more}")
+            raise typer.Exit(1)
 
 
 _PAGE_PARTS = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)

@@ -28,8 +28,8 @@ from .arguments import (
     warn_of_fields,
 )
 from .connection import Connection, connected
-from .failures import report
-from .messages import console, note, problem
+from .failures import FailedIds
+from .messages import console, note
 from .output import Form, Output, Wide, Writer, for_list, on_terminal, write_one
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from ..sync import SyncClient
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The ids; for users.* the user's id before them.")]
-
-_MOST_TOLD = 20
 
 
 @connected
@@ -124,21 +122,15 @@ def _several(
 ) -> None:
     """Print the records of many ids, and tell of those that failed."""
     get_many = method(client, declared._replace(verb="get_many"))
-    failed = 0
+    failed = FailedIds()
     with _bar(len(ids)) as bar:
         for outcome in get_many(*owners, ids, ordered=True, strategy="get", progress=bar, **query):
             if outcome.error is None:
                 writer.write([_as_sent(outcome.result, whole="raw" in query)])
-                continue
-            failed += 1
-            if failed <= _MOST_TOLD:
-                note(f"{outcome.id}:")
-                report(outcome.error)
+            else:
+                failed.add(outcome.id, outcome.error)
     writer.end()
-    if failed:
-        more = f"; the first {_MOST_TOLD} are above" if failed > _MOST_TOLD else ""
-        problem(f"{failed:,} of {len(ids):,} ids failed{more}")
-        raise typer.Exit(1)
+    failed.end(len(ids))
 
 
 class _Data(msgspec.Struct):

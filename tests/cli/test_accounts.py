@@ -89,6 +89,21 @@ def test_an_account_that_is_not_there(run_with_key: Run) -> None:
     assert ended.err.splitlines()[1] == "hint: stackone-lms accounts lists the accounts that the key has"
 
 
+def test_of_several_those_that_fail_are_told_and_the_others_printed(sandbox: Sandbox, run_with_key: Run) -> None:
+    first, second, *_ = sandbox.account_ids
+    ended = run_with_key("get", "accounts", first, "4711", "a b", second)
+    assert ended.code == 1
+    assert [json.loads(line)["id"] for line in ended.out.splitlines()] == [first, second]
+    assert "4711:\nerror: NotFoundError: LinkedAccounts.get: 404" in ended.err
+    assert "a b:\nerror: InvalidArgumentError" in ended.err
+    assert "2 of 4 ids failed" in ended.err
+
+
+def test_a_key_that_is_refused_is_told_once(sandbox: Sandbox, run_with_key: Run) -> None:
+    ended = run_with_key("get", "accounts", *sandbox.account_ids, "--api-key", "wrong")
+    assert (ended.code, ended.out, sandbox.request_count) == (1, "", 1)
+
+
 EXACT = b'{"data":[{"id":"1","n":1e400,"a":{"credentials":{"x":1}},"credentials":null,"u":"\\u00e9"}]}'
 
 
