@@ -13,7 +13,6 @@ import msgspec
 import typer
 
 from ..errors import APITimeoutError, StackOneError, UnexpectedResponseError
-from ..models.fields import by_name, kinds, literals, record_kind
 from .arguments import Resource, find, method
 from .connection import Connection, connected
 from .messages import note
@@ -354,6 +353,8 @@ def _put(fields: dict[str, Any], text: str, declared: Declared) -> None:
 
 def _hint(declared: Declared, path: Sequence[str]) -> Any:
     """Return the type of a field of the body; Any where nothing is known of it."""
+    from ..models.fields import by_name, record_kind  # noqa: PLC0415 (help needs no models)
+
     kind: Any = declared.operation.body
     for part in path:
         field = by_name(record).get(part) if (record := record_kind(kind)) else None
@@ -365,6 +366,8 @@ def _hint(declared: Declared, path: Sequence[str]) -> Any:
 
 def _value(text: str, hint: Any) -> Any:
     """Read a value: text where the field takes text, else JSON, such as 90, true or ["en_GB"]."""
+    from ..models.fields import kinds, literals  # noqa: PLC0415 (as above)
+
     allowed = kinds(hint)
     if bool in allowed and text in ("true", "false"):
         return text == "true"
