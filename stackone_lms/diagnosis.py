@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+import re
 import ssl
 import sys
 from collections.abc import Callable, Mapping
+from html import unescape
 from importlib.metadata import version
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ from .api.resources import Users
 from .calls.lists import WALK_PAGE
 from .engine.call import BoundExecutor
 from .errors import (
+    APIStatusError,
     APITimeoutError,
     AuthenticationError,
     ConfigurationError,
@@ -186,6 +189,8 @@ async def _look_at_the_key(subject: Subject, checks: list[Check]) -> list[Linked
     try:
         page = await LinkedAccounts(subject.nobody).list().first_page()
     except PermissionDeniedError as error:
+        if refused_in_between(error):
+            raise _failed("API key", error) from None
         fix = "give the key the scope accounts, unless that is on purpose"
         checks.append(Check("API key", "warning", f"it may not list accounts: {_told(error)}", fix))
         return None
@@ -214,6 +219,8 @@ async def _look_at_the_account(subject: Subject, checks: list[Check], accounts: 
     except NotFoundError:
         raise _FailedError(Check("account", "failure", f"the key has no account {id}", choose)) from None
     except PermissionDeniedError as error:
+        if refused_in_between(error):
+            raise _failed("account", error) from None
         checks.append(Check("account", "warning", f"it cannot be looked at: {_told(error)}"))
         return True
     except StackOneError as error:
@@ -278,10 +285,36 @@ _FIXES: tuple[tuple[type[Exception], str], ...] = (
 
 def _failed(name: str, error: Exception) -> _FailedError:
     fix = next((fix for kind, fix in _FIXES if isinstance(error, kind)), None)
+    if refused_in_between(error):
+        fix = REFUSED_IN_BETWEEN
     return _FailedError(Check(name, "failure", _told(error), fix))
 
 
 def _told(error: Exception) -> str:
     if isinstance(error, StackOneError):
-        return printable(f"{type(error).__name__}: {error}", 500)
+        page = text_of_page(error)
+        return printable(f"{type(error).__name__}: {error}" + (f"; what answered says: {page}" if page else ""), 500)
     return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+
+
+REFUSED_IN_BETWEEN = "this is no answer of the API: something in between refuses, such as a firewall or a proxy"
+
+
+def refused_in_between(error: Exception) -> bool:
+    """Tell whether a refusal is not the API's own: that comes as JSON."""
+    return isinstance(error, PermissionDeniedError) and isinstance(error.body, str)
+
+
+_PAGE_PARTS = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_LONGEST_TEXT = 300
+
+
+def text_of_page(error: StackOneError) -> str:
+    """Return what an answer that is not the API's says to people, without its HTML, in a line.
+
+    Empty if that is nothing, or the answer is JSON.
+    """
+    if not isinstance(error, APIStatusError) or not isinstance(error.body, str):
+        return ""
+    text = " ".join(unescape(_PAGE_PARTS.sub(" ", error.body[:20_000])).split())
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html import unescape
 
 import typer
 
@@ -55,8 +54,10 @@ def report(error: e.StackOneError, command: str | None = None) -> None:
         error: The error.
         command: The command that failed, for hints that fit.
     """
+    from ..diagnosis import text_of_page  # noqa: PLC0415 (not needed for --help)
+
     details: list[str] = []
-    if isinstance(error, e.APIStatusError) and isinstance(error.body, str) and (text := _text_of(error.body)):
+    if text := text_of_page(error):
         details.append(f"what answered says: {text}")
     wait: float | None = getattr(error, "retry_after", None)
     if wait is not None:
@@ -94,16 +95,6 @@ class FailedIds:
             raise typer.Exit(1)
 
 
-_PAGE_PARTS = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_LONGEST_TEXT = 300
-
-
-def _text_of(page: str) -> str:
-    """Return what a page says to people, without its HTML, in a line; empty if that is nothing."""
-    text = " ".join(unescape(_PAGE_PARTS.sub(" ", page[:20_000])).split())
-    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
-
-
 def _hint(error: e.StackOneError, command: str | None) -> str | None:
     if isinstance(error, e.NotFoundError) and command == "list":
         return "check the account (STACKONE_ACCOUNT_ID or --account) and the address: a list is there for every account"
@@ -111,8 +102,10 @@ def _hint(error: e.StackOneError, command: str | None) -> str | None:
         return "check the request id; a log comes some seconds after the answer"
     if isinstance(error, e.NotFoundError) and (error.operation or "").startswith("LinkedAccounts."):
         return "stackone-lms accounts lists the accounts that the key has"
-    if isinstance(error, e.PermissionDeniedError) and isinstance(error.body, str):
-        return "this is no answer of the API: something in between refuses, such as a firewall or a proxy"
+    from ..diagnosis import REFUSED_IN_BETWEEN, refused_in_between  # noqa: PLC0415 (not needed for --help)
+
+    if refused_in_between(error):
+        return REFUSED_IN_BETWEEN
     if isinstance(error, e.TLSError | e.ConnectError) and _PLAIN_HTTP.search(error.message):
         return "what answers there speaks plain http, not https: check the address and its port"
     if isinstance(error, e.ConfigurationError):

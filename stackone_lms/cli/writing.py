@@ -322,7 +322,8 @@ def _from_file(source: str) -> dict[str, Any]:
 def _items(text: bytes, source: str) -> Iterator[dict[str, Any]]:
     """Yield the items of a JSON array, or of lines of JSON."""
     if text.lstrip()[:1] == b"[":
-        numbered = list(enumerate(from_json(text, f"{source} is no JSON array"), 1))
+        found: list[Any] = from_json(text, f"{source} is no JSON array")
+        numbered = list(enumerate(found, 1))
     else:
         numbered = list[tuple[int, Any]]()
         for number, line in enumerate(text.splitlines(), 1):

@@ -50,7 +50,9 @@ class Canned(Transport):
     async def send(self, request: Request, limits: Any) -> Response:
         self.asked.append(request.path)
         status, value, *headers = self.answers[request.path.rpartition("/")[2]]
-        return Response(status, headers[0] if headers else {}, json.dumps(value).encode())
+        return Response(
+            status, headers[0] if headers else {}, value if isinstance(value, bytes) else json.dumps(value).encode()
+        )
 
 
 async def check(sandbox: Sandbox, **options: Any) -> CheckReport:
@@ -168,6 +170,26 @@ async def test_what_a_key_may_not_do(answers: dict[str, Any], name: str, status:
         report = await client.check()
     assert lines(report)[name][0] == status
     assert report.ok == (status != "failure")
+
+
+PAGE = b"<html><head><title>x</title></head><body><h1>Access &amp; more denied</h1></body></html>"
+
+
+@pytest.mark.parametrize(
+    ("answers", "name"),
+    [
+        ({"accounts": (403, PAGE)}, "API key"),
+        ({"accounts": (200, NO_ACCOUNTS), "7": (403, PAGE)}, "account"),
+        ({"accounts": (200, NO_ACCOUNTS), "7": (200, ACTIVE), "users": (403, PAGE)}, "users"),
+    ],
+)
+async def test_a_page_of_a_gateway_is_not_blamed_on_the_key(answers: dict[str, Any], name: str) -> None:
+    async with AsyncClient(KEY, "7", transport=Canned(**answers)) as client:
+        (failure,) = (await client.check()).failures
+    assert failure.name == name
+    assert failure.message.endswith("403 Forbidden; what answered says: Access & more denied")
+    assert failure.fix is not None
+    assert failure.fix.startswith("this is no answer of the API")
 
 
 async def test_headers_of_a_rate_limit_are_shown() -> None:
