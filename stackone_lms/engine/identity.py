@@ -13,7 +13,8 @@ import re
 from typing import Literal, TypeAlias
 
 Identity: TypeAlias = Literal["same", "unknown", "doubtful", "other"]
-"""`doubtful`: an id of a provider was asked for, and an id of StackOne's came that does not hold it."""
+"""`doubtful`: an id of a provider was asked for, and an id of StackOne's came that does not hold it; or an e-mail
+address was asked for, and an id came."""
 
 _STACKONE = "c28xIQ"  # base64url("so1!")
 _PART = re.compile(r"((?:[^\\,:]|\\.)*):((?:[^\\,]|\\.)*)(?:,|\Z)", re.DOTALL)
@@ -23,7 +24,7 @@ def compare(asked: str, id: str | None, remote_id: str | None) -> Identity:
     """Tell how the id that was asked for and those that came belong together.
 
     `other` only where that is proven: both are StackOne's ids and differ, or both are a provider's and differ also
-    without case and leading zeros, as does `remote_id`.
+    without case and leading zeros, as does `remote_id`. An e-mail address is no id.
     """
     if asked in (id, remote_id):
         return "same"
@@ -36,7 +37,15 @@ def compare(asked: str, id: str | None, remote_id: str | None) -> Identity:
         return "same"
     if id.startswith(_STACKONE):
         return "same" if plain in map(_plain, _held(id)) else "doubtful"
-    return "same" if _plain(id) == plain else "other"
+    if _plain(id) == plain:
+        return "same"
+    return "doubtful" if "@" in asked and "@" not in id else "other"
+
+
+def goes_by(asked: str, record: object) -> bool:
+    """Tell whether a record has what was asked for as its e-mail address or as the caller's own reference."""
+    names = (getattr(record, "email", None), getattr(record, "external_reference", None))
+    return any(isinstance(name, str) and name.casefold() == asked.casefold() for name in names)
 
 
 def _plain(id: str) -> str:

@@ -23,7 +23,7 @@ from ..models.base import Page
 from ..models.decode import is_error, unfinished
 from ..safe_json import parse
 from ..transport.base import Response
-from .identity import compare
+from .identity import compare, goes_by
 from .retry import Failure, parse_retry_after, status_failure
 
 R = TypeVar("R")
@@ -241,9 +241,10 @@ def _check_identity(
 ) -> Failure | None:
     asked, record = args.ids[-1], answer.data
     found = compare(asked, record.id, record.remote_id)
+    if found in {"same", "unknown"} or goes_by(asked, record):
+        return None
     if found == "doubtful":
         doubt(operation.name, asked, cast("str", _redacted(record.id, redact)))
-    if found != "other":
         return None
     received = _redacted(record.id, redact)
     details = _unexpected(response, redact)

@@ -69,7 +69,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that raised, by class of the error."""
     doubtful_ids: int
     """Answers to gets that may be about another record: a provider's id was asked for, and StackOne's id that came does
-    not hold it."""
+    not hold it; or an e-mail address was asked for, and the record does not show it."""
     budget: int
     """Tokens left in the retry budget."""
     accounts: Mapping[str, AccountStats]

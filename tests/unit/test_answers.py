@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackone_lms import errors as e
-from stackone_lms.api.resources import Completions, Contents, UserCompletions
+from stackone_lms.api.resources import Completions, Contents, UserCompletions, Users
 from stackone_lms.calls.operation import CallArguments, Operation
 from stackone_lms.configuration import redactor
 from stackone_lms.engine.identity import compare
@@ -324,6 +324,8 @@ GUID = "3F2504E0-4F89-11D3-9A0C-0305E82C3301"
         ("prov/2", OURS, None, "doubtful"),
         ("ann@example.com", OURS, "prov/1", "doubtful"),
         ("prov", OURS, None, "doubtful"),
+        ("ann@example.com", "77", None, "doubtful"),
+        ("ann@example.com", "bob@example.com", None, "other"),
         ("prov/1", "c28xIQ!!!", None, "doubtful"),
         ("prov/1", "c28xIQ\xe9", None, "doubtful"),
         ("1", packed("no colon"), None, "doubtful"),
@@ -353,6 +355,19 @@ def test_only_an_answer_that_is_surely_of_another_record_is_refused(
     assert (error.result.data.id, error.result.data.remote_id) == (id, remote_id)
     assert (max_retries(answer), after(answer).close_connection) == (1, True)
     assert pickle.loads(pickle.dumps(error)).result.data == error.result.data
+
+
+@pytest.mark.parametrize("name", ["email", "external_reference"])
+@pytest.mark.parametrize("id", ["77", OURS])
+def test_a_record_that_goes_by_what_was_asked_for_is_the_right_one(name: str, id: str) -> None:
+    DOUBTS.clear()
+    operation: Operation[Any] = Users.get.operation
+    for asked, value in (("Ann@example.com", "ann@example.com"), ("EMP-1", "EMP-1")):
+        answer = verdict(reply(200, {"data": {"id": id, name: value}}), operation, asked)
+        assert answer.data.id == id
+    assert not DOUBTS
+    error = failed(reply(200, {"data": {"id": "77", name: "EMP-2"}}), operation, "EMP-1").error
+    assert isinstance(error, e.IdMismatchError)
 
 
 def test_the_record_of_another_shows_no_key_that_came_back_in_it() -> None:
