@@ -410,10 +410,12 @@ def to_builtins(value: Any) -> Any:
         return to_duration(value)
     if isinstance(value, msgspec.Raw):
         return parse(value)
-    return value if isinstance(value, _JSON) else msgspec.to_builtins(value, enc_hook=_refuse)
+    # Bytes stay what they are: msgspec makes base64 of them, which nobody means.
+    return value if isinstance(value, _JSON) else msgspec.to_builtins(value, builtin_types=_BYTES, enc_hook=_refuse)
 
 
 _JSON = (str, int, float, NoneType)
+_BYTES = (bytes, bytearray, memoryview)
 
 
 def _refuse(value: Any) -> Any:

@@ -135,6 +135,8 @@ async def test_bodies_are_sent_in_the_forms_of_the_api() -> None:
         ("POST", "/x", {"body": User(id="u", unified_custom_fields={"a": float("inf")})}, "must be a finite number"),
         ("POST", "/x", {"body": {"a": "\ud800"}}, "half a surrogate pair"),
         ("POST", "/x", {"body": {1: 2}}, "keys must be strings, not int"),
+        ("POST", "/x", {"body": b'{"a":1}'}, "bytes has no JSON form"),
+        ("POST", "/x", {"body": {"a": [bytearray(b"x")]}}, r"\$\.a\[0\]: bytearray has no JSON form"),
         ("POST", "/x", {"body": datetime(2024, 1, 1)}, "the body cannot be sent"),  # noqa: DTZ001
         ("GET", "/x", {"query": "a=1"}, "query must be a mapping"),
         ("GET", "/x", {"headers": {"Host": "y"}}, "Host is set by the client"),
