@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigurationError, StackOneError
+from .arguments import rate_limit
 from .connection import Connection, connected
 from .doctor import examine, show
 from .known_accounts import remember
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _MOST_OFFERED = 50
+_MINUTE = 60.0
+_PLACEHOLDER = "not-known-yet"
 
 
 @connected
@@ -64,12 +67,8 @@ def command(
         settings["api_key_env"] = api_key_env
     else:
         settings["api_key"] = connection.api_key or _ask_for_key()
-    if connection.base_url is not None:
-        settings["base_url"] = connection.base_url
-    if connection.timeout is not None:
-        settings["timeout"] = connection.timeout
-    if connection.account is not None:
-        settings["account_id"] = connection.account
+    settings.update(_given(connection))
+    _refuse_what_cannot_work(connection, settings)
     write_profile(path, name, settings)
     note(f"written: {path}")
     of_profile = Connection(profile=name)
@@ -77,6 +76,36 @@ def command(
         write_profile(path, name, {**settings, "account_id": found})
     find_profile(name)
     show(examine(of_profile))
+
+
+def _given(connection: Connection) -> dict[str, Any]:
+    """Return what the options set in a profile.
+
+    Raises:
+        typer.BadParameter: No profile can hold it.
+    """
+    given: dict[str, Any] = {
+        "base_url": connection.base_url,
+        "timeout": connection.timeout,
+        "account_id": connection.account,
+        "proxy": connection.https_proxy,
+        "ca_bundle": None if connection.ca_bundle is None else str(connection.ca_bundle.absolute()),
+    }
+    if connection.rate_limit is not None:
+        limit = rate_limit(connection.rate_limit)
+        if limit is None or limit[1] != _MINUTE:
+            raise typer.BadParameter("a profile holds requests a minute, such as 500/60", param_hint="--rate-limit")
+        given["requests_per_minute"] = limit[0]
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _refuse_what_cannot_work(connection: Connection, settings: Mapping[str, Any]) -> None:
+    """Raise a ConfigurationError before anything is written."""
+    from ..sync import SyncClient  # noqa: PLC0415 (not needed for --help)
+
+    options: dict[str, Any] = {**connection.options(), "api_key": settings.get("api_key", _PLACEHOLDER)}
+    with SyncClient(**options):
+        pass
 
 
 def _ask_for_key() -> str:

@@ -17,6 +17,7 @@ from stackone_lms.cli.configure import write_profile
 from stackone_lms.errors import ConfigurationError
 from stackone_lms.sandbox import Sandbox
 
+from ..faults.certificates import ca_pem
 from .program import LONGEST, MODULE, Ended, Run, environment
 
 
@@ -189,3 +190,48 @@ def test_a_link_to_the_file_stays_a_link(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert 'api_key = "k"' in real.read_text()
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the file has another place")
+def test_all_options_of_a_connection_are_written(sandbox: Sandbox, home: Path) -> None:
+    pem = home / "ca.pem"
+    pem.write_text(ca_pem())
+    given = [
+        "--timeout",
+        "7",
+        "--rate-limit",
+        "500/60",
+        "--ca-bundle",
+        str(pem),
+        "--https-proxy",
+        "http://u:p@127.0.0.1:9",
+    ]
+    configure(home, "--base-url", sandbox.url, "--account", "1", *given, key=sandbox.api_key)
+    assert written(home)["default"] == {
+        "api_key": sandbox.api_key,
+        "base_url": sandbox.url,
+        "account_id": "1",
+        "timeout": 7.0,
+        "requests_per_minute": 500,
+        "ca_bundle": str(pem),
+        "proxy": "http://u:p@127.0.0.1:9",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--timeout", "-1"], "Timeout"),
+        (["--rate-limit", "off"], "requests a minute"),
+        (["--rate-limit", "10/1"], "requests a minute"),
+        (["--account", "a b"], "account id"),
+        (["--base-url", "ftp://x"], "base_url"),
+        (["--ca-bundle", "/nowhere.pem"], "ca_bundle"),
+        (["--https-proxy", "socks://x"], "proxy"),
+    ],
+)
+def test_what_cannot_work_is_not_written(home: Path, arguments: list[str], told: str) -> None:
+    ended = configure(home, *arguments, key="key")
+    assert ended.code == 2
+    assert told in " ".join(ended.err.split())
+    assert not (home / "stackone-lms").exists()
