@@ -101,10 +101,10 @@ class Deadline:
         else:
             self.wait(self._last, self._end)
 
-    def extend(self, seconds: float) -> bool:
-        """Let the present wait last so much longer; False if that was done too often already."""
+    def extend(self, due: float) -> bool:
+        """Let the present wait last until `due`; False if that was done too often already."""
         self._extensions += 1
-        self.due += seconds
+        self.due = due
         return self._extensions <= _MOST_EXTENSIONS
 
     def uncancel(self) -> bool:
@@ -156,9 +156,10 @@ class DeadlineTimer:
             if deadline.fired:
                 continue
             # A process that was suspended, or a loop that was blocked, has not read what came meanwhile: that must not
-            # count as the server's time. What it was late by is more than enough to read it.
-            held_up = late > _PUNCTUAL and deadline.due <= now and deadline.extend(late)
-            if deadline.due <= now and not held_up:
+            # count as the server's time. As long as it was late, from now on, is more than enough to read it; one turn
+            # of the loop, for what the limit and the lateness come to together, is not.
+            is_over = deadline.due <= now
+            if is_over and not (late > _PUNCTUAL and deadline.extend(now + late)):
                 deadline.fired = True
                 deadline.task.cancel()
             elif deadline.due < soonest:

@@ -12,6 +12,8 @@ from stackone_lms import AsyncClient, RetryPolicy, Timeout
 from stackone_lms.errors import APITimeoutError
 from tests.transport.server import Peer, answer, serving
 
+pytestmark = pytest.mark.loop
+
 TRANSPORTS = pytest.mark.parametrize("transport", ["lean", "aiohttp"])
 
 

@@ -21,6 +21,8 @@ from stackone_lms.transport.connections import Resolver
 from tests.faults.children import REFUSES_THREADS, run
 from tests.transport.server import always, answer, serving
 
+pytestmark = pytest.mark.loop
+
 BY_NAME = """
     import os, sys, threading, time
     from concurrent.futures import ThreadPoolExecutor, thread

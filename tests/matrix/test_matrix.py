@@ -23,7 +23,8 @@ from stackone_lms.transport import aiohttp_internals as internals
 pytestmark = pytest.mark.matrix
 
 ROOT = Path(__file__).parents[2]
-SUITE = ("-m", "pytest", "tests/faults", "tests/edges/test_exit.py", "-q", "-p", "no:cacheprovider", "-o", "timeout=60")
+EDGES = [f"tests/edges/test_{name}.py" for name in ("exit", "names", "loops", "contexts", "heads", "dead_connections")]
+SUITE = ("-m", "pytest", "tests/faults", *EDGES, "-q", "-p", "no:cacheprovider", "-o", "timeout=60")
 TOOLS = (
     *("pytest>=9", "pytest-asyncio>=1.5", "pytest-timeout>=2.4", "pytest-xdist>=3.8"),
     *("hypothesis>=6.170", "psutil>=7", "trustme>=1.2"),

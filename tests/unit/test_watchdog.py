@@ -217,3 +217,15 @@ async def test_a_loop_that_is_always_late_puts_no_limit_off_for_ever() -> None:
     assert looks == 4
     await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()
+
+
+@virtual
+async def test_a_limit_that_is_looked_at_late_is_put_off_by_as_much() -> None:
+    """One turn of the loop is not enough to read what came while it was held up."""
+    start, blocked = now(), [0.0]
+    dog = DeadlineTimer(lambda: now() + blocked[0])
+    call = asyncio.create_task(watched(dog, 1))
+    await asyncio.sleep(0.5)
+    blocked[0] = 5
+    at, _, cancelled = await call
+    assert (at - start, cancelled) == (6, True)
