@@ -460,6 +460,9 @@ class BaseClient(Api[C_co]):
         ids: list[Any] = [one.id if isinstance(one, LinkedAccount) else one for one in found]
         if None in ids:
             raise InvalidArgumentError(f"{what}; one of them is None")
+        for id in ids:
+            if isinstance(id, str):
+                conf.check_token(id, f"{id!r:.80}, one of the account ids,", InvalidArgumentError)
         executors = {id: self.with_options(account_id=id)._bound for id in ids}
         if not executors:
             raise InvalidArgumentError("there are no account ids")

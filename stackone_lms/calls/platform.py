@@ -107,6 +107,8 @@ class LogListQuery(TypedDict, total=False):
     """Stop after so many logs."""
 
 
+_LARGEST_LOG_PAGE = 100
+_IDS = frozenset({"account_ids", "request_ids"})
 _PLAIN = frozenset({"include", "order_by", "order_direction", "page_size", "next"})
 """Parameters of the list of logs that do not go into `filter[...]`."""
 
@@ -135,7 +137,9 @@ def encode_logs(query: Mapping[str, Any]) -> str:
         if name in ("start_date", "end_date"):
             text = encode_moment(name, value)
         elif name == "page_size":
-            text = str(whole_number(name, value, at_least=1))
+            if whole_number(name, value, at_least=1) > _LARGEST_LOG_PAGE:
+                raise InvalidArgumentError(f"page_size must be {_LARGEST_LOG_PAGE} or less, not {value!r:.60}")
+            text = str(value)
         elif name == "success":
             if not isinstance(value, bool):
                 raise InvalidArgumentError(f"success must be True or False, not {type(value).__name__}")
@@ -162,7 +166,11 @@ def _texts(name: str, value: Any) -> list[str]:
             raise InvalidArgumentError(f"{name} must hold strings without white space around them, not {one!r:.60}")
         if name in _CHOICES and text not in _CHOICES[name]:
             raise InvalidArgumentError(f"{name} {text!r:.60} is unknown; allowed: {', '.join(_CHOICES[name])}")
+        if name in _IDS and any(c.isspace() for c in text):
+            raise InvalidArgumentError(f"{name} must hold ids without white space, not {text!r:.60}")
         texts.append(text)
+    if not texts:
+        raise InvalidArgumentError(f"{name} is empty: leave it out to list all")
     return texts
 
 

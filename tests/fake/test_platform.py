@@ -213,6 +213,9 @@ def test_a_body_that_does_not_decode_is_in_no_error(body: bytes) -> None:
         ({"providers": [""]}, "providers must hold strings"),
         ({"providers": " a"}, "without white space"),
         ({"account_ids": 5}, "account_ids must hold strings"),
+        ({"account_ids": ["1", "a b"]}, "account_ids must hold ids without white space, not 'a b'"),
+        ({"account_ids": []}, "account_ids is empty: leave it out to list all"),
+        ({"status": ()}, "status is empty"),
         ({"origin_owner_ids": {"a": 1}}, "must be a string or strings"),
         ({"next": "abc"}, "number of a page"),
         ({"page_size": 0}, "page_size"),
@@ -234,6 +237,9 @@ def test_what_cannot_be_asked_of_accounts_is_told_at_once(
         ({"start_date": "yesterday"}, "ISO 8601"),
         ({"success": "yes"}, "True or False"),
         ({"request_ids": ["a,b"]}, "without commas"),
+        ({"request_ids": "a b"}, "request_ids must hold ids without white space"),
+        ({"status_codes": []}, "status_codes is empty"),
+        ({"page_size": 101}, "page_size must be 100 or less, not 101"),
     ],
 )
 def test_what_cannot_be_asked_of_logs_is_told_at_once(

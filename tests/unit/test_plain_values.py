@@ -127,6 +127,7 @@ async def ids_asynchronously() -> Any:
         ([["acct"]], "account id must be a string, not list"),
         (["acct", None], "one of them is None"),
         ([5], "account id must be a string, not int"),
+        (["acct", "a b"], "'a b', one of the account ids, holds white space"),
     ],
 )
 def test_what_are_no_accounts_is_refused(client: Any, given: Any, message: str) -> None:
