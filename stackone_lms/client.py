@@ -10,7 +10,7 @@ from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from random import random as random_number
-from types import EllipsisType
+from types import EllipsisType, MethodType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -88,7 +88,7 @@ class ClientFromProfile:
     """The method `from_profile` of a client's class, with the keywords of its constructor."""
 
     def __get__(self, obj: object, owner: Callable[P, T], /) -> FromProfile[P, T]:
-        def from_profile(name: str | None = None, /, *args: Any, **options: Any) -> Any:
+        def from_profile(_kind: Any, name: str | None = None, /, *args: Any, **options: Any) -> Any:
             """Make a client with the settings of a profile, which `stackone-lms configure` writes.
 
             What is given here goes before the environment (STACKONE_API_KEY and so on), and that before the profile.
@@ -103,9 +103,10 @@ class ClientFromProfile:
             """
             from .profiles import client_from_profile  # noqa: PLC0415 (loads what only profiles need)
 
-            return client_from_profile(owner, name, args, options)
+            return client_from_profile(_kind, name, args, options)
 
-        return cast("FromProfile[P, T]", from_profile)
+        # A bound method, as of a classmethod: of a function, documentation leaves out the first argument.
+        return cast("FromProfile[P, T]", MethodType(from_profile, owner))
 
 
 class BaseClient(Api[C_co]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import subprocess
 import sys
@@ -292,3 +293,11 @@ def test_a_client_loads_no_platformdirs() -> None:
     code = code.replace("[", "{").replace("]", "}")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("kind", [AsyncClient, SyncClient])
+def test_documentation_sees_the_name_of_the_profile(kind: type[Any]) -> None:
+    """Of a plain function of a class it leaves out the first argument."""
+    assert inspect.ismethod(kind.from_profile)
+    assert kind.from_profile.__self__ is kind
+    assert list(inspect.signature(kind.from_profile).parameters) == ["name", "args", "options"]
