@@ -15,8 +15,8 @@ from rich.logging import RichHandler
 from rich.pretty import pretty_repr
 from rich.traceback import Traceback
 
-from stackone_lms import SyncClient
-from stackone_lms.errors import StackOneError
+from stackone_lms import RetryPolicy, SyncClient
+from stackone_lms.errors import ConnectError, StackOneError
 from stackone_lms.transport.base import Request, Response, Secret, SecretBytes, TimeLimits, TransportError
 from tests.fake.fakes import FakeTransport
 
@@ -164,3 +164,20 @@ def test_a_secret_stays_one() -> None:
     assert repr(Secret("abcdef")[0]) == "'***'"
     assert SecretBytes(b"abc")[0] == 97
     assert str(Secret("abc")) == "".join([Secret("a"), "bc"]) == "abc"
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.__name__)
+def test_no_tool_shows_a_piece_of_the_proxys_password(tool: Callable[[Raised, int], str], length: int) -> None:
+    """Where the proxy is not there; the frame that wrote the password down is not looked at."""
+    password = key_of(length)
+    proxy = f"http://:{password}@127.0.0.1:1"
+    options: dict[str, Any] = {"base_url": "https://server.invalid", "retry": RetryPolicy(attempts=1)}
+    with SyncClient("some-key", "account", proxy=proxy, **options) as client, pytest.raises(ConnectError) as caught:
+        client.users.get("x")
+    assert caught.tb.tb_next is not None
+    for most in (10, 20, 40, 60, 80, 120, 200):
+        text = tool((caught.type, caught.value, caught.tb.tb_next), most)
+        assert "ConnectError" in text
+        assert leaked(password, text.replace("\n", "")) == [], most
+        assert base64.b64encode(f":{password}".encode()).decode()[:PIECE] not in text
