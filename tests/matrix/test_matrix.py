@@ -1,7 +1,7 @@
 """The fault suite again, in short, on other event loops, with the other parser, on other Pythons; `make matrix`.
 
 Of the fault suite each run takes what its surroundings bear on: the tests marked `parser`, or those marked `loop`.
-Another interpreter, or the oldest aiohttp, needs an environment of its own, made once in the user's cache folder; that
+Another interpreter, or the oldest aiohttp, needs an environment of its own, made once inside of `.venv`; that
 takes half a minute, 70 MB and a package index.
 """
 
@@ -98,9 +98,8 @@ def interpreter(version: str) -> str | None:
 
 def environment_of(python: str, name: str, *requirements: str) -> str:
     """Return the Python of an environment with this package and its test tools, made if it is not there yet."""
-    made_of = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + str(ROOT).encode()).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "stackone-lms-tests" / f"{name}-{made_of}"
+    made_of = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()[:12]
+    folder = ROOT / ".venv" / "matrix" / f"{name}-{made_of}"
     own = folder / "bin" / "python"
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
