@@ -355,7 +355,7 @@ async def test_former_names_are_taken_for_one_release_more(
     result = await export(client, "users", tmp_path, accounts=sandbox.account_ids, format="jsonl", **former)
     (one, _) = result.lists
     assert (one.dropped, one.gone_users) == (one.superseded, one.missing_users)
-    with pytest.raises(TypeError, match="former name"):
+    with pytest.raises(TypeError, match="both of its names"):
         await export(client, "users", tmp_path, accounts=["a"], commit_interval=1.0, **former)
 
 
