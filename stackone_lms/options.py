@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, TypeVar
@@ -92,17 +93,33 @@ class RateLimit(msgspec.Struct, frozen=True):
     per: float = 60.0
     """Length of the window in seconds."""
     burst: int | None = None
-    """How many may go at once after a quiet time; a twentieth of `requests` (at least 1) if None. The window is 2 %
-    longer here (0.6 seconds at most) than where the requests arrive: a request that was long under way must not fall
-    into the same window as those that came after it."""
+    """How many may go at once after a quiet time; a twentieth of those of this process (at least 1) if None. The
+    window is 2 % longer here (0.6 seconds at most) than where the requests arrive: a request that was long under way
+    must not fall into the same window as those that came after it."""
+    share: float = 1.0
+    """The part of `requests` that this process keeps to, more than 0 and at most 1: `share=1/n` in each of n processes
+    that use the key at the same time and have nothing to share a limit in (`SharedLimit`)."""
 
     def __post_init__(self) -> None:
         whole_number("RateLimit: requests", self.requests, at_least=1, error=ConfigurationError)
         _number("RateLimit", "per", self.per, above=0)
+        _number("RateLimit", "share", self.share, above=0)
+        if self.share > 1:
+            raise ConfigurationError(f"RateLimit: share must be at most 1, such as 1/4, not {self.share!r:.60}")
+        if self.own_requests < 1:
+            raise ConfigurationError(
+                f"RateLimit: a share of {self.share:g} of {self.requests} requests is not one whole request: "
+                f"at least {1 / self.requests:g} is needed"
+            )
         if self.burst is None:
             return
-        if whole_number("RateLimit: burst", self.burst, at_least=1, error=ConfigurationError) > self.requests:
-            raise ConfigurationError("RateLimit: burst must not be more than requests")
+        if whole_number("RateLimit: burst", self.burst, at_least=1, error=ConfigurationError) > self.own_requests:
+            raise ConfigurationError("RateLimit: burst must not be more than requests, or this process' share of them")
+
+    @property
+    def own_requests(self) -> int:
+        """Requests of this process in any window: its share of `requests`, rounded down."""
+        return math.floor(self.requests * self.share + 1e-9)  # 49 * (1 / 49) is a little less than 1
 
 
 DEFAULT_TIMEOUT, DEFAULT_RETRY, DEFAULT_RATE_LIMIT = Timeout(), RetryPolicy(), RateLimit(1000, per=60.0)

@@ -34,7 +34,7 @@ _MAX_SLACK = 0.6
 
 
 class Limiter:
-    """Lets at most `limit.requests` pass in any `limit.per` seconds, first come, first served.
+    """Lets at most `limit.own_requests` pass in any `limit.per` seconds, first come, first served.
 
     When they passed is remembered, and another one passes only when the window has room for it: so all of the limit can
     be used. A token bucket of `burst` tokens spreads them over the window, and lets those that were held up catch up.
@@ -50,7 +50,7 @@ class Limiter:
 
     def __init__(self, limit: RateLimit | None, *, clock: Clock, sleep: Sleep, slack: float = 0.0) -> None:
         self.limit = limit
-        self.requests: int | None = None if limit is None else limit.requests
+        self.requests: int | None = None if limit is None else limit.own_requests
         self.per: float | None = None if limit is None else limit.per
         self._clock, self._sleep = clock, sleep
         self._queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
@@ -59,9 +59,9 @@ class Limiter:
         if limit is None:
             self._burst = self._rate = self._window = float("inf")
         else:
-            self._burst = float(limit.burst or max(1, limit.requests // 20))
+            self._burst = float(limit.burst or max(1, limit.own_requests // 20))
             self._window = limit.per + min(_MAX_SLACK, slack * limit.per)
-            self._rate = limit.requests / self._window
+            self._rate = limit.own_requests / self._window
         self._tokens = self._burst
         self._filled_at = clock()
 
@@ -80,7 +80,7 @@ class Limiter:
             return 0.0
         passed = self._history.copy()  # any thread may ask
         gone = bisect_right(passed, now, key=lambda moment: moment + self._window)
-        room = self.limit.requests - (len(passed) - gone)
+        room = self.limit.own_requests - (len(passed) - gone)
         return min(self._burst, self._tokens + max(0.0, now - self._filled_at) * self._rate, float(room))
 
     @property
@@ -104,7 +104,7 @@ class Limiter:
         # stays, hence the outer `max`.
         if self.limit is not None and now > max(self._paused_until, self._widened_until):
             self._window = max(self._window, min(self._window + 0.01 * self.limit.per, 1.05 * self.limit.per))
-            self._rate = self.limit.requests / self._window
+            self._rate = self.limit.own_requests / self._window
             self._widened_until = now + self._window
         self._paused_until = max(self._paused_until, now + seconds)
 
@@ -154,7 +154,7 @@ class Limiter:
         if self.limit is None:
             return
         self._tokens -= 1.0
-        if len(self._history) == self.limit.requests:
+        if len(self._history) == self.requests:
             self._history.popleft()  # it has left the window, as `_delay` has seen
         self._history.append(self._filled_at)  # now, as `_delay` has just seen it
 
@@ -172,7 +172,7 @@ class Limiter:
             tokens = min(tokens, self._burst)
             self._tokens, self._filled_at = tokens, now
         wait = (1.0 - tokens) / self._rate if tokens < 1.0 - 1e-9 else 0.0
-        if len(self._history) == self.limit.requests:
+        if len(self._history) == self.requests:
             wait = max(wait, self._history[0] + self._window - now)
         if wait > 0:
             # A hair more than needed, or rounding could leave the bucket a fraction short for ever.

@@ -112,6 +112,19 @@ async def test_a_crowd_passes_at_the_steady_rate_and_not_faster(limit: RateLimit
     assert times[-1] - times[0] == pytest.approx(max(0, crowd - burst) / rate, rel=1e-3)
 
 
+@pytest.mark.parametrize("processes", [1, 3, 4, 7])
+@virtual
+async def test_processes_that_each_keep_to_a_share_keep_the_limit_together(processes: int) -> None:
+    whole = RateLimit(20, per=10.0)
+    shares = [limiter_of(RateLimit(20, per=10.0, share=1 / processes)) for _ in range(processes)]
+    passed = await asyncio.gather(*(storm(limiter, [(0.0, None)] * 30) for limiter in shares))
+    times = [at for each in passed for _, at in each]
+    assert crowded(times, whole) == []
+    assert shares[0].requests == 20 // processes
+    assert times[-1] - times[0] == pytest.approx((30 - 1) * 10 / (20 // processes), rel=1e-3)  # as fast as that allows
+    assert shares[0].rate == pytest.approx(20 // processes / 10)
+
+
 @virtual
 async def test_after_a_quiet_time_only_the_burst_goes_at_once() -> None:
     limiter = limiter_of(RateLimit(100, per=60.0, burst=5))

@@ -74,6 +74,13 @@ def test_counts_are_whole_numbers(name: str, least: int) -> None:
         {"requests": 10, "burst": 2.5},
         {"requests": 10, "burst": True},
         {"requests": 10, "burst": "3"},
+        {"requests": 10, "share": 0},
+        {"requests": 10, "share": 1.01},
+        {"requests": 10, "share": float("nan")},
+        {"requests": 10, "share": True},
+        {"requests": 10, "share": "1/2"},
+        {"requests": 10, "share": 1 / 11},
+        {"requests": 10, "share": 0.5, "burst": 6},
     ],
     ids=str,
 )
@@ -86,6 +93,13 @@ def test_the_error_is_also_a_value_error_of_the_package() -> None:
     with pytest.raises(ValueError, match="Timeout") as caught:
         Timeout(read=-1)
     assert isinstance(caught.value, StackOneError)
+
+
+def test_the_shares_of_processes_are_never_more_than_the_whole() -> None:
+    for requests in (1, 2, 7, 49, 1000):
+        for processes in range(1, requests + 1):
+            own = RateLimit(requests, share=1 / processes).own_requests
+            assert own == requests // processes
 
 
 @pytest.mark.parametrize("value", [Timeout(total=None), RetryPolicy(attempts=5), RateLimit(5, per=1.0, burst=2)])
