@@ -9,8 +9,6 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from os import PathLike
-from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -19,7 +17,6 @@ from .engine.responses import Redact
 from .errors import ConfigurationError, InvalidArgumentError, printable
 from .options import DEFAULT_RATE_LIMIT, DEFAULT_RETRY, DEFAULT_TIMEOUT, RateLimit, RetryPolicy, total_seconds
 from .transport.base import Secret
-from .transport.proxies import Proxy, proxy_from_environment, read_proxy
 
 DEFAULT_BASE_URL = "https://api.stackone.com"
 
@@ -179,24 +176,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def choose_proxy(proxy: str | None, url: SplitResult, *, own_session: bool = False) -> Proxy | None:
-    """Return the proxy for a base URL: an explicit one always, else that of the environment, for https only.
-
-    Args:
-        proxy: The explicit one.
-        url: The base URL.
-        own_session: Whether the caller's session makes the connections, which may speak SOCKS.
-
-    Raises:
-        ConfigurationError: The proxy is no http or https URL.
-    """
-    if proxy is None:
-        return proxy_from_environment(url.scheme, url.hostname or "", url.port, socks=own_session)
-    if not isinstance(proxy, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"proxy must be a string, not {type(proxy).__name__}")
-    return read_proxy(proxy, "proxy")
-
-
 def check_user_agent(user_agent: str | None) -> str:
     """Return the User-Agent: the package, Python and aiohttp with their versions, after the caller's own if given."""
     own = (
@@ -216,51 +195,6 @@ def _aiohttp() -> str:
     from importlib.metadata import version  # noqa: PLC0415 (slow to import, needed once)
 
     return version("aiohttp")
-
-
-def check_file(value: Any, what: str) -> str | None:
-    """Return the path of a file that has to exist, None for None."""
-    if value is None:
-        return None
-    if not isinstance(value, str | PathLike):
-        raise ConfigurationError(f"{what} must be a path, not {type(value).__name__}")
-    path = Path(cast("str | PathLike[str]", value))
-    if not path.is_file():
-        raise ConfigurationError(f"{what}: there is no file {str(path)!r:.200}")
-    return str(path)
-
-
-def trusted_by_environment() -> list[str]:
-    """Return the files and folders of CAs that the environment wants trusted instead of the system's.
-
-    SSL_CERT_FILE and SSL_CERT_DIR are OpenSSL's own (the latter may list several), REQUESTS_CA_BUNDLE is that of
-    `requests`, a file or a folder.
-
-    Raises:
-        ConfigurationError: A variable names nothing that is there.
-    """
-    found: list[str] = []
-    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
-        value = os.environ.get(variable, "")
-        places = value.split(os.pathsep) if variable == "SSL_CERT_DIR" else [value]
-        there = [place for place in places if place and Path(place).exists()]
-        if value and not there:
-            raise ConfigurationError(f"{variable}: there is no {value!r:.200}")
-        found += there
-    return found
-
-
-def client_certificate(value: Any) -> tuple[str, str | None] | None:
-    """Return certificate and key file of `client_cert`: one path, or two."""
-    if value is None:
-        return None
-    pair = cast("tuple[Any, ...]", value if isinstance(value, tuple) else (value, None))
-    if len(pair) != 2:
-        raise ConfigurationError("client_cert must be a path, or a pair of paths: certificate and key")
-    certificate = check_file(pair[0], "client_cert")
-    if certificate is None:
-        raise ConfigurationError("client_cert must name a certificate")
-    return certificate, check_file(pair[1], "client_cert")
 
 
 def account_headers(api_key: str, user_agent: str) -> Callable[[str | None, bool], tuple[Mapping[str, str], Redact]]:

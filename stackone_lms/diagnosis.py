@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import platform
 import re
-import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from html import unescape
 from importlib.metadata import version
 from typing import Any, Literal, NamedTuple
@@ -35,7 +34,7 @@ from .errors import (
     printable,
 )
 from .models.accounts import LinkedAccount
-from .transport.proxies import Proxy
+from .network import Network
 
 Status = Literal["ok", "warning", "failure"]
 
@@ -89,12 +88,8 @@ class Subject(NamedTuple):
     """Performs calls without one."""
     url: str
     """Its base URL."""
-    proxy: Proxy | None
-    """The proxy that it uses."""
-    make_ssl: Callable[[], ssl.SSLContext] | None
-    """Makes its TLS settings."""
-    own_network: bool
-    """Whether connections are made by the client, and not by a session or transport of the application."""
+    network: Network
+    """How it reaches the API."""
     sources: Mapping[str, str]
     """Where its settings come from."""
     limits: str
@@ -146,10 +141,10 @@ def _configured(subject: Subject) -> list[Check]:
     account_id = subject.account.settings.account_id
     from_where = {name: origin(source) for name, source in subject.sources.items()}
     proxy = "none"
-    if subject.proxy is not None:
+    if subject.network.proxy is not None:
         source = subject.sources["proxy"]
-        login = " with a password" if subject.proxy.authorization is not None else ""
-        proxy = f"{subject.proxy.url}{login} (from {'the environment' if source == 'default' else source})"
+        login = " with a password" if subject.network.proxy.authorization is not None else ""
+        proxy = f"{subject.network.proxy.url}{login} (from {'the environment' if source == 'default' else source})"
     account = "no account" if account_id is None else f"account {account_id} {from_where['account_id']}"
     url = f"URL {subject.url} {from_where['base_url']}"
     return [
@@ -160,13 +155,13 @@ def _configured(subject: Subject) -> list[Check]:
 
 
 async def _look_at_the_way(subject: Subject, checks: list[Check]) -> None:
-    if not subject.own_network:
+    if not subject.network.own_connections:
         checks.append(Check("network", "ok", "not looked at: requests go through what the application gave"))
         return
     from .transport.probe import look_at_tls, look_up  # noqa: PLC0415 (loads aiohttp)
 
     try:
-        host, addresses = await look_up(subject.url, subject.proxy)
+        host, addresses = await look_up(subject.url, subject.network.proxy)
     except (StackOneError, TimeoutError) as error:
         raise _failed("name resolution", error) from None
     checks.append(Check("name resolution", "ok", f"{host}: {', '.join(addresses)}"))
@@ -174,7 +169,7 @@ async def _look_at_the_way(subject: Subject, checks: list[Check]) -> None:
         checks.append(Check("TLS", "ok", "not used: plain http to this machine"))
         return
     try:
-        found = await look_at_tls(subject.url, subject.proxy, subject.make_ssl)
+        found = await look_at_tls(subject.url, subject.network.proxy, subject.network.make_ssl)
     except (StackOneError, OSError) as error:
         failed = _failed("TLS", error)
         if isinstance(error, TLSError) and "not trusted" not in error.message:

@@ -19,10 +19,11 @@ import anyio
 from anyio.from_thread import BlockingPortal
 
 from .api.accounts import AccountIds, Accounts, SyncAccountsExecutor
+from .base_client import BaseClient
 from .calls.operation import SyncExecutor, SyncFanOutExecutor
 from .calls.request import REQUEST_KEYWORDS, RequestResult
 from .checks import known_keywords, levels_to_the_caller
-from .client import BaseClient, HTTPMethod
+from .client import HTTPMethod
 from .engine.call import BoundExecutor, Engine
 from .errors import ClientClosedError, ConfigurationError, ForkedError
 from .options import VIEW_OPTIONS
@@ -283,13 +284,11 @@ class SyncClient(BaseClient[SyncExecutor]):
     patched threads, the first call raises a ConfigurationError.
     """
 
-    def _check_session(self, session: object, session_factory: object) -> str | None:
-        if session is not None:
-            raise ConfigurationError(
-                "SyncClient cannot use a session that was made elsewhere, since it has an event loop of its own: "
-                "pass session_factory=, a function that makes the session there"
-            )
-        return super()._check_session(session, session_factory)
+    def _accept_session(self) -> None:
+        raise ConfigurationError(
+            "SyncClient cannot use a session that was made elsewhere, since it has an event loop of its own: "
+            "pass session_factory=, a function that makes the session there"
+        )
 
     def _executor_for(self, bound: BoundExecutor) -> SyncExecutor:
         if "_shared" not in self.__dict__:

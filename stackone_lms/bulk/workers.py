@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..calls.operation import CallArguments, Operation
 from ..calls.outcomes import Outcome
-from ..engine.call import BoundExecutor, running_loop
+from ..engine.call import BoundExecutor
+from ..engine.lifecycle import running_loop
 from ..errors import (
     AuthenticationError,
     ClientClosedError,

@@ -18,7 +18,7 @@ from .arguments import rate_limit
 from .messages import note
 
 if TYPE_CHECKING:
-    from ..client import BaseClient
+    from ..base_client import BaseClient
     from ..options import RateLimit, Timeout
     from ..profiles import Profile
     from ..sync import SyncClient

@@ -16,9 +16,10 @@ import os
 from collections.abc import Iterable
 from typing import Unpack
 
+from ..base_client import bound_executor_of
 from ..calls.lists import AsyncPager
 from ..calls.operation import executor_of
-from ..client import AsyncClient, bound_executor_of
+from ..client import AsyncClient
 from ..errors import InvalidArgumentError
 from ..sync import SyncClient
 from .forget import Forgotten, forget

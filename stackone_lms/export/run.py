@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from .. import __version__
-from ..client import BaseClient, bound_executor_of
+from ..base_client import BaseClient, bound_executor_of
 from ..errors import (
     AuthenticationError,
     ExportError,

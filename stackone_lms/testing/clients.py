@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from ..client import AsyncClient, bound_executor_of
+from ..base_client import bound_executor_of
+from ..client import AsyncClient
 from ..sandbox import Sandbox
 from ..transport.aiohttp import AiohttpTransport
 from ..transport.base import Request, Response, TimeLimits, Transport

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stackone_lms import RateLimit, RetryPolicy
-from stackone_lms.client import bound_executor_of
+from stackone_lms.base_client import bound_executor_of
 from stackone_lms.transport.base import Response
 from tests.fake.fakes import now, virtual
 

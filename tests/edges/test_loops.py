@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from stackone_lms import AsyncClient, RateLimit, RetryPolicy, SyncClient
-from stackone_lms.client import bound_executor_of
+from stackone_lms.base_client import bound_executor_of
 from stackone_lms.errors import ClientClosedError, RateLimitError, WrongLoopError
 from stackone_lms.sandbox import Sandbox
 from stackone_lms.testing import InMemoryTransport

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from multidict import CIMultiDict
 
 from stackone_lms import AsyncClient
-from stackone_lms.client import bound_executor_of
+from stackone_lms.base_client import bound_executor_of
 from stackone_lms.errors import ConnectError, ConnectionLostError, StackOneError
 from stackone_lms.transport import Request, Response, TimeLimits, Transport, TransportError
 

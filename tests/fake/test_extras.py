@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from stackone_lms import AsyncClient, SyncClient
-from stackone_lms.client import bound_executor_of
+from stackone_lms.base_client import bound_executor_of
 from stackone_lms.errors import BadRequestError, ConfigurationError, InvalidArgumentError
 from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, client_of, page, record, reply, virtual
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stackone_lms import AsyncClient, SyncClient
-from stackone_lms.client import bound_executor_of
+from stackone_lms.base_client import bound_executor_of
 from stackone_lms.engine.call import Engine
 from stackone_lms.errors import StackOneError
 from stackone_lms.options import RetryPolicy, Timeout

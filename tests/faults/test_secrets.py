@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from stackone_lms import AsyncClient, SyncClient
-from stackone_lms.client import bound_executor_of
+from stackone_lms.base_client import bound_executor_of
 from stackone_lms.errors import APIStatusError, AuthenticationError, ConfigurationError, StackOneError
 from stackone_lms.options import RetryPolicy
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from stackone_lms import AsyncClient, SyncClient, Timeout, __version__
-from stackone_lms.client import bound_executor_of
-from stackone_lms.configuration import check_base_url, check_user_agent, choose_proxy, is_loopback, redactor
+from stackone_lms.base_client import bound_executor_of
+from stackone_lms.configuration import check_base_url, check_user_agent, is_loopback, redactor
 from stackone_lms.errors import ConfigurationError, InvalidArgumentError
+from stackone_lms.network import choose_proxy
 from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, record, virtual
 
 

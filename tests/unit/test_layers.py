@@ -28,8 +28,10 @@ FLOORS = """
     bulk
     api
     configuration shared_limit
+    network
     diagnosis profiles
-    client webhooks
+    base_client webhooks
+    client
     sync
     export testing
     arrow cli

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from stackone_lms import AsyncClient, RateLimit, RetryPolicy, SyncClient, Timeout
+from stackone_lms.base_client import bound_executor_of
 from stackone_lms.calls.operation import executor_of
-from stackone_lms.client import bound_executor_of
 from stackone_lms.errors import ConfigurationError, InvalidArgumentError
 from stackone_lms.options import VIEW_OPTIONS
 from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, record

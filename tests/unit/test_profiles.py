@@ -12,7 +12,7 @@ from typing import Any, assert_type
 import pytest
 
 from stackone_lms import AsyncClient, ConfigurationError, RateLimit, RetryPolicy, SyncClient, Timeout
-from stackone_lms.client import bound_executor_of
+from stackone_lms.base_client import bound_executor_of
 from stackone_lms.profiles import KEYS, config_path, find_profile
 
 VARIABLES = (
