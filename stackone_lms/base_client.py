@@ -37,6 +37,7 @@ from .engine.call import BoundExecutor, Engine
 from .engine.headers import extra_headers as extra_headers_of
 from .engine.headers import redact_also, with_extra
 from .engine.hooks import Hooks, OnRequest, OnResponse, OnRetry
+from .engine.observers import Observer, tell
 from .engine.rate_limit import Clock, RateLimitBackend, Sleep
 from .engine.settings import Settings
 from .engine.stats import Stats
@@ -137,6 +138,7 @@ class BaseClient(Api[C_co]):
         on_request: OnRequest | Sequence[OnRequest] | None = None,
         on_response: OnResponse | Sequence[OnResponse] | None = None,
         on_retry: OnRetry | Sequence[OnRetry] | None = None,
+        observer: Observer | Sequence[Observer] | None = None,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         random: Callable[[], float] = random_number,
@@ -191,6 +193,8 @@ class BaseClient(Api[C_co]):
                 changing `request.headers` or by returning a mapping: all but those that `extra_headers` refuses.
             on_response: Called with a `HookResponse` after each answer, whatever its status.
             on_retry: Called with a `HookRetry` before the pause that precedes a retry.
+            observer: An `Observer`, or a list of them: told of calls, requests, waits, bulk fetches and exports. What
+                one raises is logged and changes nothing. `stackone_lms.otel.OpenTelemetry` is one.
             clock: Monotonic seconds; for tests.
             sleep: Suspends for so many seconds; for tests.
             random: Numbers from 0 to 1, for jitter; for tests.
@@ -242,6 +246,7 @@ class BaseClient(Api[C_co]):
             "extra_headers": {} if extra_headers is None else extra_headers,
             "extra_query": {} if extra_query is None else extra_query,
         }
+        self._hooks = hooks = Hooks(on_request, on_response, on_retry, observer, self.base_url, clock)
         settings = self._make_settings(given, ConfigurationError)
         engine = Engine(
             network.make_transport,
@@ -250,11 +255,11 @@ class BaseClient(Api[C_co]):
             max_concurrency=max_concurrency,
             max_body=max_body,
             budget=settings.retry.budget,
-            hooks=Hooks(on_request, on_response, on_retry),
             clock=clock,
             sleep=sleep,
             random=random,
         )
+        tell(hooks.observers, "client_created", engine.weak_stats())
         self._bind(BoundExecutor(engine, settings))
 
     def _bind(self, bound: BoundExecutor) -> None:
@@ -363,6 +368,7 @@ class BaseClient(Api[C_co]):
             redact=redact_also(redact, extra_headers.values()),
             extra_headers=extra_headers,
             extra_query=extra_query,
+            hooks=self._hooks or None,
         )
 
     def with_options(self, **options: Unpack[ViewOptions]) -> Self:

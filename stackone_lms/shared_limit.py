@@ -149,6 +149,8 @@ def _need(module: str) -> Any:
 class _SharedLimiter(Limiter):
     """Passes who gets a place in the bucket; the one whose turn it is asks for all who wait."""
 
+    wait_reason = "shared_limit"
+
     def __init__(
         self,
         bucket: Callable[[], AbstractBucket],

@@ -27,6 +27,7 @@ from ..calls.operation import (
 )
 from ..calls.outcomes import AccountOutcome, AsyncOutcomes, SyncOutcomes
 from ..engine.call import BoundExecutor
+from ..engine.observed import observed_bulk
 from ..errors import InvalidArgumentError, printable
 from ..models.accounts import LinkedAccount
 from .resources import Api
@@ -73,13 +74,16 @@ class _FanOut:
         sizes = [known_size(some) for some in by_account.values()]
         total = None if None in sizes else sum(size or 0 for size in sizes)
         own_ids = isinstance(ids, Mapping)
+        observed = observed_bulk(next(iter(self._executors.values())).settings.hooks)
 
         def stream(name: str) -> AccountStream:
-            executor = self._executors[name]
+            executor = self._executors[name].observed_by(observed)
             return fetched_records(name, executor, self._fetch(bulk, executor, by_account[name]), own_ids=own_ids)
 
         streams = {name: partial(stream, name) for name in by_account}
-        merge = Merge(streams, total=total, with_progress=bulk.report is not None)
+        merge = Merge(
+            streams, total=total, with_progress=bulk.report is not None, observed=observed, name=bulk.plan.name
+        )
         return self._deliver(merge, bulk.plan.get, by_account, bulk.report)
 
     def _by_account(self, ids: Any) -> Mapping[str, Any]:

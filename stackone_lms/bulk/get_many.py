@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeAlias, TypeVar, Unpack, cast, overload
 
@@ -94,8 +95,8 @@ class BulkRequest(NamedTuple):
 
     plan: FetchPlan
     """What every fetch does."""
-    list_step: Callable[[BoundExecutor], ListStep] | None
-    """Makes the step that every fetch runs first."""
+    list_step: ListStep | None
+    """What every fetch runs first."""
     report: Report | None
     """Called with the progress."""
 
@@ -114,7 +115,7 @@ class BulkRequest(NamedTuple):
             source,
             total=total,
             with_progress=self.report is not None,
-            list_step=None if self.list_step is None else self.list_step(executor),
+            list_step=self.list_step,
             async_ids=async_ids,
         )
 
@@ -287,15 +288,15 @@ class _BulkMethod(Method[...], Generic[R]):
         for id in prefix:
             encode_id(id)
         # Encoded once: all records are asked for alike, whatever the caller does to his mappings meanwhile.
-        plan = FetchPlan(get, prefix, encode_query(query, get.filters), concurrency, ordered)
+        plan = FetchPlan(get, prefix, encode_query(query, get.filters), concurrency, ordered, self.title)
         pages: dict[str, Any] = {**query, "page_size": PAGE_SIZE}
 
-        def list_step(executor: BoundExecutor) -> ListStep:
-            if single:
-                return only_gets(self.title, "only single gets keep the order and bring raw answers")
-            return list_first(self.title, get, lambda: self._list.pager(executor, prefix, pages), strategy)
-
-        return BulkRequest(plan, None if strategy == "get" else list_step, progress)
+        list_step: ListStep | None = None
+        if strategy != "get" and single:
+            list_step = only_gets(self.title, "only single gets keep the order and bring raw answers")
+        elif strategy != "get":
+            list_step = list_first(self.title, get, partial(self._list.pager, ids=prefix, query=pages), strategy)
+        return BulkRequest(plan, list_step, progress)
 
 
 class Many(_BulkMethod[R]):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..calls.lists import AsyncPager
-from ..calls.operation import Operation
+from ..calls.operation import AsyncExecutor, Operation
 from ..engine.stats import Choice
 from ..errors import StackOneError
 from ..models.base import Answer, Page, attach
@@ -32,7 +32,9 @@ TRIAL_PAGES = 5
 """A list of unknown size is read on after so many pages only if it has shown a wanted record a page."""
 
 
-def list_first(name: str, get: Operation[Any], pages: Callable[[], AsyncPager[Any]], strategy: Strategy) -> ListStep:
+def list_first(
+    name: str, get: Operation[Any], pages: Callable[[AsyncExecutor], AsyncPager[Any]], strategy: Strategy
+) -> ListStep:
     """Return the step that takes the wanted records from the pages of the list, before the others are fetched singly.
 
     Args:
@@ -43,7 +45,7 @@ def list_first(name: str, get: Operation[Any], pages: Callable[[], AsyncPager[An
     """
 
     async def list_step(fetch: Fetch[Any]) -> None:
-        async with aclosing(pages().pages()) as walk:
+        async with aclosing(pages(fetch.executor).pages()) as walk:
             await _ListReader(name, get, walk, fetch).run(auto=strategy == "auto")
 
     return list_step

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 from ..calls.operation import CallArguments, Operation, PagedList
 from ..calls.outcomes import AccountOutcome
 from ..engine.call import BoundExecutor
+from ..engine.observed import ObservedBulk
+from ..engine.observers import BulkStart
 from ..errors import (
     ClientClosedError,
     ForkedError,
@@ -65,6 +67,8 @@ class Merge(Stream[AccountOutcome[Any]]):
         streams: Makes the stream of each account, in the order in which they begin.
         total: How many items there will be, if known.
         with_progress: Whether there is a `progress=` callback.
+        observed: What observers are told of it; None without observers, and for what is no bulk fetch.
+        name: What the caller called, such as `Completions.get_many`.
     """
 
     def __init__(
@@ -73,8 +77,12 @@ class Merge(Stream[AccountOutcome[Any]]):
         *,
         total: int | None = None,
         with_progress: bool = False,
+        observed: ObservedBulk | None = None,
+        name: str = "",
     ) -> None:
         super().__init__()
+        self.observed = observed
+        self._bulk_start = BulkStart(operation=name, account_id=None, accounts=len(streams), total=total)
         self._waiting = deque(streams.items())
         self._streams: dict[str, AccountStream] = {}
         self._turns: deque[AccountStream] = deque()
@@ -105,6 +113,8 @@ class Merge(Stream[AccountOutcome[Any]]):
         if self._begun:
             return
         self._begun = True
+        if self.observed is not None:
+            self.observed.start(self._bulk_start)
         for account in list(self._streams):
             self._start(account)
 
@@ -125,6 +135,8 @@ class Merge(Stream[AccountOutcome[Any]]):
             self._turns.append(stream)
         if stream.space is not None and not stream.space.done() and len(stream.queue) <= MAX_QUEUED // 2:
             stream.space.set_result(None)
+        if self.observed is not None:
+            self.observed.count(failed=item.error is not None)
         if self.meter is not None:
             self.meter.add(item.result, item.error)
         return item

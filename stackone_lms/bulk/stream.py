@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..calls.operation import SyncExecutor
+from ..engine.observed import ObservedBulk
 from ..errors import ClientClosedError, ForkedError
 from .ids import QueueSource
 from .progress import Progress, ProgressMeter, Report
@@ -55,9 +56,11 @@ class Stream(Generic[T]):
         queues: Where ids from another thread go.
         stopped: The error that ended it early.
         tasks: What produces the items.
+        observed: What observers are told of it; None without observers.
     """
 
     def __init__(self) -> None:
+        self.observed: ObservedBulk | None = None
         self.meter: ProgressMeter | None = None
         self.queues: dict[Any, QueueSource] = {}
         self.stopped: BaseException | None = None
@@ -215,10 +218,21 @@ class Stream(Generic[T]):
 
     async def close(self) -> None:
         """Cancel what is under way and wait for its end."""
-        tasks = list(self.tasks)
+        tasks, error = list(self.tasks), self._ended_by
         self.abandon()
-        if tasks:
-            await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            if tasks:
+                await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            if self.observed is not None:
+                self.observed.end(error)
+
+    @property
+    def _ended_by(self) -> BaseException | None:
+        """What observers hear of its end."""
+        if self.stopped is None and (self.available or not self.over):
+            return asyncio.CancelledError("broken off")
+        return self.stopped
 
 
 def iterate_from_thread(

@@ -12,6 +12,8 @@ from ..calls.operation import CallArguments, Operation
 from ..calls.outcomes import Outcome
 from ..engine.call import BoundExecutor
 from ..engine.lifecycle import running_loop
+from ..engine.observed import observed_bulk
+from ..engine.observers import BulkStart
 from ..errors import (
     AuthenticationError,
     ClientClosedError,
@@ -77,6 +79,8 @@ class FetchPlan(NamedTuple):
     """Requests under way; None to use the limit that the account finds for itself."""
     ordered: bool = False
     """Whether outcomes come in the order of the ids."""
+    name: str = ""
+    """What the caller called, such as `Completions.get_many`."""
 
 
 class Job:
@@ -172,8 +176,9 @@ class Fetch(Stream[Outcome[R]]):
             self.queues[None] = source
         self.source, self.plan, self.total = source, plan, total
         self.max_workers: int | None = None
-        self.executor = executor
-        self._execute = executor.for_bulk(adaptive=plan.concurrency is None).execute
+        self.observed = observed_bulk(executor.settings.hooks)
+        self.executor = executor.observed_by(self.observed)
+        self._execute = self.executor.for_bulk(adaptive=plan.concurrency is None).execute
         self._with_progress, self._list_step, self._async_ids = with_progress, list_step, async_ids
         self._ready: deque[Outcome[R]] = deque()
         self._order: deque[Job] = deque()
@@ -214,6 +219,9 @@ class Fetch(Stream[Outcome[R]]):
             return
         running_loop()
         self._begun = True
+        if self.observed is not None:
+            account = self.executor.settings.account_id
+            self.observed.start(BulkStart(operation=self.plan.name, account_id=account, total=self.total))
         context = self.executor.bulk_context()
         self.clock, self.sleep = context.clock, context.sleep
         self._limit = context.concurrency
@@ -265,6 +273,8 @@ class Fetch(Stream[Outcome[R]]):
             if self._space is not None and not self._space.done():
                 self._space.set_result(None)
             self.start_work()
+        if self.observed is not None:
+            self.observed.count(failed=outcome.error is not None)
         if self.meter is not None:
             self.meter.add(outcome.result, outcome.error)
             if self.source.ended and not self._listing:

@@ -206,11 +206,13 @@ class Operation(Generic[R]):
         needs_account: Whether it is performed in a linked account.
         may_be_empty: Whether its answers may be empty, or of any shape.
         secret: Whether its answers hold secrets, which then are in no error.
+        declared: Whether its path is a template of the API document, and not one of the caller's.
     """
 
     needs_account = True
     may_be_empty = False
     secret = False
+    declared = True
 
     def __init__(
         self,

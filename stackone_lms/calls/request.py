@@ -44,6 +44,7 @@ class RequestOperation(Operation[RequestResult[T]]):
     """
 
     may_be_empty = True
+    declared = False
 
     def __init__(self, method: str, path: str, answer: Any, *, needs_account: bool) -> None:
         super().__init__(method, f"{method} {path}", path, RequestResult[answer])

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from itertools import count, takewhile
+from typing import TypeAlias, get_args
 
 from ..errors import Phase
-from .concurrency import ConcurrencyLimit, Load, Snapshot, Waiter
+from .concurrency import ConcurrencyLimit, Load, Snapshot, Waiter, WaitReason
 from .deadlines import Deadline
 from .rate_limit import Clock, Limiter, Sleep
 
 _KEPT_LIMITS = 4096
+
+Waited: TypeAlias = Callable[[WaitReason, float], None]
+"""Hears of a wait that is over: what for, and how many seconds."""
 
 
 class Admission:
@@ -41,6 +45,7 @@ class Admission:
         self.max_concurrency = max_concurrency
         self.slots_used = 0
         self.limits: dict[str | None, ConcurrencyLimit] = {}
+        self.waited: dict[WaitReason, float] = dict.fromkeys(get_args(WaitReason), 0.0)
         self._queued: deque[ConcurrencyLimit] = deque()  # those with a queue and no pause, in turns
         self._tickets = count(1)
         self._sweep_at = 0
@@ -53,6 +58,7 @@ class Admission:
         """
         admission = Admission(self.limiter, max_concurrency=self.max_concurrency, clock=self._clock, sleep=self._sleep)
         admission.limits = {account: limit.without_calls() for account, limit in self.limits.items()}
+        admission.waited = self.waited
         self.limiter.leave_behind()
         self.max_concurrency = 0  # so that nobody is woken on a loop that is closed
         return admission
@@ -88,13 +94,22 @@ class Admission:
             self.limiter.pause(seconds)
             if self.limiter.requests is not None:
                 concurrency.recover()
-        concurrency.paused_until = max(concurrency.paused_until, self._clock() + seconds)
+        now = self._clock()
+        reason: WaitReason = "key_pause" if key_wide else "account_pause"
+        concurrency.last_pause = concurrency.last_pause.extended(now, now + seconds, reason)
+        concurrency.paused_until = max(concurrency.paused_until, now + seconds)
         if concurrency.queue and not concurrency.pause_timer and self._paused(concurrency):
             self._queued.remove(concurrency)
             self._line_up(concurrency)
 
     async def acquire(
-        self, account: str | None, deadline: Deadline, end: float, *, adaptive: bool = True
+        self,
+        account: str | None,
+        deadline: Deadline,
+        end: float,
+        *,
+        adaptive: bool = True,
+        waited: Waited | None = None,
     ) -> ConcurrencyLimit:
         """Wait until a request may go; each success needs a `release` when the request is over.
 
@@ -103,6 +118,7 @@ class Admission:
             deadline: The time limits of the call; it cancels the wait at `end`.
             end: When, on the clock, the call has to be over.
             adaptive: Whether it waits for the account's own limit, too.
+            waited: Hears of each wait.
         """
         concurrency = self.limits.get(account) or self.limit_of(account)
         waiter: Waiter | None = None
@@ -118,14 +134,17 @@ class Admission:
             else:
                 # The ticket stays the same however often it has to queue again: it keeps its place.
                 waiter = waiter or Waiter(next(self._tickets), adaptive)
-                await self._wait(deadline, self._phase(concurrency), end, self._slot(concurrency, waiter, deadline))
+                deadline.wait(self._phase(concurrency), end)
+                slot = self._slot(concurrency, waiter, deadline)
+                await self.wait(slot, "concurrency_limit", waited, concurrency)
                 if concurrency.paused_until and self._paused(concurrency):  # since it got its slot
                     self._free(concurrency)
                     continue
             if not self.limiter.try_acquire():
                 waiter = waiter or Waiter(next(self._tickets), adaptive)
+                deadline.wait("rate_limit", end)
                 try:
-                    await self._wait(deadline, "rate_limit", end, self.limiter.acquire())
+                    await self.wait(self.limiter.acquire(), self.limiter.wait_reason, waited, self.limiter)
                 except BaseException:
                     self._free(concurrency)
                     raise
@@ -201,9 +220,31 @@ class Admission:
             self._queued.remove(chosen)
         return chosen
 
-    async def _wait(self, deadline: Deadline, phase: Phase, end: float, something: Awaitable[object]) -> None:
-        deadline.wait(phase, end)
-        await something
+    async def wait(
+        self,
+        something: Awaitable[object],
+        reason: WaitReason,
+        waited: Waited | None,
+        paused: ConcurrencyLimit | Limiter | None = None,
+    ) -> None:
+        """Wait for something, and note how long.
+
+        Args:
+            something: What to wait for.
+            reason: What that is.
+            waited: Hears of it.
+            paused: What may have been paused meanwhile, so that it waited for the end of that instead.
+        """
+        began = self._clock()
+        try:
+            await something
+        finally:
+            ended = self._clock()
+            if paused is not None and paused.last_pause.fills_most_of(began, ended):
+                reason = paused.last_pause.reason
+            self.waited[reason] += ended - began
+            if waited is not None:
+                waited(reason, ended - began)
 
     def _paused(self, concurrency: ConcurrencyLimit) -> bool:
         if concurrency.paused_until <= self._clock():

@@ -16,9 +16,10 @@ from ..models.base import Answer, ResponseInfo, attach
 from ..transport.base import Request, Response, ThisProcess, TransportError
 from .concurrency import Load
 from .deadlines import Deadline
-from .hooks import HookedAttempt
+from .hooks import HookedCall, Hooks
 from .lifecycle import BulkContext, Lifecycle, get_running_loop
-from .messages import annotate, log_attempt, log_retry, timed_out
+from .messages import annotate, log_attempt, log_retry
+from .observed import ObservedBulk
 from .responses import parse_response
 from .retry import Failure, decide
 from .settings import Settings
@@ -31,7 +32,18 @@ _FOREVER = float("inf")
 class Engine(Lifecycle):
     """Performs calls, each with its attempts under one deadline; all views of a client share it."""
 
-    async def call(self, settings: Settings, operation: Operation[R], args: CallArguments) -> R:
+    async def hooked_call(self, hooks: Hooks, settings: Settings, operation: Operation[R], args: CallArguments) -> R:
+        """Perform one operation that hooks or observers see, and return its decoded answer."""
+        headers = settings.headers, settings.body_headers
+        hooked = hooks.call(operation, settings.account_id, headers, settings.redact)
+        if hooked is None:
+            return await self.call(settings, operation, args)
+        with hooked:
+            return await self.call(settings, operation, args, hooked)
+
+    async def call(
+        self, settings: Settings, operation: Operation[R], args: CallArguments, hooked: HookedCall | None = None
+    ) -> R:
         """Perform one operation and return its decoded answer."""
         path = operation.path_of(args.ids)
         query = args.query
@@ -56,7 +68,7 @@ class Engine(Lifecycle):
         tried: list[Attempt] = []
         failed: StackOneError | None = None
         try:
-            return await self._attempts(settings, operation, args, request, deadline, started, end, tried)
+            return await self._attempts(settings, operation, args, request, deadline, started, end, tried, hooked)
         except StackOneError as error:
             failed = error
             raise
@@ -64,7 +76,7 @@ class Engine(Lifecycle):
             if not deadline.fired or not deadline.uncancel():
                 raise
             # The deadline fired outside of a request: while waiting, or because the client closes.
-            ended: StackOneError = timed_out(deadline)
+            ended: StackOneError = deadline.timed_out()
             if deadline.closing:
                 ended = ClientClosedError("the client was closed during the call", attempts=deadline.attempts)
             failed = ended
@@ -85,25 +97,25 @@ class Engine(Lifecycle):
         started: float,
         end: float,
         tried: list[Attempt],
+        hooked: HookedCall | None,
     ) -> R:
         # As long as all goes well this is one function: each step into another one is paid by every call.
         admission, budget, timeout, clock = self.admission, self.budget, settings.timeout, self._clock
+        waited = None if hooked is None else hooked.waited
+        redact = settings.redact
         attempt = spent = 0
         while True:
             attempt += 1
-            concurrency = await admission.acquire(settings.account_id, deadline, end, adaptive=settings.adaptive)
+            concurrency = await admission.acquire(
+                settings.account_id, deadline, end, adaptive=settings.adaptive, waited=waited
+            )
             snapshot = (concurrency.sent, concurrency.in_flight, concurrency.limit)
             load: Load | None = None
             response: Response | None = None
-            hooked: HookedAttempt | None = None
-            redact = settings.redact
             try:
-                if self._hooks is not None:
+                if hooked is not None:
                     deadline.wait("total", end)
-                    headers = settings.headers if request.body is None else settings.body_headers
-                    hooked = await self._hooks.before(
-                        operation, settings.account_id, request, headers, redact, clock, attempt
-                    )
+                    await hooked.before(request, attempt)
                     redact = hooked.redact
                 deadline.attempts = attempt
                 self.counts.requests += 1
@@ -119,7 +131,10 @@ class Engine(Lifecycle):
                         deadline.connecting()
                         transport = await self._transport.open()
                         deadline.progress()
-                    response = await transport.send(request, deadline)
+                    if hooked is None:
+                        response = await transport.send(request, deadline)
+                    else:
+                        response = await hooked.send(transport, request, deadline)
                 except TransportError as failed:
                     outcome: R | Failure = Failure(
                         error=failed.error,
@@ -130,7 +145,7 @@ class Engine(Lifecycle):
                 except asyncio.CancelledError:
                     if not deadline.fired or deadline.closing or not deadline.uncancel():
                         raise
-                    outcome = Failure(error=timed_out(deadline), request_sent=deadline.request_sent)
+                    outcome = Failure(error=deadline.timed_out(), request_sent=deadline.request_sent)
                 else:
                     if hooked is not None:
                         deadline.wait("total", end)
@@ -195,7 +210,7 @@ class Engine(Lifecycle):
                 await hooked.retried(error, decision.delay)
             concurrency.backing_off += 1
             try:
-                await self._sleep(decision.delay)
+                await admission.wait(self._sleep(decision.delay), "retry_pause", waited)
             finally:
                 concurrency.backing_off -= 1
 
@@ -220,7 +235,10 @@ class BoundExecutor(AsyncExecutor):
 
     def execute(self, operation: Operation[R], args: CallArguments, /) -> Coroutine[Any, Any, R]:
         """Perform one call."""
-        return self.engine.call(self.settings, operation, args)
+        hooks = self.settings.hooks
+        if hooks is None:
+            return self.engine.call(self.settings, operation, args)
+        return self.engine.hooked_call(hooks, self.settings, operation, args)
 
     def bulk_context(self) -> BulkContext:
         """Return what a bulk fetch has to know of the account and the client."""
@@ -233,3 +251,9 @@ class BoundExecutor(AsyncExecutor):
             adaptive: Whether they wait for the limit that the account has found for itself.
         """
         return BoundExecutor(self.engine, msgspec.structs.replace(self.settings, adaptive=adaptive))
+
+    def observed_by(self, bulk: ObservedBulk | None) -> BoundExecutor:
+        """Return the same executor for the calls of a bulk fetch, or a list of an export, that observers see."""
+        if bulk is None:
+            return self
+        return BoundExecutor(self.engine, msgspec.structs.replace(self.settings, hooks=bulk.hooks))

@@ -34,6 +34,31 @@ Load: TypeAlias = Literal["served", "overloaded"]
 """What the end of a request says of the load: as many may be under way, or fewer."""
 
 
+WaitReason: TypeAlias = Literal[
+    "rate_limit", "shared_limit", "concurrency_limit", "account_pause", "key_pause", "retry_pause"
+]
+"""What calls wait for."""
+
+
+class Pause(NamedTuple):
+    """A time during which nobody was to send, as a server had asked."""
+
+    since: float
+    until: float
+    reason: WaitReason
+
+    def extended(self, now: float, until: float, reason: WaitReason) -> Pause:
+        """Return the pause that lasts from `now` until `until`, with this one if it is not over."""
+        return Pause(self.since, max(self.until, until), reason) if now < self.until else Pause(now, until, reason)
+
+    def fills_most_of(self, began: float, ended: float) -> bool:
+        """Tell whether at least half of a time that somebody waited was in the pause."""
+        return 2 * (min(ended, self.until) - max(began, self.since)) >= ended - began
+
+
+NO_PAUSE = Pause(float("-inf"), float("-inf"), "account_pause")
+
+
 class ConcurrencyLimit:
     """The requests of one account: how many are under way, how many may be, and until when none.
 
@@ -49,6 +74,7 @@ class ConcurrencyLimit:
         backing_off: Calls that sleep before their next attempt.
         throttled: How often the server asked for less.
         paused_until: When, on the clock, a pause that the server asked for is over; 0 if there is none.
+        last_pause: That pause, or the last one.
         queue: The calls that wait for a slot, or for the end of the pause; by ticket.
         pause_timer: Sleeps until the pause is over, if anybody waits for that.
         users: How many bulk fetches look at this limit; while there are any, it is kept.
@@ -67,6 +93,7 @@ class ConcurrencyLimit:
         "backing_off",
         "enforced",
         "in_flight",
+        "last_pause",
         "limit",
         "maximum",
         "pause_timer",
@@ -83,6 +110,7 @@ class ConcurrencyLimit:
         self.limit = min(INITIAL_LIMIT, maximum)
         self.slots_used = self.in_flight = self.backing_off = self.throttled = self.users = self.sent = 0
         self.paused_until = 0.0
+        self.last_pause = NO_PAUSE
         self.queue: OrderedDict[asyncio.Future[None], Waiter] = OrderedDict()
         self.pause_timer: asyncio.Task[None] | None = None
         self._decreased_at: int = 0  # number of the last request sent before the last decrease; 0: there was none

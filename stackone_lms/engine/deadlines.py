@@ -10,12 +10,22 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from ..errors import Phase, StackOneError
+from ..errors import APITimeoutError, Phase, StackOneError
 
 _PUNCTUAL = 0.01
 """Seconds that a timer may be late before the loop counts as having been held up."""
 _MOST_EXTENSIONS = 3
 """How often in a row: a loop that is always late must not put a limit off for ever."""
+
+
+_TIMED_OUT: dict[str, str] = {
+    "pool": "no slot became free in time (max_concurrency)",
+    "rate_limit": "the rate limit did not let the call pass in time",
+    "connect": "no connection was made in time",
+    "read": "the answer stopped coming",
+    "attempt": "the request took too long",
+    "total": "the call took too long",
+}
 
 
 class Deadline:
@@ -106,6 +116,10 @@ class Deadline:
         self._extensions += 1
         self.due = due
         return self._extensions <= _MOST_EXTENSIONS
+
+    def timed_out(self) -> APITimeoutError:
+        """Return the error of a call, or a request, whose time is over."""
+        return APITimeoutError(_TIMED_OUT[self.phase], phase=self.phase, attempts=self.attempts)
 
     def uncancel(self) -> bool:
         """Take back the cancellation of the timer; False if somebody else cancelled the task too."""

@@ -1,20 +1,29 @@
-"""Hooks: functions of the caller that see each request before it is sent, each answer, and each retry."""
+"""Hooks: functions of the caller that see each request before it is sent, each answer, and each retry.
+
+What observers are told of calls passes here, too.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from copy import copy
 from inspect import isawaitable
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, Self, TypeAlias, cast
 
 import msgspec
 
 from ..calls.operation import Operation
 from ..checks import check_function
 from ..errors import InvalidArgumentError, StackOneError
-from ..transport.base import Request, Response, SecretBytes
+from ..transport.base import Request, Response, SecretBytes, Transport, TransportError
+from .admission import Waited
+from .concurrency import WaitReason
+from .deadlines import Deadline
 from .headers import RequestHeaders, redact_also
+from .observers import AttemptEnd, Audience, CallEnd, CallStart, RetryScheduled, Told, WaitEnd, ask, members_of, tell
 from .rate_limit import Clock
-from .responses import Redact, about
+from .responses import Redact, about, request_id_of
 
 
 class _Shown(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -97,46 +106,137 @@ OnRetry: TypeAlias = Callable[[HookRetry], object]
 
 
 class Hooks:
-    """The hooks of a client.
+    """What of the caller's sees the calls of a client: the hooks, and the observers.
 
     Args:
         on_request: One, several, or None.
         on_response: One, several, or None.
         on_retry: One, several, or None.
+        observer: One, several, or None.
+        base_url: Where the API is.
+        clock: Monotonic seconds.
+
+    Attributes:
+        observers: Who is told of bulk fetches and exports.
+        of_calls: Who is told of calls.
 
     Raises:
-        ConfigurationError: One of them is no function of one argument.
+        ConfigurationError: One of them is no function of one argument, or no observer.
     """
 
-    def __init__(self, on_request: Any, on_response: Any, on_retry: Any) -> None:
+    def __init__(
+        self, on_request: Any, on_response: Any, on_retry: Any, observer: Any, base_url: str, clock: Clock
+    ) -> None:
         self.on_request: tuple[OnRequest, ...] = _functions("on_request", on_request, "HookRequest")
         self.on_response: tuple[OnResponse, ...] = _functions("on_response", on_response, "HookResponse")
         self.on_retry: tuple[OnRetry, ...] = _functions("on_retry", on_retry, "HookRetry")
+        self.observers: Audience = members_of(observer)
+        self.of_calls: Audience = self.observers
+        self.base_url, self.clock = base_url, clock
 
     def __bool__(self) -> bool:
+        return bool(self.on_request or self.on_response or self.on_retry or self.observers)
+
+    @property
+    def any_functions(self) -> bool:
+        """Whether there are hooks, and not observers alone."""
         return bool(self.on_request or self.on_response or self.on_retry)
 
-    async def before(
-        self, operation: Operation[Any], account_id: str | None, request: Request, headers: Mapping[str, str],
-        redact: Redact, clock: Clock, attempt: int,
-    ) -> HookedAttempt:  # fmt: skip
+    def within(self, audience: Audience) -> Hooks:
+        """Return the same for the calls of a bulk fetch, of which `audience` is told instead of the observers."""
+        hooks = copy(self)
+        hooks.observers, hooks.of_calls = (), audience
+        return hooks
+
+    def call(
+        self, operation: Operation[Any], account_id: str | None, headers: tuple[Mapping[str, str], Mapping[str, str]],
+        redact: Redact,
+    ) -> HookedCall | None:  # fmt: skip
+        """Begin a call; None if nobody wants to see it.
+
+        Args:
+            operation: What is called.
+            account_id: In which account.
+            headers: Those of requests without a body and with one, before any are added.
+            redact: Takes the secrets of the view out of what a server echoed.
+        """
+        audience: list[Told] = []
+        if self.of_calls:
+            start = CallStart(
+                operation=operation.name,
+                method=operation.method,
+                path_template=operation.path if operation.declared else None,
+                account_id=account_id,
+                base_url=self.base_url,
+            )
+            audience = ask(self.of_calls, "call_started", start)
+        if not audience and not self.any_functions:
+            return None
+        return HookedCall(self, audience, operation, account_id, headers, redact)
+
+
+class HookedCall:
+    """One call that hooks or observers see; a context, in which it runs.
+
+    Attributes:
+        redact: Takes the secrets of the request out of what a server echoed, the added headers included.
+        waited: Hears of waits; None if nobody wants to.
+    """
+
+    __slots__ = (
+        "_account_id",
+        "_attempts",
+        "_audience",
+        "_began",
+        "_headers",
+        "_hooks",
+        "_operation",
+        "_redact",
+        "_sent",
+        "_shown",
+        "redact",
+        "waited",
+    )
+
+    def __init__(
+        self, hooks: Hooks, audience: Audience, operation: Operation[Any], account_id: str | None,
+        headers: tuple[Mapping[str, str], Mapping[str, str]], redact: Redact,
+    ) -> None:  # fmt: skip
+        self._hooks, self._audience, self._operation, self._account_id = hooks, audience, operation, account_id
+        self._headers, self._redact = headers, redact
+        self.redact = redact
+        self.waited: Waited | None = self._waited if audience else None
+        self._attempts = 0
+        self._shown: HookRequest | None = None
+        self._began = self._sent = hooks.clock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._audience:
+            seconds = self._hooks.clock() - self._began
+            tell(self._audience, "ended", CallEnd(attempts=self._attempts, seconds=seconds, error=error))
+
+    def _waited(self, reason: WaitReason, seconds: float) -> None:
+        tell(self._audience, "waited", WaitEnd(reason=reason, seconds=seconds))
+
+    async def before(self, request: Request, attempt: int) -> None:
         """Call the hooks of a request that is about to be sent, and give it the headers that they add.
 
         Args:
-            operation: What was called.
-            account_id: In which account.
             request: The request.
-            headers: Its headers without those that were added before an earlier attempt.
-            redact: Takes the secrets of the view out of what a server echoed.
-            clock: Monotonic seconds.
             attempt: Which attempt it is, from 1.
 
         Raises:
             InvalidArgumentError: What a hook returned is no mapping of headers that can be added.
         """
-        shown = HookRequest(
-            operation=operation.name,
-            account_id=account_id,
+        if not self._hooks.any_functions:
+            return
+        headers = self._headers[request.body is not None]
+        shown = self._shown = HookRequest(
+            operation=self._operation.name,
+            account_id=self._account_id,
             attempt=attempt,
             method=request.method,
             path=request.path,
@@ -144,7 +244,7 @@ class Hooks:
             headers=RequestHeaders(headers),
             body=request.body,
         )
-        for hook in self.on_request:
+        for hook in self._hooks.on_request:
             added: object = await _called(hook, shown)
             if isinstance(added, Mapping):
                 shown.headers.update(cast("Mapping[str, str]", added))
@@ -154,31 +254,62 @@ class Hooks:
                 )
         request.headers = shown.headers.onto(headers)
         values = [value for value in shown.headers.added.values() if value is not None]
-        return HookedAttempt(self, shown, redact_also(redact, values), operation.secret, clock)
+        self.redact = redact_also(self._redact, values)
+        self._sent = self._hooks.clock()
 
+    async def send(self, transport: Transport, request: Request, deadline: Deadline) -> Response:
+        """Send the request, and tell observers of its beginning and end."""
+        self._attempts += 1
+        audience = self._audience
+        if not audience:
+            return await transport.send(request, deadline)
+        headers = request.headers
+        added = ask(audience, "attempt_started", self._attempts)
+        if added:
+            request.headers = self._with_headers(headers, added)
+        status, request_id = None, None
+        problem: BaseException | None = None
+        began = self._hooks.clock()
+        try:
+            response = await transport.send(request, deadline)
+        except TransportError as failed:
+            problem = failed.error
+            raise
+        except asyncio.CancelledError as cancelled:
+            problem = deadline.timed_out() if deadline.fired and not deadline.closing else cancelled
+            raise
+        else:
+            status, request_id = response.status, request_id_of(response, self.redact)
+            return response
+        finally:
+            request.headers = headers
+            end = AttemptEnd(
+                number=self._attempts,
+                seconds=self._hooks.clock() - began,
+                status=status,
+                request_id=request_id,
+                error=problem,
+            )
+            tell(audience, "attempt_ended", end)
 
-class HookedAttempt:
-    """One request whose hooks were called, for the hooks of what comes of it.
-
-    Attributes:
-        redact: Takes the secrets of the request out of what a server echoed, the added headers included.
-    """
-
-    __slots__ = ("_clock", "_hooks", "_secret", "_shown", "_started", "redact")
-
-    def __init__(self, hooks: Hooks, shown: HookRequest, redact: Redact, secret: bool, clock: Clock) -> None:
-        self._hooks, self._shown, self.redact, self._secret = hooks, shown, redact, secret
-        self._clock, self._started = clock, clock()
+    def _with_headers(self, headers: Mapping[str, str], added: list[Told]) -> Mapping[str, str]:
+        held = RequestHeaders(headers)
+        for member, given in added:
+            try:
+                held.update(given)
+            except (StackOneError, TypeError, ValueError) as problem:
+                member.failed("attempt_started", problem)
+        return held.onto(headers)
 
     async def answered(self, response: Response) -> None:
         """Call the hooks of an answer."""
-        if not self._hooks.on_response:
+        if self._shown is None or not self._hooks.on_response:
             return
-        elapsed, body = self._clock() - self._started, self.redact(response.body)
+        elapsed, body = self._hooks.clock() - self._sent, self.redact(response.body)
         shown = HookResponse(
             request=self._shown,
             elapsed=elapsed,
-            body=SecretBytes(body) if self._secret else body,
+            body=SecretBytes(body) if self._operation.secret else body,
             **about(response, self.redact),
         )
         for hook in self._hooks.on_response:
@@ -186,6 +317,10 @@ class HookedAttempt:
 
     async def retried(self, error: StackOneError, pause: float) -> None:
         """Call the hooks of a retry."""
+        if self._audience:
+            tell(self._audience, "retrying", RetryScheduled(number=self._attempts, error=error, pause=pause))
+        if self._shown is None:
+            return
         shown = HookRetry(request=self._shown, error=error, pause=pause)
         for hook in self._hooks.on_retry:
             await _called(hook, shown)

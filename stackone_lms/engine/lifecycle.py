@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from random import random
@@ -16,7 +17,6 @@ from ..transport.base import LazyTransport, ThisProcess, Transport
 from .admission import Admission
 from .concurrency import ConcurrencyLimit
 from .deadlines import DeadlineTimer
-from .hooks import Hooks
 from .rate_limit import Clock, Limiter, RateLimitBackend, Sleep
 from .retry import Budget
 from .stats import Choice, Counts, Stats
@@ -51,7 +51,6 @@ class Lifecycle:
         max_concurrency: Requests under way at once.
         max_body: Most bytes of an answer.
         budget: Size of the retry budget.
-        hooks: Functions of the caller that see requests, answers and retries.
         clock: Monotonic seconds.
         sleep: Suspends for so many seconds.
         random: Numbers from 0 to 1, for jitter.
@@ -67,7 +66,6 @@ class Lifecycle:
         max_concurrency: int,
         max_body: int,
         budget: int,
-        hooks: Hooks | None = None,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         random: Callable[[], float] = random,
@@ -77,7 +75,6 @@ class Lifecycle:
         self._make_transport = transport
         self._transport = LazyTransport(transport)
         self._closing_with_loop: AsyncGenerator[None] | None = None
-        self._hooks = hooks or None
         self._clock, self._sleep, self._random, self._wall = clock, sleep, random, wall
         self.budget = Budget(budget)
         self.deadlines = DeadlineTimer(clock)
@@ -194,6 +191,16 @@ class Lifecycle:
     def stats(self) -> Stats:
         """Return a snapshot; any thread may ask."""
         return self.counts.snapshot(self.admission, self.budget, self._clock())
+
+    def weak_stats(self) -> Callable[[], Stats | None]:
+        """Return what takes a snapshot as long as the client lives, and does not keep it alive."""
+        this = weakref.ref(self)
+
+        def stats() -> Stats | None:
+            engine = this()
+            return None if engine is None else engine.stats()
+
+        return stats
 
 
 def running_loop() -> asyncio.AbstractEventLoop:

@@ -8,23 +8,8 @@ from ..calls.operation import Operation
 from ..errors import APITimeoutError, Attempt, DecodeError, StackOneError, printable
 from ..logs import log
 from ..transport.base import Request, Response
-from .deadlines import Deadline
 from .retry import Failure
 from .settings import Settings
-
-_TIMED_OUT: dict[str, str] = {
-    "pool": "no slot became free in time (max_concurrency)",
-    "rate_limit": "the rate limit did not let the call pass in time",
-    "connect": "no connection was made in time",
-    "read": "the answer stopped coming",
-    "attempt": "the request took too long",
-    "total": "the call took too long",
-}
-
-
-def timed_out(deadline: Deadline) -> APITimeoutError:
-    """Return the error of a time limit, which says what the call was doing."""
-    return APITimeoutError(_TIMED_OUT[deadline.phase], phase=deadline.phase, attempts=deadline.attempts)
 
 
 def _fields(

@@ -9,6 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 
 from ..options import RateLimit
+from .concurrency import NO_PAUSE, WaitReason
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[object]]
@@ -46,7 +47,13 @@ class Limiter:
         sleep: Suspends for so many seconds.
         slack: Part of `per`, at most 0.6 seconds, by which windows are longer here than where the requests arrive:
             the first of a window may be under way longer than the last (it has to connect).
+
+    Attributes:
+        wait_reason: What those wait for who do not pass at once, if it is not the end of a pause.
+        last_pause: The pause under way, or the last one.
     """
+
+    wait_reason: WaitReason = "rate_limit"
 
     def __init__(self, limit: RateLimit | None, *, clock: Clock, sleep: Sleep, slack: float = 0.0) -> None:
         self.limit = limit
@@ -55,6 +62,7 @@ class Limiter:
         self._clock, self._sleep = clock, sleep
         self._queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._paused_until = self._widened_until = float("-inf")
+        self.last_pause = NO_PAUSE
         self._history: deque[float] = deque()  # when the last `requests` callers passed: 3 MB for 100,000
         if limit is None:
             self._burst = self._rate = self._window = float("inf")
@@ -78,10 +86,17 @@ class Limiter:
         now = self._clock()
         if self._paused_until > now:
             return 0.0
-        passed = self._history.copy()  # any thread may ask
-        gone = bisect_right(passed, now, key=lambda moment: moment + self._window)
-        room = self.limit.own_requests - (len(passed) - gone)
+        room = self.limit.own_requests - self._passed_lately(now)
         return min(self._burst, self._tokens + max(0.0, now - self._filled_at) * self._rate, float(room))
+
+    def _passed_lately(self, now: float) -> int:
+        passed = self._history.copy()  # any thread may ask
+        return len(passed) - bisect_right(passed, now, key=lambda moment: moment + self._window)
+
+    @property
+    def used(self) -> int | None:
+        """How many passed in the last `per` seconds (and the slack); None without a limit, or if it is not known."""
+        return None if self.limit is None else self._passed_lately(self._clock())
 
     @property
     def rate(self) -> float | None:
@@ -106,6 +121,7 @@ class Limiter:
             self._window = max(self._window, min(self._window + 0.01 * self.limit.per, 1.05 * self.limit.per))
             self._rate = self.limit.own_requests / self._window
             self._widened_until = now + self._window
+        self.last_pause = self.last_pause.extended(now, now + seconds, "key_pause")
         self._paused_until = max(self._paused_until, now + seconds)
 
     def try_acquire(self) -> bool:

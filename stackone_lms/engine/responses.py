@@ -108,9 +108,14 @@ def about(response: Response, redact: Redact) -> dict[str, Any]:
     """Return status, request id and headers of an answer, without secrets."""
     return {
         "status": response.status,
-        "request_id": _redacted(response.headers.get("x-request-id"), redact),
+        "request_id": request_id_of(response, redact),
         "headers": {name.lower(): _redacted(value, redact) for name, value in response.headers.items()},
     }
+
+
+def request_id_of(response: Response, redact: Redact) -> str | None:
+    """Return the id that StackOne gave the request of an answer, without secrets."""
+    return _redacted(response.headers.get("x-request-id"), redact)
 
 
 def _unexpected(response: Response, redact: Redact) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ..options import RetryPolicy, Timeout
+from .hooks import Hooks
 from .responses import Redact
 
 
@@ -29,6 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What every query ends with."""
     adaptive: bool = True
     """Whether requests wait for the limit that their account has found for itself."""
+    hooks: Hooks | None = None
+    """What of the caller's sees the calls."""
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from .admission import Admission
+from .concurrency import WaitReason
 from .retry import Budget
 
 
@@ -53,6 +54,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """Requests a second that the limit allows for long."""
     tokens: float | None
     """How many requests could go at once now, as far as the limit is concerned."""
+    used: int | None
+    """Requests of the last `per` seconds, of this client alone; None without a limit, or if it is shared."""
     paused_for: float
     """Seconds until a pause of the whole API key (`Retry-After`) is over; 0 if there is none."""
     in_flight: int
@@ -65,6 +68,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """Of those, retries."""
     throttled: int
     """Answers 429."""
+    waited: Mapping[WaitReason, float]
+    """Seconds that calls have waited so far, all of them together, by what for; see `WaitEnd.reason`."""
     failures: Mapping[str, int]
     """Calls that raised, by class of the error."""
     doubtful_ids: int
@@ -103,12 +108,14 @@ class Counts:
             per=limiter.per,
             rate=limiter.rate,
             tokens=limiter.tokens,
+            used=limiter.used,
             paused_for=limiter.paused_for,
             in_flight=admission.in_flight,
             waiting=admission.waiting,
             requests=self.requests,
             retries=self.retries,
             throttled=self.throttled,
+            waited=dict(admission.waited),
             failures=dict(self.failures),
             doubtful_ids=self.doubtful_ids,
             budget=budget.tokens,

@@ -16,6 +16,8 @@ import msgspec
 
 from .. import __version__
 from ..base_client import BaseClient, bound_executor_of
+from ..engine.observed import ObservedBulk, ObservedExport, observed_export
+from ..engine.observers import BulkStart, ExportEnd, ExportStart
 from ..errors import (
     AuthenticationError,
     ExportError,
@@ -71,6 +73,8 @@ class Run:
         self._lists = self._lists_done = self._accounts_done = 0
         self._left: Counter[str] = Counter()
         """By account: lists that were not tried yet."""
+        self._observed: ObservedExport | None = None
+        self._observed_lists: dict[Key, ObservedBulk] = {}
 
     async def export(self) -> ExportResult:
         """Fetch and write everything."""
@@ -80,7 +84,7 @@ class Run:
             with contextlib.ExitStack() as stack:
                 jobs = await self._in_thread(lambda: self._open(stack))
                 self._lists, self._left = len(jobs), Counter(job.account for job in jobs)
-                await self._all_accounts(jobs)
+                await self._lists_observed(jobs, began)
                 lists = tuple(self._outcomes.get(job.key) or self._not_tried(job) for job in jobs)
                 pruned: tuple[str, ...] = ()
                 if self._refused is None:
@@ -189,6 +193,31 @@ class Run:
 
     # The accounts
 
+    async def _lists_observed(self, jobs: list[ListJob], began: float) -> None:
+        """Export the lists, and tell observers of it."""
+        hooks = bound_executor_of(self._client).settings.hooks
+        start = ExportStart(accounts=len(self._left), lists=self._lists)
+        observed = self._observed = observed_export(hooks, start)
+        if observed is None:
+            return await self._all_accounts(jobs)
+        error: BaseException | None = None
+        try:
+            await self._all_accounts(jobs)
+            error = self._refused
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            tried = self._outcomes.values()
+            end = ExportEnd(
+                lists=len(tried),
+                failed=sum(not one.ok for one in tried),
+                records=sum(one.fetched for one in tried),
+                seconds=time.monotonic() - began,
+                error=error,
+            )
+            observed.end(end)
+
     async def _all_accounts(self, jobs: list[ListJob]) -> None:
         by_account: dict[str, list[ListJob]] = {}
         for job in jobs:
@@ -210,7 +239,19 @@ class Run:
     async def _account(self, jobs: list[ListJob]) -> None:
         # One list after the other: the API advises against concurrent requests to one account.
         for job in jobs:
-            self._outcomes[job.key] = await self._list(job)
+            observed = None
+            if self._observed is not None:
+                start = BulkStart(operation=job.resource.operation.name, account_id=job.account)
+                observed = self._observed_lists[job.key] = self._observed.list(start)
+            try:
+                outcome = self._outcomes[job.key] = await self._list(job)
+            except BaseException as error:
+                if observed is not None:
+                    observed.end(self._refused or error)
+                raise
+            if observed is not None:
+                observed.progress(outcome.fetched, len(outcome.skipped_users), None)
+                observed.end(outcome.error)
 
     # One list
 
@@ -293,10 +334,14 @@ class Run:
         return Journal(folder, header, with_calls=plan.raw, resume=resume)
 
     async def _complete(self, job: ListJob, journal: Journal, held: ListEntry | None) -> ListEntry:
-        carrier = bound_executor_of(self._client.with_options(account_id=job.account))
+        view = bound_executor_of(self._client.with_options(account_id=job.account))
+        observed = self._observed_lists.get(job.key)
+        carrier = view.observed_by(observed)
 
         def tell(records: int, total: float | None) -> None:
             self._tell(job, "fetching", records, total)
+            if observed is not None:
+                observed.progress(records, 0, None if total is None else int(total))
 
         tell(journal.checkpoint.records, None)
         await Fetcher(carrier, self._plan, job, journal, tell).fetch()

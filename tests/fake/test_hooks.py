@@ -23,9 +23,10 @@ from stackone_lms import (
     SyncClient,
     Timeout,
 )
+from stackone_lms.base_client import bound_executor_of
 from stackone_lms.engine.headers import RequestHeaders
 
-from .fakes import ACCOUNT, KEY, FakeTransport, client_of, core_of, created, error, hang, now, record, refused, virtual
+from .fakes import ACCOUNT, KEY, FakeTransport, client_of, created, error, hang, now, record, refused, virtual
 
 
 @virtual
@@ -68,8 +69,8 @@ async def test_nothing_is_copied_for_hooks_that_add_nothing() -> None:
 
 @virtual
 async def test_a_client_without_hooks_looks_for_none() -> None:
-    assert core_of(client_of(FakeTransport(record()), on_request=[], on_retry=()))._hooks is None
-    assert core_of(client_of(FakeTransport(record()), on_response=print))._hooks is not None
+    assert bound_executor_of(client_of(FakeTransport(record()), on_request=[], observer=())).settings.hooks is None
+    assert bound_executor_of(client_of(FakeTransport(record()), on_response=print)).settings.hooks is not None
 
 
 def replace(request: HookRequest) -> dict[str, str]:
