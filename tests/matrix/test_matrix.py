@@ -8,7 +8,6 @@ takes half a minute, 70 MB and a package index.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from stackone_lms.transport import aiohttp_internals as internals
+from tests.surroundings import GIVEN
 
 pytestmark = pytest.mark.matrix
 
@@ -43,7 +43,8 @@ parser is what Pythons without wheels get."""
 
 
 def run(python: str, *arguments: str, within: float, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+    # As it was given: a proxy may lead to the package index. The suite leaves it aside by itself.
+    inherited = {name: value for name, value in GIVEN.items() if not name.startswith(("PYTEST_", "COV_"))}
     return subprocess.run(
         [python, *arguments],
         cwd=ROOT,
