@@ -57,7 +57,7 @@ def blocking_client_for(carrier: Carrier, url: str, **options: Any) -> SyncClien
 
 
 class SkippingClock:
-    """A clock that jumps ahead where the client would sleep.
+    """A clock that jumps ahead where the client would sleep, or a test says so.
 
     Attributes:
         slept: Every pause, in order.
@@ -73,6 +73,10 @@ class SkippingClock:
     async def sleep(self, seconds: float) -> None:
         assert 0 <= seconds < 3600, seconds
         self.slept.append(seconds)
+        await self.skip(seconds)
+
+    async def skip(self, seconds: float) -> None:
+        """Jump ahead, and let the event loop do what is due then, if this is its clock, too."""
         self._skipped += seconds
         await asyncio.sleep(0)
 
