@@ -1,5 +1,6 @@
-"""Records as Apache Arrow tables, and through them as data frames; extra `arrow`."""
+"""Records as Apache Arrow tables and streams, and through them as data frames; extra `arrow`."""
 
+from .batches.scan import Scan, scan
 from .export.records.arrow import to_arrow
 
-__all__ = ["to_arrow"]
+__all__ = ["Scan", "scan", "to_arrow"]

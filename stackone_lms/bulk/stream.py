@@ -183,6 +183,17 @@ class Stream(Generic[T]):
                 raise error
         return ItemBatch(items, self.ids_wanted(), over, None if self.meter is None else self.meter.due(final=over))
 
+    async def take(self) -> T | None:
+        """Wait for the next item and return it; None at the end."""
+        self.start()
+        await self.wait()
+        item = self.pop()
+        if item is None:
+            await self.close()
+            if (error := self.end()) is not None:
+                raise error
+        return item
+
     def put_ids(self, batch: IdBatch) -> None:
         """Put ids from another thread into their queue."""
         self.queues[batch.key].put(batch.ids, last=batch.last, error=batch.error)
@@ -255,6 +266,18 @@ def iterate_from_thread(
                 report(batch.report)
             yield from batch.items
             ids_wanted, over = batch.ids_wanted, batch.over
+    finally:
+        if not over:
+            _close(executor, stream)
+
+
+def take_from_thread(executor: SyncExecutor, stream: Stream[T]) -> Generator[T, None, None]:
+    """Yield the items of a stream that lives on the loop of another thread, one a time: for large ones."""
+    over = False
+    try:
+        while (item := executor.run(stream.take)) is not None:
+            yield item
+        over = True
     finally:
         if not over:
             _close(executor, stream)

@@ -14,9 +14,8 @@ import msgspec
 from ..calls.operation import AsyncExecutor
 from ..errors import APIStatusError, ExportError, NotFoundError, StackOneError, printable
 from ..models.base import to_wire
-from .lists import Fetched, RawPage, account_pages, is_of_one_user, list_users, user_pages
+from .lists import Fetched, RawPage, account_pages, is_of_one_user, list_users, user_pages, with_owner
 from .plan import Plan
-from .records.keys import OF_USER
 from .state.journal import COMMIT_BYTES, Checkpoint, Journal, Skipped
 from .state.storage import write_whole
 from .targets.base import ListJob
@@ -137,7 +136,7 @@ class Fetcher:
             return
         self._read_one, self._in_a_row = True, 0
         user = fetched.user
-        items = page.data if user is None else [_with_user(item, user) for item in page.data]
+        items = page.data if user is None else [with_owner(item, user) for item in page.data]
         journal.append(items, _calls(bytes(page.raw_json)) if self._plan.raw else ())
         records = journal.checkpoint.records + len(items)
         as_of = journal.checkpoint.as_of or _date(page)
@@ -200,11 +199,3 @@ def _calls(raw: bytes) -> Sequence[bytes | msgspec.Raw]:
     if raw in (b"", b"null"):
         return ()
     return _list(raw) if raw.startswith(b"[") else [raw]
-
-
-def _with_user(item: msgspec.Raw, user: str) -> bytes:
-    body = bytes(item).lstrip()
-    if not body.startswith(b"{"):
-        return body
-    rest = body[1:].lstrip()
-    return b"".join((b'{"', OF_USER.encode(), b'":', _encode(user), b"" if rest.startswith(b"}") else b",", rest))

@@ -18,6 +18,7 @@ from ..calls.operation import AsyncExecutor, Operation
 from ..errors import APIStatusError, DecodeError, InvalidArgumentError, ResponseTooLargeError, StackOneError
 from ..models.base import Model, Page
 from ..safe_json import FAILURES
+from .records.keys import OF_USER
 
 RawPage: TypeAlias = Page[msgspec.Raw]
 
@@ -223,14 +224,31 @@ def _id_of(user: msgspec.Raw) -> str | None:
     return None if id is None else str(id) or None
 
 
+async def user_ids(
+    carrier: AsyncExecutor, page_size: int, cursor: str | None = None
+) -> AsyncGenerator[tuple[list[str], str | None]]:
+    """Yield the ids of the users of an account, page by page, each page with the cursor of the following one."""
+    query = {"page_size": page_size, "fields": "id,remote_id"}
+    async with aclosing(account_pages(carrier, find("users"), query, cursor)) as pages:
+        async for fetched in pages:
+            ids = map(_id_of, fetched.page.data if fetched.page is not None else ())
+            yield [id for id in ids if id is not None], fetched.cursor
+
+
 async def list_users(carrier: AsyncExecutor, page_size: int) -> list[str]:
     """Return the ids of all users of an account, each once, in the order of the API."""
     found: dict[str, None] = {}
-    query = {"page_size": page_size, "fields": "id,remote_id"}
-    async with aclosing(account_pages(carrier, find("users"), query, None)) as pages:
-        async for fetched in pages:
-            for item in fetched.page.data if fetched.page is not None else ():
-                id = _id_of(item)
-                if id is not None:
-                    found[id] = None
+    async with aclosing(user_ids(carrier, page_size)) as pages:
+        async for ids, _ in pages:
+            found.update(dict.fromkeys(ids))
     return list(found)
+
+
+def with_owner(item: msgspec.Raw, user: str) -> bytes:
+    """Return a record of a user's list with the user in it: records need not name him."""
+    body = bytes(item).lstrip()
+    if not body.startswith(b"{"):
+        return body
+    rest = body[1:].lstrip()
+    owner = msgspec.json.encode(user)
+    return b"".join((b'{"', OF_USER.encode(), b'":', owner, b"" if rest.startswith(b"}") else b",", rest))

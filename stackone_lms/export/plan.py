@@ -260,7 +260,7 @@ def make_plan(names: str | Iterable[str], target: str | os.PathLike[str], option
 
 
 def _resources(names: str | Iterable[str]) -> tuple[Resource, ...]:
-    given = [names] if isinstance(names, str) else _listed("resources", names)
+    given = [names] if isinstance(names, str) else texts("resources", names)
     if not given:
         raise InvalidArgumentError("name at least one resource")
     every = [name for name, resource in sorted(resources().items()) if not resource.of_users]
@@ -271,7 +271,12 @@ def _resources(names: str | Iterable[str]) -> tuple[Resource, ...]:
 # One check an option: it returns the value in the form that `Plan` has it.
 
 
-def _listed(name: str, value: Any) -> list[Any]:
+def texts(name: str, value: Any) -> list[str]:
+    """Return several texts as a list.
+
+    Raises:
+        InvalidArgumentError: They are none, or a single text.
+    """
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise InvalidArgumentError(f"{name} must be several texts, such as a list, not {value!r:.60}")
     found = list(cast("Iterable[Any]", value))
@@ -304,7 +309,7 @@ def _accounts(name: str, value: Any) -> dict[str, str | None]:
 
 
 def _ids(name: str, value: Any) -> tuple[str, ...]:
-    several = tuple(dict.fromkeys(_listed(name, value)))
+    several = tuple(dict.fromkeys(texts(name, value)))
     for id in several:
         check_token(id, f"{id!r:.80}, one of the {name},", InvalidArgumentError)
     return several
@@ -317,7 +322,7 @@ def _users(name: str, value: Any) -> tuple[str, ...] | None:
 def _fields(name: str, value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
-    parts = value.split(",") if isinstance(value, str) else _listed(name, value)
+    parts = value.split(",") if isinstance(value, str) else texts(name, value)
     return tuple(dict.fromkeys(part.strip() for part in parts if part.strip())) or None
 
 
@@ -364,7 +369,12 @@ def _duration_or_none(name: str, value: Any) -> timedelta | None:
     return None if value is None else duration(name, value)
 
 
-def _moment(name: str, value: Any) -> str | None:
+def wire_moment(name: str, value: Any) -> str | None:
+    """Read a date or a moment, a text of one too, and return it as it is sent; None for None.
+
+    Raises:
+        InvalidArgumentError: It is none of these.
+    """
     if value is None:
         return None
     try:
@@ -415,7 +425,7 @@ def _callback(name: str, value: Any) -> ProgressCallback | None:
 _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "accounts": _accounts,
     "format": _text,
-    "since": _moment,
+    "since": wire_moment,
     "incremental": _flag,
     "full_every": _duration_or_none,
     "fields": _fields,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from ..engine.rate_limit import Limiter
+
+T = TypeVar("T")
 
 AT_LEAST: Final = 4
 """Accounts under way even while requests wait for the limit: there is always one with a page to write."""
@@ -18,7 +20,7 @@ _SHORTEST, _LONGEST = 0.005, 0.1
 
 
 class AccountScheduler:
-    """Starts accounts one after the other.
+    """Starts accounts, or their lists, one after the other.
 
     Args:
         limiter: The rate limit that their requests share.
@@ -30,11 +32,11 @@ class AccountScheduler:
         rate = limiter.rate
         self._pause = _LONGEST if rate is None else min(_LONGEST, max(_SHORTEST, 0.5 / rate))
 
-    async def run(self, accounts: Iterable[str], work: Callable[[str], Awaitable[None]]) -> None:
+    async def run(self, accounts: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
         """Do the work for all accounts; the first exception ends it, and is raised when all others have stopped."""
         under_way: set[asyncio.Task[None]] = set()
 
-        async def one(account: str) -> None:
+        async def one(account: T) -> None:
             await work(account)
 
         try:

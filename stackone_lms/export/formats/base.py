@@ -13,14 +13,7 @@ from msgspec import UNSET
 
 from ...errors import ExportError
 from ...models.base import Model
-from ..records.columns import (
-    EXTRA,
-    Column,
-    Rows,
-    cleared,
-    columns_of,
-    spread,
-)
+from ..records.columns import ACCOUNT, Column, Rows, cleared, row_columns, spread
 from ..records.history import History, Stamp
 from ..records.keys import (
     OF_USER,
@@ -35,8 +28,6 @@ from ..records.keys import (
 from ..records.lines import Reader, chunks
 from ..state.storage import AtomicFile
 
-ACCOUNT: Final = "account_id"
-"""Name of the column of the linked account."""
 EXPORTED_AT: Final = "_exported_at"
 RUN: Final = "_run"
 STAMPS: Final = (Column(EXPORTED_AT, "timestamp"), Column(RUN, "string"))
@@ -59,7 +50,7 @@ class Table(NamedTuple):
     @property
     def columns(self) -> tuple[Column, ...]:
         """Its columns, the account's, `extra`, and those of the run included."""
-        return Column(ACCOUNT, "string"), *columns_of(self.model), Column(EXTRA, "text"), *STAMPS
+        return *row_columns(self.model), *STAMPS
 
     @property
     def has_ids(self) -> bool:

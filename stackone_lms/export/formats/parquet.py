@@ -16,6 +16,7 @@ from ..records.arrow import (
     import_pyarrow,
     schema_of,
 )
+from ..records.columns import ACCOUNT
 from ..records.history import History, Stamp
 from ..records.keys import (
     OF_USER,
@@ -25,7 +26,6 @@ from ..records.keys import (
 )
 from ..state.storage import AtomicFile, wrap_os_errors
 from .base import (
-    ACCOUNT,
     EXPORTED_AT,
     NOT_CONTENT,
     RUN,

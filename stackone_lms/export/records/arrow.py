@@ -22,21 +22,12 @@ from ...errors import DecodeError, ExportError, InvalidArgumentError, StackOneEr
 from ...models.base import Model, Page, Result
 from ...models.extras import model_of
 from ...safe_json import FAILURES
-from .columns import (
-    EXTRA,
-    Column,
-    Kind,
-    Rows,
-    cleared,
-    columns_of,
-    spread,
-)
+from .columns import ACCOUNT, Column, Kind, Rows, cleared, row_columns, spread
 from .lines import Reader
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ACCOUNT = "account_id"
 BATCH = 8192
 """Records that are made columns at once."""
 
@@ -214,8 +205,8 @@ class _Tables:
         if self._schema is None:
             if self._model is None:
                 raise InvalidArgumentError("there are no records; pass model= to get an empty table")
-            account = [Column(ACCOUNT, "string")] if with_account else []
-            self._schema = schema_of([*account, *columns_of(self._model), Column(EXTRA, "text")])
+            columns = row_columns(self._model)
+            self._schema = schema_of(columns if with_account else columns[1:])
         return self._schema
 
     def result(self) -> pa.Table:

@@ -24,6 +24,8 @@ from ...models.fields import record_kind, value_kinds
 Kind: TypeAlias = Literal["string", "bool", "float", "timestamp", "strings", "text", "json"]
 """What a column holds. `strings` is a list of strings; `text` a string as it is, or any other value as JSON."""
 
+ACCOUNT = "account_id"
+"""Name of the column of the linked account."""
 EXTRA = "extra"
 """Name of the column of what has no column: a JSON object, or null."""
 
@@ -65,6 +67,21 @@ def columns_of(model: type[Model], prefix: str = "") -> tuple[Column, ...]:
         else:
             found += columns_of(field.of, f"{prefix}{field.attribute}_")
     return tuple(found)
+
+
+def row_columns(model: type[Model]) -> tuple[Column, ...]:
+    """Return the columns of a row: the account, those of the model, `extra`."""
+    return Column(ACCOUNT, "string"), *columns_of(model), Column(EXTRA, "text")
+
+
+@lru_cache(maxsize=64)
+def sent_fields(model: type[Model]) -> Mapping[str, str]:
+    """Return for each column of a model the name under which the API sends the field that it is of."""
+    return {
+        column.name: field.sent_as
+        for field in _fields(model)
+        for column in ((field.column,) if field.of is None else columns_of(field.of, f"{field.attribute}_"))
+    }
 
 
 def record_of(hint: Any) -> type[Model] | None:

@@ -81,7 +81,7 @@ class Checkpoint(msgspec.Struct, frozen=True, tag_field="line", tag="checkpoint"
 _decode = msgspec.json.Decoder(Header | Checkpoint | Skipped).decode
 
 
-def _lines(items: Sequence[bytes | msgspec.Raw]) -> bytes:
+def lines_of(items: Sequence[bytes | msgspec.Raw]) -> bytes:
     """Join JSON values, one a line, byte by byte as they came."""
     text = b"".join(items)
     if b"\n" not in text and b"\r" not in text:
@@ -209,9 +209,9 @@ class Journal:
     def append(self, items: Sequence[bytes | msgspec.Raw], calls: Sequence[bytes | msgspec.Raw]) -> None:
         """Append records and provider calls; they count from the next checkpoint on."""
         if items:
-            self.rows.append(_lines(items))
+            self.rows.append(lines_of(items))
         if calls and self.calls is not None:
-            self.calls.append(_lines(calls))
+            self.calls.append(lines_of(calls))
 
     def here(self, records: int) -> tuple[int, int, int]:
         """Return the place behind all that was appended, as a beginning of a list."""

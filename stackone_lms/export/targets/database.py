@@ -23,7 +23,6 @@ import msgspec
 from ...errors import ExportError, printable
 from ...models.base import Model, RawResponse
 from ..formats.base import (
-    ACCOUNT,
     NOT_CONTENT,
     CheckCancelled,
     Inputs,
@@ -36,7 +35,7 @@ from ..formats.base import (
 from ..formats.parquet import write_batches
 from ..lists import Resource, find, resources
 from ..records.arrow import batch_of, import_pyarrow, schema_of
-from ..records.columns import Column, Kind, as_json, columns_of
+from ..records.columns import ACCOUNT, Column, Kind, as_json, columns_of
 from ..records.history import History, Stamp
 from ..records.keys import OF_USER, find_duplicates, keys_of_lines
 from ..state.journal import Journal
