@@ -3,7 +3,8 @@
 A static server on another processor gives N completions, pages of 100, no quota. Each client runs alone in a process of
 its own, on one processor: records a second by the clock and by CPU time, and the peak of memory; beside it the peak of
 a run over a tenth of the records, since the export fetches first and writes Parquet then. The scripts write as they
-fetch: no journal, no `fsync`, no checksums, nothing to resume.
+fetch: no journal, no `fsync`, no checksums, nothing to resume. At last the CPU time of an incremental run after it: 50
+records have changed, and are merged in.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ HERE = Path(__file__).parent
 COMMAND = "python -m benchmarks.export"
 PAGE = 100
 OURS, SCRIPT = "stackone-lms export", "hand-written script"
+INCREMENTAL = "stackone-lms export --incremental"
+CHANGED = 50
 FORMATS = ("parquet", "jsonl")
 
 # The server
@@ -77,13 +80,27 @@ class _Pages(asyncio.Protocol):
             head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
             path = head[: head.index(b" HTTP/")]
             _, given, rest = path.partition(b"next=")
-            self._transport.write(_answer(int(rest.partition(b"&")[0]) if given else 0, self.last))
+            if b"updated_after" in path:
+                self._transport.write(_changes(self.last))
+            else:
+                self._transport.write(_answer(int(rest.partition(b"&")[0]) if given else 0, self.last))
+
+
+def _changes(last: int) -> bytes:
+    """Answer with one page: records from all over the list, as they are now."""
+    step = max(1, (last + 1) * PAGE // CHANGED)
+    items = [{**data.completion(f"{n * step:08d}"), "updated_at": "2025-06-01T00:00:00Z"} for n in range(CHANGED)]
+    return _response(json.dumps({"next": None, "data": items, "raw": None}).encode())
 
 
 def _answer(number: int, last: int) -> bytes:
     first, *rest = _pieces(number % 97)
     body = first + b"".join(b"%08d%b" % (number * PAGE + place, piece) for place, piece in enumerate(rest))
     body = body.replace(b'"<next>"', b"null" if number == last else b'"%d"' % (number + 1), 1)
+    return _response(body)
+
+
+def _response(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
@@ -131,6 +148,18 @@ async def ours(url: str, folder: Path, form: str) -> None:
         result = await export(client, "completions", folder, accounts=[data.ACCOUNT], format=form)
     if not result.ok:
         raise RuntimeError(str(result.failures))
+
+
+async def changes(url: str, folder: Path, form: str) -> None:
+    """What `stackone-lms export completions --incremental` does."""
+    from stackone_lms import AsyncClient
+    from stackone_lms.export import export
+
+    async with AsyncClient(data.KEY, base_url=url, rate_limit=None) as client:
+        result = await export(client, "completions", folder, accounts=[data.ACCOUNT], format=form, incremental=True)
+    (found,) = result.lists
+    if found.error is not None or found.changed != CHANGED:
+        raise RuntimeError(str(found))
 
 
 async def _pages(url: str) -> AsyncIterator[list[dict[str, Any]]]:
@@ -192,12 +221,16 @@ CLIENTS: dict[tuple[str, str], Client] = {
     (OURS, "jsonl"): ours,
     (SCRIPT, "jsonl"): script_jsonl,
 }
+AFTERWARDS: dict[tuple[str, str], Client] = {(INCREMENTAL, form): changes for form in FORMATS}
+"""What is measured in a folder that was exported to."""
 
 
 def measure(task: dict[str, Any]) -> dict[str, float]:
     """Run one client in this process."""
     _pin(0)
-    client, records = CLIENTS[task["client"], task["format"]], task["records"]
+    client, records = {**CLIENTS, **AFTERWARDS}[task["client"], task["format"]], task["records"]
+    if client is changes:
+        asyncio.run(ours(task["url"], Path(task["folder"]), task["format"]))
     with peak() as most:
         used, began = cpu(), time.perf_counter()
         asyncio.run(client(task["url"], Path(task["folder"]), task["format"]))
@@ -289,6 +322,10 @@ def main() -> None:
             row["rss_of_tenth_mb"] = one(client, form, tenth, url_of_tenth)["rss_mb"]
             speed = f"{row['per_s']:,.0f} | {row['per_cpu_s']:,.0f}"
             print(f"| {form} | {client} | {speed} | {row['rss_mb']:.0f} | {row['rss_of_tenth_mb']:.0f} |", flush=True)
+        print(f"\n| format | {CHANGED} changes | CPU s | peak RSS MB |\n| --- | --- | --- | --- |", flush=True)
+        for client, form in AFTERWARDS:
+            row = results["runs"][form][client] = one(client, form, records, url)
+            print(f"| {form} | {client} | {row['cpu_s']:.2f} | {row['rss_mb']:.0f} |", flush=True)
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "export.json").write_text(json.dumps(results, indent=1) + "\n")
     draw(results)

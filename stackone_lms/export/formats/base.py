@@ -18,10 +18,11 @@ from ..records.history import History, Stamp
 from ..records.keys import (
     OF_USER,
     Contents,
+    DuplicateScan,
     KeyIndex,
     Keys,
-    Source,
     digest,
+    find_duplicates,
     keys_of_lines,
     pair,
 )
@@ -126,12 +127,10 @@ class Format:
 
         return contents
 
-    def sources(self, table: Table, base: Path | None, spool: Path) -> list[Source]:
-        """Return where the keys of the parts of a file are."""
-        if base is None:
-            return [partial(keys_of_lines, spool, of_users=table.of_users)]
+    def find_duplicates(self, table: Table, base: Path, spool: Path) -> DuplicateScan:
+        """Find the records of a file and of a spool with changes to it that come more than once."""
         lines = partial(keys_of_lines, spool, of_users=table.of_users, contents=self.contents(table))
-        return [partial(self.keys, base, table), lines]
+        return find_duplicates([partial(self.keys, base, table), lines])
 
     def hold(self, path: Path, table: Table, history: History, check_cancelled: CheckCancelled) -> None:
         """Note the records of a file, to compare others with them."""

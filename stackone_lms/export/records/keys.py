@@ -124,7 +124,7 @@ class KeyIndex:
         self._buckets = [array("q") for _ in range(_BUCKETS)]
         self._add = [bucket.append for bucket in self._buckets]
         self._total = 0
-        self._span = _Span()
+        self._span = Span()
 
     def note(self, keys: Keys) -> None:
         """Note the next records."""
@@ -144,7 +144,7 @@ class KeyIndex:
         if not repeated:
             return DuplicateScan(self._total, frozenset(), self._span.oldest, self._span.newest, self._span.undated)
         superseded = frozenset(_superseded(sources, repeated))
-        span, position = _Span(), 0
+        span, position = Span(), 0
         for keys in _all(sources):
             span.add([moment for at, moment in enumerate(keys.updated, position) if at not in superseded])
             position += len(keys.updated)
@@ -159,14 +159,15 @@ def find_duplicates(sources: Sequence[Source]) -> DuplicateScan:
     return key_index.find_duplicates(sources)
 
 
-class _Span:
-    """The first and the last of many moments."""
+class Span:
+    """The first and the last of many moments, and how many are not known."""
 
     oldest: datetime | None = None
     newest: datetime | None = None
     undated = 0
 
     def add(self, moments: Sequence[datetime | None]) -> None:
+        """Take some into account."""
         known = [moment for moment in moments if moment is not None]
         self.undated += len(moments) - len(known)
         if known:

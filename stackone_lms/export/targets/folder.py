@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..formats.jsonl import JsonLines
 from ..formats.registry import formats
 from ..lists import find
 from ..records.history import History, Stamp
-from ..records.keys import DuplicateScan, KeyIndex, find_duplicates
+from ..records.keys import DuplicateScan, KeyIndex, find_duplicates, keys_of_lines
 from ..state.journal import Journal
 from ..state.manifest import WORK, FileEntry, ListEntry
 from ..state.storage import AtomicFile, checksum, link, replace, sync_folder, wrap_os_errors
@@ -68,12 +69,12 @@ class Folder(Target):
         base = self.root / final if held and options.merge else None
         if base is not None:
             self._check(held[0])
-        sources, draft = self._form.sources(table, base, spool), self._draft(final)
-        named = options.before is not None
+        draft, named = self._draft(final), options.before is not None
         written = None
         if base is not None:
-            found = find_duplicates(sources)
+            found = self._form.find_duplicates(table, base, spool)
         else:
+            sources = [partial(keys_of_lines, spool, of_users=table.of_users)]
             if held:
                 self._hold(table, held[0], history, options.check_cancelled)
             if self._form.indexes_keys:
