@@ -107,7 +107,6 @@ class Admission:
         account: str | None,
         deadline: Deadline,
         end: float,
-        *,
         adaptive: bool = True,
         waited: Waited | None = None,
     ) -> ConcurrencyLimit:

@@ -106,9 +106,7 @@ class Engine(Lifecycle):
         attempt = spent = 0
         while True:
             attempt += 1
-            concurrency = await admission.acquire(
-                settings.account_id, deadline, end, adaptive=settings.adaptive, waited=waited
-            )
+            concurrency = await admission.acquire(settings.account_id, deadline, end, settings.adaptive, waited)
             snapshot = (concurrency.sent, concurrency.in_flight, concurrency.limit)
             load: Load | None = None
             response: Response | None = None

@@ -5,7 +5,6 @@ What observers are told of calls passes here, too.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import copy
 from inspect import isawaitable
@@ -275,8 +274,8 @@ class HookedCall:
         except TransportError as failed:
             problem = failed.error
             raise
-        except asyncio.CancelledError as cancelled:
-            problem = deadline.timed_out() if deadline.fired and not deadline.closing else cancelled
+        except BaseException as raised:
+            problem = deadline.timed_out() if deadline.fired and not deadline.closing else raised
             raise
         else:
             status, request_id = response.status, request_id_of(response, self.redact)

@@ -332,15 +332,21 @@ def ask(audience: Audience, method: str, about: Any) -> list[Told]:
     return answers
 
 
+default_observers: list[Any] = []
+"""Observers of every client that is made, unless it is given one of the same class."""
+
+
 def members_of(given: Any) -> list[Told]:
-    """Return one observer or several as an audience.
+    """Return one observer or several, and those of every client, as an audience.
 
     Raises:
         ConfigurationError: One of them is no observer.
     """
+    several = list(cast("Iterable[Any]", given)) if isinstance(given, list | tuple) else [given]
     if given is None:
-        return []
-    several = cast("Iterable[Any]", given) if isinstance(given, list | tuple) else (given,)
+        several = []
+    classes: set[type] = {type(observer) for observer in several}
+    several += [observer for observer in default_observers if type(observer) not in classes]
     members: list[Told] = []
     for observer in several:
         for name in _STARTS:

@@ -33,7 +33,7 @@ FLOORS = """
     base_client webhooks
     client
     sync
-    export testing
+    export testing otel
     batches
     arrow cli
     __main__
@@ -41,7 +41,7 @@ FLOORS = """
 """The rooms from the ground up; those in one line do not know of each other. `sandbox` stands apart."""
 
 OUTSKIRTS = frozenset(
-    {"sandbox", "shared_limit", "profiles", "arrow", "batches", "export", "testing", "cli", "__main__"}
+    {"sandbox", "shared_limit", "profiles", "arrow", "batches", "export", "otel", "testing", "cli", "__main__"}
 )
 """What may need an extra."""
 
