@@ -13,7 +13,7 @@ $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --editable '.[cli,tls,testing,shared-limit,arrow,duckdb,report,otel]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[cli,tls,testing,shared-limit,redis,arrow,duckdb,report,otel]' --group dev
 	touch $@
 
 # StackOne's own client and Prism, against which the sandbox is tested where Node is installed; without them, and without
@@ -56,9 +56,9 @@ matrix: $(VENV)/.dev
 soak: thorough
 	STACKONE_SOAK=1 $(PYTEST) -n auto -m soak tests
 
-# All fuzzed examples and all kills, of which make test tries a tenth.
+# All fuzzed examples, all kills, and limits over seconds, of which make test tries a tenth.
 thorough: $(VENV)/.dev
-	STACKONE_SOAK=1 $(PYTEST) -n auto tests/fuzz tests/contract/test_models.py tests/export/test_kill.py
+	STACKONE_SOAK=1 $(PYTEST) -n auto tests/fuzz tests/contract/test_models.py tests/export/test_kill.py tests/shared_limit
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage erase

@@ -299,6 +299,14 @@ class PaginationError(StackOneError):
     cursor: str | None = None
 
 
+class SharedLimitError(StackOneError):
+    """The rate limit that processes share (`SharedLimit`) cannot be used; nothing was sent.
+
+    `.retryable`: it could not be reached until the deadline of the call. Else it is not what it should be: no Redis,
+    a wrong password.
+    """
+
+
 class ExportError(StackOneError):
     """An export cannot go on, or would not be exact."""
 

@@ -22,6 +22,7 @@ from ..errors import (
     ForkedError,
     NotSupportedError,
     PreconditionFailedError,
+    SharedLimitError,
     StackOneError,
     TLSError,
     WrongLoopError,
@@ -63,7 +64,9 @@ FATAL_ERRORS = (
 
 def is_fatal(error: StackOneError) -> bool:
     """Tell whether every other id would meet an error, too, such as a proxy that refuses."""
-    return isinstance(error, FATAL_ERRORS) or (isinstance(error, ConnectError) and not error.retryable)
+    return isinstance(error, FATAL_ERRORS) or (
+        isinstance(error, ConnectError | SharedLimitError) and not error.retryable
+    )
 
 
 class FetchPlan(NamedTuple):

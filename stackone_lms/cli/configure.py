@@ -16,7 +16,7 @@ import typer
 
 from ..errors import ConfigurationError, StackOneError
 from .arguments import rate_limit
-from .connection import Connection, connected
+from .connection import Connection, connected, without
 from .doctor import examine, show
 from .known_accounts import remember
 from .messages import note
@@ -31,7 +31,7 @@ _PLACEHOLDER = "not-known-yet"
 
 
 @connected
-def command(
+def _configure(
     connection: Connection,
     api_key_command: Annotated[
         str | None,
@@ -76,6 +76,9 @@ def command(
         write_profile(path, name, {**settings, "account_id": found})
     find_profile(name)
     show(examine(of_profile))
+
+
+command = without(_configure, "shared_limit")
 
 
 def _given(connection: Connection) -> dict[str, Any]:

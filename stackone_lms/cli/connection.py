@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..base_client import BaseClient
     from ..options import RateLimit, Timeout
     from ..profiles import Profile
+    from ..shared_limit import SharedLimit
     from ..sync import SyncClient
 
 C = TypeVar("C", bound="BaseClient[Any]")
@@ -103,6 +104,18 @@ class Connection:
             rich_help_panel=_PANEL,
         ),
     ] = None
+    shared_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--shared-limit",
+            metavar="URL",
+            envvar="STACKONE_SHARED_LIMIT",
+            show_envvar=False,
+            help="Keep the limit with all processes that name the same place: redis://HOST:PORT/0#KEY, rediss:// or "
+            "file:///PATH. Default: STACKONE_SHARED_LIMIT, which is better if there is a password in it.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
     ca_bundle: Annotated[
         Path | None,
         typer.Option(
@@ -177,6 +190,9 @@ class Connection:
 
         options: dict[str, Any] = {**self.options(), **more}
         profile = self.found_profile()
+        if self.shared_limit is not None:
+            of_profile = None if profile is None else profile.settings.get("requests_per_minute")
+            options["rate_limit"] = _shared(self.shared_limit, options, of_profile)
         client: C = kind(**options) if profile is None else make_client(kind, profile, (), options)
         client.call_arguments("option")
         return client
@@ -213,6 +229,21 @@ class Connection:
         finally:
             logger.removeHandler(handler)
             logger.setLevel(level)
+
+
+def _shared(place: str, options: Mapping[str, Any], of_profile: int | None) -> SharedLimit:
+    """Return the limit at a URL, with the numbers that a client would have for itself."""
+    from ..configuration import numbers_from_environment  # noqa: PLC0415 (not needed for --help)
+    from ..options import DEFAULT_RATE_LIMIT, DEFAULT_RETRY, DEFAULT_TIMEOUT, RateLimit  # noqa: PLC0415
+    from ..shared_limit import SharedLimit  # noqa: PLC0415
+
+    given = options.get("rate_limit", DEFAULT_RATE_LIMIT)
+    limit = numbers_from_environment(DEFAULT_TIMEOUT, DEFAULT_RETRY, given)[2]
+    if limit is DEFAULT_RATE_LIMIT and of_profile is not None:
+        limit = RateLimit(of_profile)
+    if limit is None:
+        raise typer.BadParameter("there is none to share with --rate-limit off", param_hint="--shared-limit")
+    return SharedLimit.from_url(place, requests=limit.requests, per=limit.per)
 
 
 _noted: set[str] = set()

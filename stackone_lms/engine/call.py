@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from ..calls.operation import AsyncExecutor, CallArguments, Operation
-from ..errors import Attempt, ClientClosedError, ConfigurationError, Phase, StackOneError
+from ..errors import Attempt, ClientClosedError, ConfigurationError, Phase, SharedLimitError, StackOneError
 from ..logs import log
 from ..models.base import Answer, ResponseInfo, attach
 from ..transport.base import Request, Response, ThisProcess, TransportError
@@ -77,6 +77,9 @@ class Engine(Lifecycle):
                 raise
             # The deadline fired outside of a request: while waiting, or because the client closes.
             ended: StackOneError = deadline.timed_out()
+            outage = self.admission.limiter.outage
+            if outage is not None and deadline.phase == "rate_limit":
+                ended = SharedLimitError(outage, retryable=True, attempts=deadline.attempts)
             if deadline.closing:
                 ended = ClientClosedError("the client was closed during the call", attempts=deadline.attempts)
             failed = ended

@@ -51,6 +51,7 @@ class Limiter:
     Attributes:
         wait_reason: What those wait for who do not pass at once, if it is not the end of a pause.
         last_pause: The pause under way, or the last one.
+        outage: Why a limit that is kept elsewhere cannot be reached just now.
     """
 
     wait_reason: WaitReason = "rate_limit"
@@ -63,6 +64,7 @@ class Limiter:
         self._queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._paused_until = self._widened_until = float("-inf")
         self.last_pause = NO_PAUSE
+        self.outage: str | None = None
         self._history: deque[float] = deque()  # when the last `requests` callers passed: 3 MB for 100,000
         if limit is None:
             self._burst = self._rate = self._window = float("inf")

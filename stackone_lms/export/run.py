@@ -22,6 +22,7 @@ from ..errors import (
     AuthenticationError,
     ExportError,
     ProviderCredentialsError,
+    SharedLimitError,
     StackOneError,
     printable,
 )
@@ -403,7 +404,8 @@ class Run:
         entry = before or ListEntry(resource=job.resource.name, account_id=job.account)
         entry = msgspec.structs.replace(entry, account_name=job.account_name, error=_reason(error), tried=_now())
         await self._in_thread(lambda: self._store.put(entry))
-        if isinstance(error, AuthenticationError) and not isinstance(error, ProviderCredentialsError):
+        refused = isinstance(error, AuthenticationError) and not isinstance(error, ProviderCredentialsError)
+        if refused or (isinstance(error, SharedLimitError) and not error.retryable):
             self._refused = error
             raise _KeyRefusedError
         return entry

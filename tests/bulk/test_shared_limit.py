@@ -1,4 +1,4 @@
-"""One rate limit for several processes."""
+"""One rate limit for several processes, in a file."""
 
 from __future__ import annotations
 
@@ -283,47 +283,6 @@ async def test_a_pause_that_begins_while_it_asks_is_kept() -> None:
     assert limiter.paused_for == 0
     limiter.close()
     assert slow.closed == 1
-
-
-class FakeRedis:
-    """As much of Redis as the bucket's script needs: it counts members of a sorted set, and adds some."""
-
-    def __init__(self) -> None:
-        self.members: dict[str, dict[str, int]] = {}
-        self.removed = 0
-
-    def script_load(self, script: str) -> str:
-        return f"hash of {len(script)} characters"
-
-    def evalsha(self, _hash: str, _keys: int, key: str, *args: Any) -> list[int]:
-        now, weight, name, rates, *each = args
-        members = self.members.setdefault(key, {})
-        for n in range(rates):
-            start, limit, rank = each[3 * n : 3 * n + 3]
-            if limit - sum(start <= score <= now for score in members.values()) < weight:
-                return [n, sorted(members.values(), reverse=True)[rank]]
-        for n in range(weight):
-            members[f"{name}{n + 1}"] = now
-        return [-1, -1]
-
-    def zremrangebyscore(self, key: str, low: int, high: int) -> int:
-        old = [member for member, score in self.members[key].items() if low <= score <= high]
-        for member in old:
-            del self.members[key][member]
-        self.removed += len(old)
-        return len(old)
-
-
-async def test_redis_keeps_the_limit_too() -> None:
-    """The bucket in Redis lets as many pass, and forgets what is old."""
-    redis = FakeRedis()
-    async with client(Server(), rate_limit=SharedLimit.redis(redis, key="my-key", requests=100, per=0.1)) as of:
-        begun = time.monotonic()
-        assert len([o async for o in of.completions.get_many(ids(400))]) == 400
-        assert time.monotonic() - begun >= 0.29
-    assert redis.members.keys() == {"my-key"}
-    assert redis.removed > 0
-    assert redis.removed + len(redis.members["my-key"]) == 400
 
 
 @pytest.mark.parametrize("options", [{"requests": 0}, {"requests": 1.5}, {"per": 0}, {"per": float("inf")}])

@@ -1,0 +1,80 @@
+"""CPU time of a pass through a shared limit: `python -m benchmarks.shared_limit`.
+
+It starts a redis-server of its own. 16 tasks pass as fast as they can: through a limit so wide that nobody waits, and
+through one that is always used up, where every pass is waited for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+import subprocess
+import tempfile
+import time
+
+from stackone_lms.engine.rate_limit import Limiter
+from stackone_lms.options import RateLimit
+from stackone_lms.shared_limit import SharedLimit
+
+TASKS = 16
+
+
+async def cost(limiter: Limiter, passes: int) -> tuple[float, float]:
+    """Return the microseconds of CPU, of this process, and of time that a pass takes."""
+
+    async def work() -> None:
+        for _ in range(passes // TASKS):
+            await limiter.acquire()
+
+    await limiter.acquire()
+    cpu, began = time.process_time(), time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(TASKS)))
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - began
+    limiter.close()
+    return cpu / passes * 1e6, wall / passes * 1e6
+
+
+def redis_url(folder: str) -> tuple[str, subprocess.Popen[str]]:
+    """Start a redis-server."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+    options = ["--port", str(port), "--save", "", "--dir", folder]
+    server = subprocess.Popen(["redis-server", *options], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    if not any("Ready to accept" in line for line in server.stdout):
+        raise RuntimeError("redis-server does not start")
+    return f"redis://127.0.0.1:{port}/0", server
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--passes", type=int, default=32_000)
+    passes = parser.parse_args().passes
+    with tempfile.TemporaryDirectory() as folder:
+        url, server = redis_url(folder)
+        try:
+            limits: dict[str, tuple[RateLimit | SharedLimit, int]] = {
+                "in the process, nobody waits": (RateLimit(1_000_000_000, burst=1_000_000_000), passes),
+                "in Redis, nobody waits": (SharedLimit.redis(url, key="wide", requests=1_000_000_000), passes),
+                "in Redis, always used up": (SharedLimit.redis(url, key="narrow", requests=500, per=1.0), 2_000),
+                "in a file, nobody waits": (SharedLimit.sqlite(f"{folder}/wide", requests=1_000_000_000), 2_000),
+            }
+            print("| limit | CPU us a pass | us a pass |\n| --- | --- | --- |")
+            for name, (limit, count) in limits.items():
+                clock, sleep = time.monotonic, asyncio.sleep
+                if isinstance(limit, RateLimit):
+                    limiter = Limiter(limit, clock=clock, sleep=sleep)
+                else:
+                    limiter = limit.limiter(clock=clock, sleep=sleep)
+                cpu, wall = asyncio.run(cost(limiter, count))
+                print(f"| {name} | {cpu:.1f} | {wall:.1f} |")
+        finally:
+            server.kill()
+            server.communicate()
+
+
+if __name__ == "__main__":
+    main()
