@@ -23,7 +23,7 @@ from stackone_lms.export import export
 OURS = (
     "stackone_lms.export.records.arrow",
     "stackone_lms.export.formats.csv",
-    "stackone_lms.export.targets.database",
+    "stackone_lms.export.targets.sqlite",
     "stackone_lms.export.formats.parquet",
     "stackone_lms.transport.lean",
 )

@@ -30,7 +30,7 @@ def be_an_older_version() -> None:
     def older(model: Any, prefix: str = "") -> tuple[Column, ...]:
         return tuple(column for column in columns_of(model, prefix) if column.name != "phone_number")
 
-    for name in ("stackone_lms.export.formats.base", "stackone_lms.export.targets.database"):
+    for name in ("stackone_lms.export.formats.base", "stackone_lms.export.targets.sqlite"):
         setattr(import_module(name), "columns_of", older)  # noqa: B010 (mypy: it is a function of the module)
 
 

@@ -18,7 +18,8 @@ import pytest
 from stackone_lms import AsyncClient
 from stackone_lms.errors import ExportError
 from stackone_lms.export import export, verify
-from stackone_lms.export.targets.database import Database, database
+from stackone_lms.export.targets.choose import database
+from stackone_lms.export.targets.database import Database
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import part_of

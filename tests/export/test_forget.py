@@ -19,7 +19,8 @@ from stackone_lms.errors import ExportError, InvalidArgumentError
 from stackone_lms.export import ExportProgress, export, forget, verify
 from stackone_lms.export.state import storage
 from stackone_lms.export.state.storage import locked
-from stackone_lms.export.targets.database import DuckDB, SQLite
+from stackone_lms.export.targets.duckdb import DuckDB
+from stackone_lms.export.targets.sqlite import SQLite
 
 GOOD, GONE, MARK = "good-account", "gone-account", "mark-of-"
 KINDS = ("jsonl", "csv", "parquet", "sqlite", "duckdb")

@@ -12,8 +12,10 @@ from ...errors import ExportError, InvalidArgumentError
 from ..formats.registry import formats
 from ..state import manifest
 from .base import Target
-from .database import database
+from .database import Database
+from .duckdb import DuckDB
 from .folder import Folder
+from .sqlite import SQLite
 
 DATABASES: Final = ("duckdb", "sqlite")
 ALLOWED: Final = "a folder, duckdb:FILE or sqlite:FILE"
@@ -53,6 +55,11 @@ def find_target(target: str | os.PathLike[str]) -> Target:
     if found.format not in formats():
         raise ExportError(f"format {found.format!r:.40} is unknown to this version")
     return Folder(made.root, found.format)
+
+
+def database(kind: str, file: Path) -> Database:
+    """Return the target for `duckdb:FILE` or `sqlite:FILE`."""
+    return DuckDB(file) if kind == "duckdb" else SQLite(file)
 
 
 def _file(kind: str, file: str) -> Path:
