@@ -12,6 +12,8 @@ import pytest
 
 from stackone_lms.sandbox import Sandbox
 
+from . import warm
+
 MODULE = (sys.executable, "-W", "error", "-m", "stackone_lms.cli")
 LONGEST = 100.0
 
@@ -44,7 +46,9 @@ class Ended(NamedTuple):
 
 
 def program(*arguments: str, env: Environment, command: Sequence[str] = MODULE) -> Ended:
-    """Run the program in a process of its own, without a terminal."""
+    """Run the program in a process of its own, without a terminal; by another command than MODULE it begins cold."""
+    if command is MODULE and warm.possible:
+        return Ended(*warm.run(arguments, env=env, timeout=LONGEST))
     done = subprocess.run(
         [*command, *arguments],
         env=env,

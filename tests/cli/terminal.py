@@ -13,6 +13,7 @@ import termios
 import time
 from collections.abc import Sequence
 
+from . import warm
 from .program import LONGEST, MODULE, Ended, Environment
 
 _STYLES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -29,18 +30,21 @@ def on_terminal(
     """Run the program with a terminal as stderr, and as stdout too unless that is piped."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    process = subprocess.Popen(
-        [*command, *arguments],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if piped else theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
+    read, write = os.pipe() if piped else (-1, os.dup(theirs))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    process: subprocess.Popen[bytes] | warm.WarmProgram
+    try:
+        if command is MODULE:
+            process = warm.start(arguments, env=env, stdin=nothing, stdout=write, stderr=theirs)
+        else:
+            process = subprocess.Popen([*command, *arguments], env=env, stdin=nothing, stdout=write, stderr=theirs)
+    finally:
+        for file in (theirs, write, nothing):
+            os.close(file)
     shown, out = bytearray(), bytearray()
     sources: dict[int, bytearray] = {ours: shown}
-    if process.stdout is not None:
-        sources[process.stdout.fileno()] = out
+    if piped:
+        sources[read] = out
     end = time.monotonic() + LONGEST
     try:
         while sources:
@@ -59,7 +63,7 @@ def on_terminal(
         process.kill()
         process.wait()
         os.close(ours)
-        if process.stdout is not None:
-            process.stdout.close()
+        if piped:
+            os.close(read)
     text = shown.decode().replace("\r\n", "\n")
     return Ended(code, out.decode() if piped else text, text)

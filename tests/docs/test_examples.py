@@ -8,8 +8,6 @@ import inspect
 import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +18,7 @@ from stackone_lms import SyncClient
 from stackone_lms.api.operations import operations
 from stackone_lms.sandbox import Sandbox
 
+from ..cli.program import program
 from .table import ROWS, call_each_line
 
 ROOT = Path(__file__).parents[2]
@@ -112,10 +111,8 @@ def test_commands_run(command: tuple[Path, str, int], sandbox: Sandbox, tmp_path
     words = shlex.split(line)
     if words[1] == "sandbox":
         words.append("--help")  # it would run until it is interrupted
-    done = subprocess.run(
-        [sys.executable, "-m", "stackone_lms.cli", *words[1:]], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    done = program(*words[1:], env=dict(os.environ))
+    assert done.code == 0, f"{line}\n{done.out}\n{done.err}"
 
 
 def test_the_table_of_operations_is_complete() -> None:
