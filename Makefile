@@ -56,8 +56,10 @@ matrix: $(VENV)/.dev
 soak: thorough
 	STACKONE_SOAK=1 $(PYTEST) -n auto -m soak tests
 
-# All fuzzed examples, all kills, and limits over seconds, of which make test tries a tenth.
+# All fuzzed examples, all kills, and limits over seconds, of which make test tries a tenth, and the further cases of
+# dear tests.
 thorough: $(VENV)/.dev
+	$(PYTEST) -n auto -m thorough tests
 	STACKONE_SOAK=1 $(PYTEST) -n auto tests/fuzz tests/contract/test_models.py tests/export/test_kill.py tests/shared_limit
 
 coverage: $(VENV)/.dev

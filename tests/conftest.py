@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import HealthCheck, settings
 
 from .surroundings import leave_aside
@@ -11,3 +13,9 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 
 leave_aside()
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that is imported by now out of later garbage collections: tests collect often, and it stays anyway."""
+    gc.collect()
+    gc.freeze()

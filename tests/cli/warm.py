@@ -164,6 +164,10 @@ def run(arguments: Sequence[str], *, env: Mapping[str, str], timeout: float) -> 
     return code, reads[out].decode(), reads[err].decode()
 
 
+def _ignore(_number: int, _frame: object) -> None:
+    """Do nothing: what wakes the process up is the byte that arrives."""
+
+
 def _serve(channel: socket.socket) -> dict[str, Any]:
     """Fork for each run that is asked for; return in the forks, with what was asked."""
     running: dict[int, socket.socket] = {}
@@ -171,7 +175,7 @@ def _serve(channel: socket.socket) -> dict[str, Any]:
     for end in (woken, wake):
         os.set_blocking(end, False)
     signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGCHLD, _ignore)
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
         selector.register(woken, selectors.EVENT_READ)

@@ -19,6 +19,7 @@ import trustme
 from stackone_lms import AsyncClient, RetryPolicy, SyncClient, Timeout
 from stackone_lms.errors import APITimeoutError, StackOneError
 from stackone_lms.threads import run_in_kept_thread
+from tests.soak import further
 from tests.transport.server import Peer, answer, serving
 
 pytestmark = pytest.mark.loop
@@ -78,7 +79,7 @@ def contexts_of(ca: trustme.CA, tls: bool) -> tuple[ssl.SSLContext | None, ssl.S
 
 @TRANSPORTS
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("size", ["small", "big"])
+@pytest.mark.parametrize("size", [*further("small"), "big"])
 async def test_a_pooled_connection_and_its_timers_hold_none(
     transport: Any, tls: bool, size: str, ca: trustme.CA
 ) -> None:

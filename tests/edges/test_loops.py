@@ -18,11 +18,12 @@ from stackone_lms.errors import ClientClosedError, RateLimitError, WrongLoopErro
 from stackone_lms.sandbox import Sandbox
 from stackone_lms.testing import InMemoryTransport
 from tests.faults.children import run as run_program
+from tests.soak import further
 
 pytestmark = pytest.mark.loop
 pytest_plugins = ["pytester"]
 
-WAYS = pytest.mark.parametrize("way", ["lean", "aiohttp", "session_factory"])
+WAYS = pytest.mark.parametrize("way", ["lean", *further("aiohttp", "session_factory")])
 
 
 @pytest.fixture

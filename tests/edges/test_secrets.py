@@ -19,10 +19,11 @@ from stackone_lms import RetryPolicy, SyncClient
 from stackone_lms.errors import ConnectError, StackOneError
 from stackone_lms.transport.base import Request, Response, Secret, SecretBytes, TimeLimits, TransportError
 from tests.fake.fakes import FakeTransport
+from tests.soak import further
 
 PIECE = 10
 """So many characters in a row are a leak."""
-LENGTHS = (40, 72, 120)
+LENGTHS = [120, *further(40, 72)]
 
 Raised = tuple[type[BaseException], BaseException, TracebackType]
 

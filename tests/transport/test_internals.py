@@ -137,6 +137,7 @@ def test_lean_transport_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPat
         LeanTransport("http://127.0.0.1:1")
 
 
+@pytest.mark.thorough
 def test_the_same_holds_with_the_parser_in_python() -> None:
     """aiohttp parses in Python where it has no compiled parser; that one lets more pass."""
     here = Path(__file__)
