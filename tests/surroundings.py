@@ -26,3 +26,4 @@ def leave_aside() -> None:
     # Nobody's own profiles and caches: what is below a device is not there.
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
         os.environ[name] = os.devnull
+    os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"

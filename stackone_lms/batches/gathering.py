@@ -213,7 +213,7 @@ def _begin(client: Any, slices: Iterable[Slice], at_once: int | None, batch_rows
     return _Gathering(client, wanted, at_once, batch_rows, failures).items()
 
 
-def check_sizes(at_once: int | None, batch_rows: int) -> None:
+def check_sizes(at_once: int | None, batch_rows: int = BATCH_ROWS) -> None:
     """Raise InvalidArgumentError if one of these is no whole number of 1 or more."""
     if at_once is not None:
         whole_number("at_once", at_once, at_least=1)

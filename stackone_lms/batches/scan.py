@@ -176,7 +176,7 @@ def scan(
 
         def look_up() -> list[Slice]:
             found = the_client().accounts.list(status="active") if pager is None else pager
-            return [make(id) for id in _ids_of(found)]
+            return [make(id) for id in account_ids_of(found)]
 
         slices: Callable[[], list[Slice]] = look_up
     else:
@@ -184,7 +184,7 @@ def scan(
             accounts = bound_executor_of(the_client()).settings.account_id
         if accounts is None:
             raise InvalidArgumentError("name at least one account, or give all_accounts=True")
-        known = [make(id) for id in _ids_of(accounts)]
+        known = [make(id) for id in account_ids_of(accounts)]
 
         def slices() -> list[Slice]:
             return known
@@ -192,7 +192,12 @@ def scan(
     return Scan(resource, slices, the_client, whole, at_once, batch_rows, on_failure)
 
 
-def _ids_of(accounts: str | Iterable[str | LinkedAccount] | os.PathLike[str]) -> tuple[str, ...]:
+def account_ids_of(accounts: str | Iterable[str | LinkedAccount] | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the ids of some accounts.
+
+    Raises:
+        InvalidArgumentError: There are none, one of them cannot be an id, or one is given twice.
+    """
     several = accounts if isinstance(accounts, str | os.PathLike) else list(accounts)
     ids = account_ids(several)
     if isinstance(several, list) and len(ids) < len(several):

@@ -183,11 +183,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             every = FULL_EVERY
         if every is not None and (before.full is None or now - datetime.fromisoformat(before.full) >= every):
             return Approach(since, merge=False, reason=f"that was not done for {_in_words(every)}")
-        return Approach(to_wire(self._less_overlap(datetime.fromisoformat(before.high_water))), merge=True)
-
-    def _less_overlap(self, moment: datetime) -> datetime:
-        # .NET's default for a moment is the first one that there is.
-        return moment - self.overlap if moment - _FIRST > self.overlap else _FIRST
+        return Approach(to_wire(less_overlap(datetime.fromisoformat(before.high_water), self.overlap)), merge=True)
 
     def content_parameters(self) -> dict[str, Any]:
         """Return the parameters that shape the records of a list."""
@@ -204,6 +200,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def list_parameters(self) -> dict[str, Any]:
         """Return the parameters of a list: with others, its cursor and its records mean something else."""
         return {**self.content_parameters(), "since": self.since, "page_size": self.page_size}
+
+
+def less_overlap(moment: datetime, overlap: timedelta) -> datetime:
+    """Return a moment so much earlier, or the first one that there is, which is .NET's default for a moment."""
+    return moment - overlap if moment - _FIRST > overlap else _FIRST
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

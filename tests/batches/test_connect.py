@@ -7,6 +7,7 @@ import base64
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 from collections import Counter
 from pathlib import Path
@@ -214,5 +215,6 @@ def test_a_fork_while_another_thread_makes_a_client_does_not_hang(monkeypatch: p
     with lock:
         child = os.fork()
         if not child:
+            signal.alarm(60)
             os._exit(0 if Connect(key_env="SOME_KEY").client().stats().requests == 0 else 1)
     assert os.waitpid(child, 0)[1] == 0

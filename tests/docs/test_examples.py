@@ -53,6 +53,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox
         monkeypatch.setenv("STACKONE_BASE_URL", running.url)
         for number, account in enumerate(running.account_ids):
             monkeypatch.setenv(f"ACCOUNT_{'ABC'[number]}", account)
+        monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
         monkeypatch.chdir(tmp_path)
         yield running
 

@@ -84,7 +84,7 @@ class Parquet(Format):
         for batch in _batches(path, only):
             columns: dict[str, Any] = {n: batch.column(n).to_pylist() for n in ("id", OF_USER) if n in names}
             columns["updated_at"] = _updated(batch)
-            yield keyed(columns, partial(_plain, batch))
+            yield keyed(columns, partial(plain_columns, batch))
 
     def find_duplicates(self, table: Table, base: Path, spool: Path) -> DuplicateScan:
         """Find the records that come more than once; few new ones are looked for instead of comparing all."""
@@ -259,7 +259,7 @@ def _reading() -> Generator[None]:
             raise DamagedError("a file of the export is no Parquet file any more") from None
 
 
-def _plain(batch: Any) -> Mapping[str, Sequence[Any]]:
+def plain_columns(batch: Any) -> Mapping[str, Sequence[Any]]:
     """Return the values of all columns, moments as whole numbers: some have no date in UTC."""
     is_moment = import_pyarrow().types.is_timestamp
     columns = [c.cast("int64") if is_moment(c.type) else c for c in batch.columns]
