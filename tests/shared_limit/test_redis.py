@@ -161,6 +161,34 @@ async def test_what_else_is_under_the_key_is_left_alone(reserve: Reserve, url: s
     connection.close()
 
 
+class FarRedis:
+    """Answers after so many seconds each, on a clock of its own."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.now, self._seconds = 100.0, list(seconds)
+
+    def execute_command(self) -> None:
+        raise NotImplementedError
+
+    def ping(self) -> None:
+        self.now += self._seconds.pop(0)
+
+    def evalsha(self, *_: Any) -> list[int]:
+        self.ping()
+        return [1_000_000, 900_000, 1, 0]
+
+
+async def test_a_long_way_to_redis_is_told_from_a_late_answer() -> None:
+    """When Redis looked at its clock is known but for what an answer took longer than the shortest."""
+    far = FarRedis(3.0, 0.2, 0.2, 0.5)  # the first has to connect
+    store = RedisStore(lambda: far, own=False, where="", secret=None, key="", terms=TERMS, clock=lambda: far.now)
+    lease = await store.reserve(Demand(1, 0, 0, 0, 0))
+    assert (lease.earliest, lease.latest) == pytest.approx((103.3, 103.3))
+    lease = await store.reserve(Demand(1, 0, 0, 0, 0))
+    assert (lease.earliest, lease.latest) == pytest.approx((103.5, 103.8))
+    assert (lease.now, lease.first, lease.size, lease.pause) == (1_000_000, 900_000, 1, 0)
+
+
 # Clients
 
 
