@@ -222,8 +222,8 @@ class ReservationLimiter(Limiter):
         """Ask the store, and return what it failed with."""
         spare = self._spare if need else 0
         while True:
-            until = self._pause_to_share
-            pause = max(0, math.ceil((until - self._clock()) * 1e6)) if until > 0 else 0
+            until, now = self._pause_to_share, self._clock()
+            pause = math.ceil((until - now) * 1e6) if until > now else 0
             try:
                 lease = await self._store.reserve(Demand(need, spare, pause, self._known, self._ahead))
             except StackOneError as error:
@@ -237,9 +237,8 @@ class ReservationLimiter(Limiter):
             self.outage, self._failures = None, 0
             self._keep(lease)
             if self._pause_to_share == until:
-                self._pause_to_share = float("-inf")
                 return None
-            need = spare = 0
+            need = spare = 0  # a pause that began meanwhile is told, too
 
     def _keep(self, lease: Lease) -> None:
         step, late = self.terms.step / 1e6, self.terms.late / 1e6

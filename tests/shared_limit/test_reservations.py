@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackone_lms.errors import ClientClosedError, SharedLimitError
-from stackone_lms.shared_limit.reservations import Demand, Lease, ReservationLimiter, Terms, terms_of
+from stackone_lms.shared_limit.reservations import MOST_WAITED_FOR, Demand, Lease, ReservationLimiter, Terms, terms_of
 from tests.fake.fakes import now, virtual
 
 from .redis_server import most_in_any
@@ -131,8 +131,15 @@ def _as_one(far: Queue, near: Queue) -> Any:
 async def test_many_who_wait_are_served_with_few_questions() -> None:
     queue, times = Queue(), list[float]()
     await passing(limiter_of(queue), 80, times)
-    assert len(queue.asked) <= 11
-    assert len(queue.given) <= 82
+    assert len(queue.asked) <= 80 // MOST_WAITED_FOR + 1
+    assert len(queue.given) == 80
+
+
+@virtual
+async def test_who_is_far_away_asks_before_it_has_nothing_left() -> None:
+    queue, times = Queue(delay=0.3), list[float]()
+    await passing(limiter_of(queue), 80, times)
+    assert times[-1] - times[0] == pytest.approx(80 * STEP, rel=0.05)
 
 
 @virtual
@@ -214,7 +221,10 @@ async def test_a_pause_holds_up_all_and_not_for_ever() -> None:
     begun = now()
     await asyncio.sleep(0.01)
     assert queue.asked[-1].pause == pytest.approx(5e6, abs=1000)
-    await passing(other, 1, times)
+    task = asyncio.create_task(passing(other, 1, times))
+    await asyncio.sleep(0.01)
+    assert other.paused_for == pytest.approx(4.98, abs=0.02)  # what it may hold has to wait, too
+    await task
     assert times[-1] - begun == pytest.approx(5.0, abs=0.02)
     assert other.paused_for == 0
     await passing(limiter, 1, times)
@@ -246,6 +256,7 @@ async def test_an_outage_is_waited_for() -> None:
     async with asyncio.timeout(2):
         await task
     assert limiter.outage is None
+    assert queue.asked[-1].need == 3  # for all who wait by then
 
 
 @virtual
