@@ -314,6 +314,8 @@ class BaseClient(Api[C_co]):
         view = self.with_options(retry=1, timeout=Timeout(connect=10, read=30, attempt=30, total=40))
         now, stats = self._bound.settings, self.stats()
         rate = "no rate limit" if stats.limit is None else f"{stats.limit} requests in {stats.per:g} s"
+        if (place := self._bound.engine.admission.limiter.place) is not None:
+            rate += f", shared at {place}"
         limits = [
             (f"{now.timeout.total:g} s a call" if now.timeout.total is not None else "no time limit", "timeout"),
             (f"{now.retry.attempts} attempts", "retry"),

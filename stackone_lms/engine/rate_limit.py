@@ -51,10 +51,12 @@ class Limiter:
     Attributes:
         wait_reason: What those wait for who do not pass at once, if it is not the end of a pause.
         last_pause: The pause under way, or the last one.
+        place: Where a limit is kept that several processes share, with nothing secret.
         outage: Why a limit that is kept elsewhere cannot be reached just now.
     """
 
     wait_reason: WaitReason = "rate_limit"
+    place: str | None = None
 
     def __init__(self, limit: RateLimit | None, *, clock: Clock, sleep: Sleep, slack: float = 0.0) -> None:
         self.limit = limit

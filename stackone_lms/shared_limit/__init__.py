@@ -157,10 +157,12 @@ class SharedLimit(RateLimitBackend):
 
     def limiter(self, *, clock: Clock, sleep: Sleep) -> Limiter:
         """Return the limiter of one client."""
-        return self._place.limiter(self.requests, self.per, clock, sleep)
+        limiter = self._place.limiter(self.requests, self.per, clock, sleep)
+        limiter.place = str(self._place)
+        return limiter
 
     def __repr__(self) -> str:
-        return f"SharedLimit({self._place}, requests={self.requests}, per={self.per})"
+        return f"SharedLimit({str(self._place)!r}, requests={self.requests}, per={self.per})"
 
 
 class _Place(Protocol):
@@ -174,7 +176,7 @@ class _Bucket:
         self._make = make
 
     def __str__(self) -> str:
-        return repr(self._make.path) if isinstance(self._make, SQLiteFile) else "a bucket"
+        return self._make.path if isinstance(self._make, SQLiteFile) else "a bucket"
 
     def limiter(self, requests: int, per: float, clock: Clock, sleep: Sleep) -> Limiter:
         return PyrateLimiter(self._make, requests=requests, per=per, clock=clock, sleep=sleep)
@@ -185,7 +187,7 @@ class _Redis:
         self._connection, self._key = connection, key
 
     def __str__(self) -> str:
-        return repr(f"{self._where}#{self._key}")
+        return f"{self._where}#{self._key}"
 
     def __getstate__(self) -> dict[str, Any]:
         if not isinstance(self._connection, str):

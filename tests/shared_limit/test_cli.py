@@ -105,3 +105,13 @@ def test_its_numbers_are_those_of_the_client(
     with connection.client() as client:
         stats = client.stats()
         assert (stats.limit, stats.per) == limit
+
+
+def test_the_doctor_tells_where_it_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
+    env = environment(**settings(sandbox))
+    done = program("doctor", "--shared-limit", (tmp_path / "limit").as_uri(), env=env)
+    assert f"1000 requests in 60 s, shared at {tmp_path / 'limit'} (from option)" in done.out
+    bad = program("doctor", "--shared-limit", "redis://:pw@127.0.0.1:1", "--timeout", "0.3", env=env)
+    assert bad.code == 1
+    assert "the shared limit at redis://127.0.0.1:1 cannot be reached" in bad.out
+    assert "pw@" not in bad.out + bad.err
