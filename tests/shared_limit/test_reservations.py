@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -257,6 +258,47 @@ async def test_an_outage_is_waited_for() -> None:
         await task
     assert limiter.outage is None
     assert queue.asked[-1].need == 3  # for all who wait by then
+
+
+@virtual
+async def test_a_single_failure_is_not_worth_telling(caplog: pytest.LogCaptureFixture) -> None:
+    queue, times = Queue(), list[float]()
+    limiter = limiter_of(queue)
+    queue.fails = SharedLimitError("it is not there", retryable=True)
+    task = asyncio.create_task(passing(limiter, 1, times))
+    await asyncio.sleep(0.01)
+    queue.fails = None
+    await task
+    assert (len(queue.asked), caplog.text) == (2, "")
+
+
+def test_what_was_asked_on_a_loop_that_is_closed_is_forgotten() -> None:
+    asked = 0
+
+    class Hanging:
+        async def reserve(self, demand: Demand) -> Lease:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                await asyncio.get_running_loop().create_future()
+            return Lease(0, 0, 1, 0, time.monotonic(), time.monotonic())
+
+        def close(self) -> None:
+            pass
+
+    limiter = ReservationLimiter(Hanging(), requests=REQUESTS, per=PER, clock=time.monotonic, sleep=asyncio.sleep)
+
+    async def ask(seconds: float) -> None:
+        async with asyncio.timeout(seconds):
+            await limiter.acquire()
+
+    first = asyncio.new_event_loop()
+    with pytest.raises(TimeoutError):
+        first.run_until_complete(ask(0.01))
+    first.close()  # as some do, without ending what runs there
+    limiter.leave_behind()
+    asyncio.run(ask(20))
+    assert asked == 2
 
 
 @virtual
