@@ -26,11 +26,10 @@ from stackone_lms.shared_limit.redis_store import RedisStore
 from stackone_lms.shared_limit.reservations import Demand, Lease, terms_of
 from tests.bulk.server import Server, blocking, client, ids, refuse
 
-from .redis_server import BINARY, RedisServer, most_in_any
+from .redis_server import RedisServer, most_in_any
 from .worker import Recorded, Stamps
 
 redis = pytest.importorskip("redis")
-pytestmark = pytest.mark.skipif(BINARY is None, reason="redis-server is not installed (apt-get install redis-server)")
 
 TERMS = terms_of(100, 10.0)
 LONGEST = 60.0
