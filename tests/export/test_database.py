@@ -20,6 +20,7 @@ from stackone_lms.errors import ExportError
 from stackone_lms.export import export, verify
 from stackone_lms.export.targets.choose import database
 from stackone_lms.export.targets.database import Database
+from stackone_lms.export.targets.tables import view_of
 from stackone_lms.sandbox import Sandbox
 
 from .datasets import part_of
@@ -504,6 +505,40 @@ async def test_tables_of_somebody_else_are_told_before_the_first_request(
     assert not target.rows(f"SELECT * FROM {tables} WHERE {'name' if kind == 'sqlite' else 'table_name'} LIKE 'stack%'")
     target.rows(f"DROP {sql.split()[1]} {name}")
     await target.export(client, "users", sandbox.account_ids)
+
+
+OURS = view_of("completions")
+VIEWS = [
+    ("completion_details", "SELECT id, name FROM notes"),
+    ("completion_details", f"{OURS} WHERE c.user_id IS NOT NULL"),
+    ("completion_details", OURS.replace("u.name AS user_name", "u.email AS user_name")),
+    ("user_completion_details", OURS),
+]
+
+
+@KINDS
+@pytest.mark.parametrize(("name", "select"), VIEWS)
+async def test_views_of_somebody_else_are_told_before_the_first_request(
+    name: str, select: str, kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """They are left as they are, also where they look much like ours; under another name they are in nobody's way."""
+    target = Target(kind, tmp_path)
+    await target.export(client, ["completions", "users"], sandbox.account_ids)
+    await target.export(client, ["completions", "users"], sandbox.account_ids)
+    before = sandbox.request_count
+    target.rows("CREATE TABLE notes (id TEXT, name TEXT)")
+    target.rows(f"DROP VIEW IF EXISTS {name}")
+    target.rows(f"CREATE VIEW {name} AS {select}")
+    with pytest.raises(ExportError, match=f"the database has a view '{name}'.*give yours another name"):
+        await target.export(client, "users", sandbox.account_ids)
+    assert sandbox.request_count == before
+    catalogue = "sqlite_master WHERE name" if kind == "sqlite" else "duckdb_views() WHERE view_name"
+    ((text,),) = target.rows(f"SELECT sql FROM {catalogue} = '{name}'")
+    assert "completion_details" in text
+    target.rows(f"DROP VIEW {name}")
+    target.rows(f"CREATE VIEW mine AS {select}")
+    await target.export(client, "users", sandbox.account_ids)
+    assert target.rows("SELECT count(*) FROM mine") == target.rows(f"SELECT count(*) FROM ({select})")
 
 
 HOLD = """

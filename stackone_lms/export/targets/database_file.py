@@ -67,6 +67,10 @@ class DatabaseFile(Target):
         """Return the names of the views that there are."""
         raise NotImplementedError
 
+    def is_view(self, execute: Execute, name: str, select: str) -> bool:
+        """Tell whether a view was made of just this SELECT."""
+        raise NotImplementedError
+
     @staticmethod
     def column_names(execute: Execute, table: str) -> set[str]:
         """Return the names of the columns of a table."""

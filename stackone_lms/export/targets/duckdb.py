@@ -19,7 +19,7 @@ from ..state.storage import AtomicFile, sync_folder
 from ..state.store import DRAFTS
 from .database import Database
 from .database_file import Execute, erasing_failed, keep_owner, reason, write_failed
-from .tables import TableSpec, assignments, has_changed, quoted, same_record
+from .tables import TableSpec, assignments, create_view, has_changed, models_by_table, quoted, same_record, table_spec
 
 _LOCKED: Final = "Could not set lock"
 """What DuckDB says of a file that another process has open."""
@@ -174,6 +174,16 @@ class DuckDB(Database):
     def views(self, execute: Execute) -> set[str]:
         """Return the names of the views that there are."""
         return {name for (name,) in execute("SELECT view_name FROM duckdb_views() WHERE NOT internal")}
+
+    def is_view(self, execute: Execute, name: str, select: str) -> bool:
+        """Tell whether a view was made of just this SELECT, by what DuckDB makes of the same elsewhere."""
+        sql = "SELECT sql FROM duckdb_views() WHERE NOT internal AND view_name = ?"
+        with closing(_import_duckdb().connect(":memory:")) as other:
+            for table, model in models_by_table().items():
+                columns = (f"{quoted(name)} {self.types[kind]}" for name, kind in table_spec(table, model, "").columns)
+                other.execute(f"CREATE TABLE {quoted(table)} ({', '.join(columns)})")
+            other.execute(create_view(name, select))
+            return bool(other.execute(sql, [name]).fetchall() == execute(sql, name))
 
 
 def _import_duckdb() -> Any:

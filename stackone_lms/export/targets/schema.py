@@ -10,7 +10,7 @@ from ...errors import ExportError
 from ..lists import Resource, resources
 from ..records.columns import ACCOUNT
 from .database_file import DatabaseFile, Execute
-from .tables import CALLS_TABLE, LISTS, VIEWS, TableSpec, models_by_table, quoted, table_spec, view_of
+from .tables import CALLS_TABLE, LISTS, VIEWS, TableSpec, create_view, models_by_table, quoted, table_spec, view_of
 
 
 def refuse_foreign(db: DatabaseFile, execute: Execute, resources: Sequence[Resource]) -> None:
@@ -28,6 +28,12 @@ def refuse_foreign(db: DatabaseFile, execute: Execute, resources: Sequence[Resou
             raise ExportError(f"the database has a table {name!r} that is not of an export: take another file")
     for name in sorted({*VIEWS.values()} & tables):
         raise ExportError(f"the database has a table {name!r}, and exports a view of that name: take another file")
+    for completions, name in VIEWS.items():
+        if name in views and not db.is_view(execute, name, view_of(completions)):
+            raise ExportError(
+                f"the database has a view {name!r}, and exports one of that name: give yours another name, or take "
+                "another file"
+            )
 
 
 def prepare_lists(db: DatabaseFile, execute: Execute) -> None:
@@ -54,7 +60,7 @@ def prepare_tables(db: DatabaseFile, execute: Execute, spec: TableSpec) -> None:
             make_table(db, execute, table_spec(name, models[name], ""))
         for name, view in VIEWS.items():
             if name == "completions" or name in present:
-                execute(f"CREATE VIEW {view} AS {view_of(name)}")
+                execute(create_view(view, view_of(name)))
 
 
 def make_table(db: DatabaseFile, execute: Execute, spec: TableSpec) -> None:

@@ -14,7 +14,7 @@ from ...errors import ExportError
 from ..records.columns import Kind, as_json, columns_of
 from .database import Database
 from .database_file import Execute, erasing_failed, reason, write_failed
-from .tables import TableSpec, assignments, has_changed, models_by_table, quoted
+from .tables import TableSpec, assignments, create_view, has_changed, models_by_table, quoted
 
 STAGE: Final = "stackone_incoming"
 
@@ -131,6 +131,11 @@ class SQLite(Database):
     def views(self, execute: Execute) -> set[str]:
         """Return the names of the views that there are."""
         return {name for (name,) in execute("SELECT name FROM sqlite_master WHERE type = 'view'")}
+
+    def is_view(self, execute: Execute, name: str, select: str) -> bool:
+        """Tell whether a view was made of just this SELECT."""
+        ((text,),) = execute("SELECT sql FROM sqlite_master WHERE type = 'view' AND name = ?", name)
+        return bool(text == create_view(name, select))
 
 
 _SQLITE: Mapping[Kind, Callable[[list[Any]], list[Any]]] = {

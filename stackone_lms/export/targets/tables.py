@@ -56,6 +56,11 @@ def models_by_table() -> Mapping[str, type[Model]]:
     return {r.sql_name: with_user(r.model) if r.of_users else r.model for r in resources().values()}
 
 
+def create_view(name: str, select: str) -> str:
+    """Return the statement that makes a view."""
+    return f"CREATE VIEW {name} AS {select}"
+
+
 def view_of(completions: str) -> str:
     """Return what selects the rows of a table of completions with those of their users and courses."""
     return (
