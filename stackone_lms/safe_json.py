@@ -159,6 +159,11 @@ def repair(body: bytes) -> bytes:
     return body if text == body else text
 
 
+def spell_out_halves(text: bytes) -> bytes:
+    r"""Return a JSON text in which a half of a surrogate pair is text, of the six characters that were sent for it."""
+    return _ESCAPE.sub(lambda escape: escape[0] if escape[1] is None else b"\\" + escape[0], text)
+
+
 def has_halves(body: bytes) -> bool:
     """Tell whether a JSON text holds half of a surrogate pair."""
     return repair(body) not in {body, body.removeprefix(_BYTE_ORDER_MARK)}

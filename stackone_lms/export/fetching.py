@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import Final
 
 import msgspec
 
 from ..calls.operation import AsyncExecutor
 from ..errors import APIStatusError, ExportError, NotFoundError, StackOneError, printable
 from ..models.base import to_wire
+from ..safe_json import FAILURES, repair, spell_out_halves
 from .lists import Fetched, RawPage, account_pages, is_of_one_user, list_users, user_pages, with_owner
 from .plan import Plan
 from .state.journal import COMMIT_BYTES, Checkpoint, Journal, Skipped
@@ -135,13 +138,13 @@ class Fetcher:
                 self._skip(fetched.user, fetched.error)
             return
         self._read_one, self._in_a_row = True, 0
-        user = fetched.user
-        items = page.data if user is None else [with_owner(item, user) for item in page.data]
+        user, sent = fetched.user, _told_apart(page) if page.problems else page.data
+        items = sent if user is None else [with_owner(item, user) for item in sent]
         journal.append(items, _calls(bytes(page.raw_json)) if self._plan.raw else ())
         records = journal.checkpoint.records + len(items)
         as_of = journal.checkpoint.as_of or _date(page)
         if page.problems:  # half of a surrogate pair was replaced; where, is seen by what stands in its place
-            replaced = journal.checkpoint.replaced + sum(rb"\ufffd" in bytes(item) for item in page.data)
+            replaced = journal.checkpoint.replaced + sum(_REPLACED.search(bytes(item)) is not None for item in sent)
             journal.move(replaced=replaced)
         if fetched.cursor is not None:
             journal.move(cursor=fetched.cursor, records=records, as_of=as_of)
@@ -184,6 +187,27 @@ class Fetcher:
         found = await list_users(self._carrier, self._plan.page_size)
         await asyncio.to_thread(write_whole, path, _encode(found))
         return found
+
+
+class _Data(msgspec.Struct):
+    data: list[msgspec.Raw] | None = None
+
+
+_decode_data = msgspec.json.Decoder(_Data).decode
+_ID: Final = re.compile(rb'"(?:\w+_)?id"\s*:\s*"(?:[^"\\]|\\.)*"', re.DOTALL)
+_REPLACED: Final = re.compile(rb"\\ufffd|\\\\u[dD][89a-fA-F]")
+
+
+def _told_apart(page: RawPage) -> list[msgspec.Raw]:
+    r"""Return the records of a page in which halves of surrogate pairs were replaced.
+
+    Two ids that differ only there would be one: in ids, `\ud83d` stands as these six characters.
+    """
+    body = _ID.sub(lambda found: spell_out_halves(found[0]), page.body)
+    try:
+        return _decode_data(repair(body)).data or []
+    except FAILURES:
+        return page.data
 
 
 def _date(page: RawPage) -> str | None:

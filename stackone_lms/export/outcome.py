@@ -73,7 +73,8 @@ class ListOutcome(_OfAccount, frozen=True, kw_only=True):
     undated: int = 0
     """Records that do not tell when they were changed; see `full_every`."""
     replaced: int = 0
-    """Records fetched in which half of a character stood, cut within an emoji; U+FFFD stands in its place."""
+    """Records fetched in which half of a character stood, cut within an emoji; U+FFFD stands in its place, in ids its
+    escape, so that two of them stay two."""
     whole_because: str | None = None
     """Why it was fetched whole where less was asked for."""
     new: int = 0

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import sys
 import threading
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import duckdb
 import pytest
 from aiohttp import web
 
@@ -552,14 +554,12 @@ async def test_a_summary_tells_what_a_dead_key_cut_off(sandbox: Sandbox, tmp_pat
     assert states == {bad: "failed", good: "interrupted"}
 
 
-@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
-async def test_half_a_character_is_replaced_and_counted(format: str, tmp_path: Path) -> None:
-    r"""Readers of JSON refuse `\ud83d` alone; no page, and no other record, is the worse for it."""
-    body = rb"""{"next": null, "data": [{"id": "1", "name": "Ann \ud83d"}, {"id": "2", "name": "\ud83d\ude00"},
-        {"id": "3", "name": "n"}, {"id": "x\ud83d", "name": "\ud83e"}]}"""
+@asynccontextmanager
+async def answering(body: Callable[[], bytes]) -> AsyncGenerator[AsyncClient]:
+    """Give a client of a server that answers every list of users with the same bytes."""
 
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=body, content_type="application/json")
+        return web.Response(body=body(), content_type="application/json")
 
     app = web.Application()
     app.router.add_get("/unified/lms/users", answer)
@@ -569,9 +569,54 @@ async def test_half_a_character_is_replaced_and_counted(format: str, tmp_path: P
     try:
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         async with AsyncClient("key", base_url=url, rate_limit=None, retry=QUICK) as client:
-            result = await export(client, "users", tmp_path, accounts=["a"], format=format)
+            yield client
     finally:
         await runner.cleanup()
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet", "sqlite", "duckdb"])
+async def test_ids_that_differ_in_half_a_character_are_two(format: str, tmp_path: Path) -> None:
+    r"""They keep what was sent for that half as text, by which each is known again when it changes."""
+    users = [
+        rb"""{"id": "x\ud83d", "name": "\ud83d", "updated_at": "2026-01-01T00:00:00Z"}""",
+        rb"""{"id" : "x\uD83E", "name": "b", "updated_at": "2026-01-01T00:00:00Z"}""",
+        rb"""{"id": "y\\ud83d\ud83d\ude00", "name": "c", "remote_id": "\"id\": \ud83d"}""",
+    ]
+    files = format in ("jsonl", "csv", "parquet")
+    target = tmp_path / "out" if files else f"{format}:{tmp_path / 'lms.db'}"
+    options: dict[str, Any] = {"accounts": ["a"], "incremental": True, **({"format": format} if files else {})}
+    async with answering(lambda: b'{"next": null, "data": [%s]}' % b", ".join(users)) as client:
+        (first,) = (await export(client, "users", target, **options)).lists
+        users[1] = users[1].replace(b'"b"', b'"changed"').replace(b"2026-01", b"2026-02")
+        (second,) = (await export(client, "users", target, **options)).lists
+    assert (first.records, first.new, first.replaced) == (3, 3, 3)
+    assert (second.records, second.new, second.changed) == (3, 0, 1)
+    found = rows_of(target, "users", format)
+    assert found == {"x\\ud83d": "\ufffd", "x\\uD83E": "changed", "y\\ud83d\U0001f600": "c"}
+
+
+def rows_of(target: Path | str, resource: str, format: str) -> dict[str, str]:
+    """Return the names of records by their ids."""
+    if format == "jsonl":
+        return {r["id"]: r["name"] for r in map(json.loads, lines(Path(target))[resource, "a"])}
+    if format == "sqlite":
+        with closing(sqlite3.connect(str(target).partition(":")[2])) as database:
+            return dict(database.execute(f"SELECT id, name FROM {resource}").fetchall())
+    if format == "duckdb":
+        with closing(duckdb.connect(str(target).partition(":")[2])) as other:
+            return dict(other.execute(f"SELECT id, name FROM {resource}").fetchall())
+    (path,) = Path(target).rglob(f"*.{format}")
+    return dict(duckdb.execute(f"SELECT id, name FROM '{path}'").fetchall())
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+async def test_half_a_character_is_replaced_and_counted(format: str, tmp_path: Path) -> None:
+    r"""Readers of JSON refuse `\ud83d` alone; no page, and no other record, is the worse for it."""
+    body = rb"""{"next": null, "data": [{"id": "1", "name": "Ann \ud83d"}, {"id": "2", "name": "\ud83d\ude00"},
+        {"id": "3", "name": "n"}, {"id": "x\ud83d", "name": "\ud83e"}]}"""
+
+    async with answering(lambda: body) as client:
+        result = await export(client, "users", tmp_path, accounts=["a"], format=format)
     (one,) = result.lists
     assert (one.records, one.replaced, one.to_dict()["replaced"]) == (4, 2, 2)
     assert manifest(tmp_path)["lists"][0]["replaced"] == 2

@@ -76,7 +76,7 @@ class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
     missing_users: int = 0
     """Users that were deleted between the listing of the users and the reading of their lists."""
     replaced: int = 0
-    """Records in which half of a character stood, cut within an emoji; U+FFFD stands in its place."""
+    """Records in which half of a character stood, cut within an emoji; there is U+FFFD now, in an id its escape."""
     oldest_update: str | None = None
     """The first `updated_at` among the records."""
     newest_update: str | None = None
