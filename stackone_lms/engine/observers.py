@@ -54,7 +54,7 @@ class WaitEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     - `rate_limit`: the client-side rate limit of the API key.
     - `shared_limit`: a limit that several processes share, asking for it included.
     - `concurrency_limit`: a free slot, of the account's own limit or of `max_concurrency`.
-    - `account_pause`: the end of a pause that the server asked the account for (`RetryScheduled-After`).
+    - `account_pause`: the end of a pause that the server asked the account for (`Retry-After`).
     - `key_pause`: the same for the whole API key.
     - `retry_pause`: the pause before a retry.
     """
@@ -236,7 +236,6 @@ class Observer(Protocol):
         Args:
             stats: Returns what `client.stats()` does, from any thread; None once the client is gone.
         """
-        return
         return
 
     def call_started(self, call: CallStart, /) -> CallObserver | None:
