@@ -182,6 +182,7 @@ class OpenTelemetry(Observer):
             "1",
             "Part of the client-side rate limit that was used in its last window, by the busiest client.",
         )
+        self._look_at = 0.0
         self._stats: list[Callable[[], Stats | None]] = []
         self._lock = threading.Lock()
 
@@ -199,7 +200,8 @@ class OpenTelemetry(Observer):
 
     def listens(self) -> bool:
         """Tell whether anybody takes spans or metrics: without an SDK nobody does."""
-        if not self.active:
+        if not self.active and (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + _LOOK_EVERY
             # Providers of the API itself do nothing, or stand for one that is not there yet.
             providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
             self.active = not all(type(provider).__module__.startswith(_OWN) for provider in providers)
@@ -240,6 +242,8 @@ class OpenTelemetry(Observer):
 
 
 _OWN = ("opentelemetry.trace", "opentelemetry.metrics")
+_LOOK_EVERY = 0.1
+"""Seconds between two looks for an SDK, as long as there is none: each costs as much as a whole call may."""
 
 
 class _Observed(CallObserver):
@@ -249,10 +253,14 @@ class _Observed(CallObserver):
         self._otel, self._described = otel, described
         self._account = otel.of_account(call.account_id)
         self._token: Any = None
+        self._current: trace.Span | None = None
+        """The span of the call, if it is the current one anyway."""
 
     def _enter(self, span: trace.Span) -> Mapping[str, str] | None:
         """Let the request be told once: not again by who watches the HTTP client below. Return headers for it."""
-        inside = trace.set_span_in_context(span, context.set_value(_SUPPRESS, True))
+        inside = context.set_value(_SUPPRESS, True)
+        if span is not self._current:
+            inside = trace.set_span_in_context(span, inside)
         self._token = context.attach(inside)
         if not self._otel.propagate:
             return None
@@ -282,11 +290,15 @@ class _Call(_Observed):
 
     def __init__(self, otel: OpenTelemetry, call: CallStart, described: _Described) -> None:
         super().__init__(otel, call, described)
-        about = {"stackone.operation": described.name, **self._account}
+        about: _Attributes = {"stackone.operation": described.name, **self._account}
         self._span = self._attempt = otel.tracer.start_span(described.span, attributes=about)
         self._recording = self._span.is_recording()
-        # Current, so that what is logged meanwhile belongs to it.
-        self._call_token = context.attach(trace.set_span_in_context(self._span)) if self._recording else None
+        self._call_token: Any = None
+        if self._recording:  # current, so that what is logged meanwhile belongs to it
+            self._call_token = context.attach(trace.set_span_in_context(self._span))
+            self._current = self._span
+        elif not otel.propagate:
+            self._current = self._span  # there is nothing of it to be found in a context
 
     def waited(self, wait: WaitEnd, /) -> None:
         """Note a wait."""
@@ -334,13 +346,13 @@ class _Call(_Observed):
 
 
 def _end_request(span: trace.Span, attempt: AttemptEnd, ended: _Attributes, end: int | None = None) -> None:
-    span.set_attributes(ended)
     if attempt.request_id is not None:
-        span.set_attribute("stackone.request_id", attempt.request_id)
+        ended["stackone.request_id"] = attempt.request_id
     if "error.type" in ended:
         span.set_status(trace.StatusCode.ERROR)
     if isinstance(attempt.error, APITimeoutError):
-        span.set_attribute("stackone.timeout.phase", attempt.error.phase)
+        ended["stackone.timeout.phase"] = attempt.error.phase
+    span.set_attributes(ended)
     span.end(end)
 
 

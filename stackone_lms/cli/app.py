@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -30,7 +29,7 @@ from . import (
     writing,
 )
 from .connection import Debug
-from .messages import note, problem
+from .messages import choose_format, note, problem, show_traceback
 from .output import OutputClosedError, discard_output, finish, leave_nothing_buffered
 from .termination import EXIT_CODE, sigterm_as_ctrl_c
 
@@ -118,6 +117,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    choose_format(arguments)
     if sys.stderr is None:  # as after `2>&-` in a shell
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 (until the process ends)
     if sys.stdout is None:  # as after `>&-` in a shell
@@ -143,7 +143,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _fail(error: Exception, command: str | None, *, debug: bool) -> int:
     if debug:
-        sys.stderr.write("".join(traceback.format_exception(error)))
+        show_traceback(error)
     if isinstance(error, StackOneError):
         failures.report(error, command)
         return failures.exit_code(error)

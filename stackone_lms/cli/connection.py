@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar, get_type_h
 
 import typer
 
+from ..logs import JsonFormatter
 from . import completion
 from .arguments import rate_limit
-from .messages import note
+from .messages import LogFormat, as_json, note
 
 if TYPE_CHECKING:
     from ..base_client import BaseClient
@@ -138,6 +139,14 @@ class Connection:
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Tell about every request.", rich_help_panel=_PANEL)
     ] = False
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(
+            "--log-format",
+            help="How stderr is written: text for people, or json, an object a line, for programs.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = LogFormat.TEXT
     debug: Debug = False
 
     def options(self) -> ClientOptions:
@@ -215,19 +224,25 @@ class Connection:
 
     @contextmanager
     def logging(self) -> Generator[None]:
-        """Send the package's log to stderr meanwhile, if `--verbose` was given."""
-        if not self.verbose:
+        """Send the package's log to stderr meanwhile: all with `--verbose`, else what goes there anyway, as JSON."""
+        if not self.verbose and not as_json():
             yield
             return
         logger, handler = logging.getLogger("stackone_lms"), logging.StreamHandler()
         level = logger.level
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG)
+        handler.setFormatter(JsonFormatter() if as_json() else logging.Formatter("%(message)s"))
+        loggers = [logger, logging.getLogger("py.warnings")] if as_json() else [logger]
+        logging.captureWarnings(as_json())
+        for one in loggers:
+            one.addHandler(handler)
+        if self.verbose:
+            logger.setLevel(logging.DEBUG)
         try:
             yield
         finally:
-            logger.removeHandler(handler)
+            logging.captureWarnings(False)
+            for one in loggers:
+                one.removeHandler(handler)
             logger.setLevel(level)
 
 

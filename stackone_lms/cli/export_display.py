@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .failures import report
-from .messages import console, note
+from .messages import as_json, console, note, write_json
 
 if TYPE_CHECKING:
     from ..engine.stats import Stats
@@ -98,7 +98,7 @@ class Tally:
 def shown(tally: Tally) -> Generator[ProgressCallback]:
     """Show how far an export is: drawn anew on a terminal, elsewhere in lines that follow each other."""
     out = console(stderr=True)
-    if not out.is_terminal:
+    if not out.is_terminal or as_json():
         yield Lines(tally).watch
         return
     from rich.live import Live  # noqa: PLC0415 (not needed for --help)
@@ -153,20 +153,12 @@ def summarize(result: ExportResult, failed_file: str) -> None:
         result: What became of it.
         failed_file: Where the ids of the accounts that failed stand.
     """
-    from rich.table import Table  # noqa: PLC0415 (not needed for --help)
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    few = len(result.lists) <= _MOST_ROWS
-    out = console(stderr=True)
-    width = out.width if out.is_terminal else _WIDTH
-    titles = ["resource", "account" if few else "accounts", "records", "fetched", "new", "changed", "seconds", "result"]
-    shown = [n for n, title in enumerate(titles) if width >= _WIDTH or title not in _LEFT_OUT]
-    for title in (titles[n] for n in shown):
-        number = title in {"records", "fetched", "new", "changed", "seconds"}
-        table.add_column(title, justify="right" if number else "left", no_wrap=number, overflow="fold")
-    for row in _each(result) if few else _by_resource(result):
-        table.add_row(*(row[n] for n in shown))
-    console(stderr=True, width=None if out.is_terminal else _WIDTH).print(table)
+    if as_json():
+        for one in result.lists:
+            text = f"{one.resource}, account {one.account}: {one.state}"
+            write_json("INFO" if one.ok else "ERROR", text, **one.to_dict())
+    else:
+        _show_table(result)
     _tell_failures(result, failed_file)
     _tell_lists("fetched whole: {}", result.lists, lambda one: one.whole_because)
     _tell_lists("{} records do not tell when they were changed", result.lists, _undated)
@@ -187,6 +179,23 @@ def summarize(result: ExportResult, failed_file: str) -> None:
         note(f"data removed that are not asked for any more: {_named(result.pruned_accounts)}")
     if result.interrupted:
         note("not every list was tried; the same command goes on")
+
+
+def _show_table(result: ExportResult) -> None:
+    from rich.table import Table  # noqa: PLC0415 (not needed for --help)
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    few = len(result.lists) <= _MOST_ROWS
+    out = console(stderr=True)
+    width = out.width if out.is_terminal else _WIDTH
+    titles = ["resource", "account" if few else "accounts", "records", "fetched", "new", "changed", "seconds", "result"]
+    shown = [n for n, title in enumerate(titles) if width >= _WIDTH or title not in _LEFT_OUT]
+    for title in (titles[n] for n in shown):
+        number = title in {"records", "fetched", "new", "changed", "seconds"}
+        table.add_column(title, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for row in _each(result) if few else _by_resource(result):
+        table.add_row(*(row[n] for n in shown))
+    console(stderr=True, width=None if out.is_terminal else _WIDTH).print(table)
 
 
 def _tell_failures(result: ExportResult, failed_file: str) -> None:

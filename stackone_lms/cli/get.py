@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +28,7 @@ from .arguments import (
 )
 from .connection import Connection, connected
 from .failures import FailedIds
-from .messages import console, note
+from .messages import console, draws, note
 from .output import Form, Output, Wide, Writer, for_list, on_terminal, write_one
 
 if TYPE_CHECKING:
@@ -147,7 +146,7 @@ def _as_sent(result: Any, *, whole: bool) -> bytes:
 @contextmanager
 def _bar(total: int) -> Generator[Report | None]:
     """Show how many records there are already, on a terminal that gets nothing else meanwhile."""
-    if on_terminal() or not sys.stderr.isatty():
+    if on_terminal() or not draws():
         yield None
         return
     with console(stderr=True).status(f"0 of {total:,}") as status:

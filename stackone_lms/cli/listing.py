@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from shlex import quote
@@ -28,7 +27,7 @@ from .arguments import (
     warn_of_fields,
 )
 from .connection import Connection, connected
-from .messages import console, note, problem
+from .messages import console, draws, note, problem
 from .output import Form, Output, Wide, Writer, for_list, on_terminal
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ class _Walk:
 @contextmanager
 def _count_shown() -> Generator[Callable[[int], None]]:
     """Show the count of items on stderr while stdout goes elsewhere."""
-    if on_terminal() or not sys.stderr.isatty():
+    if on_terminal() or not draws():
         yield lambda _: None
         return
     with console(stderr=True).status(_items(0)) as status:

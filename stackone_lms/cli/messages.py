@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 from ..errors import printable
+from ..logs import json_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,16 +41,65 @@ def console(*, stderr: bool = False, width: int | None = None) -> Console:
     )
 
 
+class LogFormat(StrEnum):
+    """How stderr is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class _Chosen:
+    format = LogFormat.TEXT
+
+
+def choose_format(arguments: Sequence[str]) -> None:
+    """Write to stderr as a command line asks for, whether the rest of it can be used or not."""
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    asked = words[words.index("--log-format") + 1 :][:1] if "--log-format" in words else []
+    _Chosen.format = LogFormat.JSON if asked == ["json"] else LogFormat.TEXT
+
+
+def as_json() -> bool:
+    """Tell whether stderr is lines of JSON, for programs."""
+    return _Chosen.format is LogFormat.JSON
+
+
+def draws() -> bool:
+    """Tell whether stderr is a terminal on which something may move."""
+    return sys.stderr.isatty() and not as_json()
+
+
+def write_json(level: str, text: str, **more: Any) -> None:
+    """Write a line of JSON."""
+    line = json_line(level, "stackone_lms.cli", text, time.time())
+    sys.stderr.write(json.dumps({**line, **more}, default=str) + "\n")
+
+
 def note(text: str) -> None:
     """Tell something in a line."""
+    if as_json():
+        return write_json("INFO", text)
     console(stderr=True).print(printable(text, len(text)), style="dim")
+    return None
 
 
 def problem(text: str, hint: str | None = None) -> None:
     """Tell what is wrong, and what to do about it."""
+    if as_json():
+        return write_json("ERROR", text[:LONGEST], **({} if hint is None else {"hint": hint}))
     from rich.text import Text  # noqa: PLC0415
 
     out = console(stderr=True)
     out.print(Text.assemble(("error: ", "bold red"), printable(text, LONGEST)))
     if hint is not None:
         out.print(Text.assemble(("hint: ", "bold"), hint))
+    return None
+
+
+def show_traceback(error: BaseException) -> None:
+    """Show where an error happened."""
+    text = "".join(traceback.format_exception(error))
+    if as_json():
+        write_json("ERROR", type(error).__name__, exception=text)
+    else:
+        sys.stderr.write(text)

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from ..bulk.progress import Progress, Report
-from .messages import colorless, console
+from .messages import colorless, console, draws
 from .output import write_text
 
 _LABEL = 16
@@ -57,7 +57,7 @@ class Narration:
         Yields:
             What `progress=` takes.
         """
-        if colorless() or not sys.stderr.isatty():
+        if colorless() or not draws():
             quarters = 0
 
             def tell(now: Progress) -> None:

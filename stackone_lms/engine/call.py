@@ -16,7 +16,7 @@ from ..models.base import Answer, ResponseInfo, attach
 from ..transport.base import Request, Response, ThisProcess, TransportError
 from .concurrency import Load
 from .deadlines import Deadline
-from .hooks import HookedCall, Hooks
+from .hooks import HookedCall
 from .lifecycle import BulkContext, Lifecycle, get_running_loop
 from .messages import annotate, log_attempt, log_retry
 from .observed import ObservedBulk
@@ -32,12 +32,10 @@ _FOREVER = float("inf")
 class Engine(Lifecycle):
     """Performs calls, each with its attempts under one deadline; all views of a client share it."""
 
-    async def hooked_call(self, hooks: Hooks, settings: Settings, operation: Operation[R], args: CallArguments) -> R:
+    async def hooked_call(
+        self, settings: Settings, operation: Operation[R], args: CallArguments, hooked: HookedCall
+    ) -> R:
         """Perform one operation that hooks or observers see, and return its decoded answer."""
-        headers = settings.headers, settings.body_headers
-        hooked = hooks.call(operation, settings.account_id, headers, settings.redact)
-        if hooked is None:
-            return await self.call(settings, operation, args)
         with hooked:
             return await self.call(settings, operation, args, hooked)
 
@@ -114,7 +112,7 @@ class Engine(Lifecycle):
             load: Load | None = None
             response: Response | None = None
             try:
-                if hooked is not None:
+                if hooked is not None and hooked.functions:
                     deadline.wait("total", end)
                     await hooked.before(request, attempt)
                     redact = hooked.redact
@@ -148,7 +146,7 @@ class Engine(Lifecycle):
                         raise
                     outcome = Failure(error=deadline.timed_out(), request_sent=deadline.request_sent)
                 else:
-                    if hooked is not None:
+                    if hooked is not None and hooked.functions:
                         deadline.wait("total", end)
                         await hooked.answered(response)
                     outcome = parse_response(
@@ -236,10 +234,13 @@ class BoundExecutor(AsyncExecutor):
 
     def execute(self, operation: Operation[R], args: CallArguments, /) -> Coroutine[Any, Any, R]:
         """Perform one call."""
-        hooks = self.settings.hooks
-        if hooks is None:
-            return self.engine.call(self.settings, operation, args)
-        return self.engine.hooked_call(hooks, self.settings, operation, args)
+        settings = self.settings
+        if settings.hooks is not None:
+            headers = settings.headers, settings.body_headers
+            hooked = settings.hooks.call(operation, settings.account_id, headers, settings.redact)
+            if hooked is not None:
+                return self.engine.hooked_call(settings, operation, args, hooked)
+        return self.engine.call(settings, operation, args)
 
     def bulk_context(self) -> BulkContext:
         """Return what a bulk fetch has to know of the account and the client."""

@@ -118,6 +118,7 @@ class Hooks:
     Attributes:
         observers: Who is told of bulk fetches and exports.
         of_calls: Who is told of calls.
+        functions: Whether there are hooks, and not observers alone.
 
     Raises:
         ConfigurationError: One of them is no function of one argument, or no observer.
@@ -129,17 +130,13 @@ class Hooks:
         self.on_request: tuple[OnRequest, ...] = _functions("on_request", on_request, "HookRequest")
         self.on_response: tuple[OnResponse, ...] = _functions("on_response", on_response, "HookResponse")
         self.on_retry: tuple[OnRetry, ...] = _functions("on_retry", on_retry, "HookRetry")
+        self.functions = bool(self.on_request or self.on_response or self.on_retry)
         self.observers: Audience = members_of(observer)
         self.of_calls: Audience = self.observers
         self.base_url, self.clock = base_url, clock
 
     def __bool__(self) -> bool:
-        return bool(self.on_request or self.on_response or self.on_retry or self.observers)
-
-    @property
-    def any_functions(self) -> bool:
-        """Whether there are hooks, and not observers alone."""
-        return bool(self.on_request or self.on_response or self.on_retry)
+        return self.functions or bool(self.observers)
 
     def within(self, audience: Audience) -> Hooks:
         """Return the same for the calls of a bulk fetch, of which `audience` is told instead of the observers."""
@@ -169,7 +166,7 @@ class Hooks:
                 base_url=self.base_url,
             )
             audience = ask(self.of_calls, "call_started", start)
-        if not audience and not self.any_functions:
+        if not audience and not self.functions:
             return None
         return HookedCall(self, audience, operation, account_id, headers, redact)
 
@@ -178,6 +175,7 @@ class HookedCall:
     """One call that hooks or observers see; a context, in which it runs.
 
     Attributes:
+        functions: Whether there are hooks, and not observers alone.
         redact: Takes the secrets of the request out of what a server echoed, the added headers included.
         waited: Hears of waits; None if nobody wants to.
     """
@@ -193,6 +191,7 @@ class HookedCall:
         "_redact",
         "_sent",
         "_shown",
+        "functions",
         "redact",
         "waited",
     )
@@ -203,7 +202,7 @@ class HookedCall:
     ) -> None:  # fmt: skip
         self._hooks, self._audience, self._operation, self._account_id = hooks, audience, operation, account_id
         self._headers, self._redact = headers, redact
-        self.redact = redact
+        self.redact, self.functions = redact, hooks.functions
         self.waited: Waited | None = self._waited if audience else None
         self._attempts = 0
         self._shown: HookRequest | None = None
@@ -230,8 +229,6 @@ class HookedCall:
         Raises:
             InvalidArgumentError: What a hook returned is no mapping of headers that can be added.
         """
-        if not self._hooks.any_functions:
-            return
         headers = self._headers[request.body is not None]
         shown = self._shown = HookRequest(
             operation=self._operation.name,
