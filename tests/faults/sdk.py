@@ -8,6 +8,8 @@ import pickle
 import ssl
 import time
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,9 +68,10 @@ class SkippingClock:
     def __init__(self) -> None:
         self.slept: list[float] = []
         self._skipped = 0.0
+        self._stands_at: float | None = None
 
     def __call__(self) -> float:
-        return time.monotonic() + self._skipped
+        return time.monotonic() + self._skipped if self._stands_at is None else self._stands_at
 
     async def sleep(self, seconds: float) -> None:
         assert 0 <= seconds < 3600, seconds
@@ -77,8 +80,21 @@ class SkippingClock:
 
     async def skip(self, seconds: float) -> None:
         """Jump ahead, and let the event loop do what is due then, if this is its clock, too."""
-        self._skipped += seconds
+        if self._stands_at is None:
+            self._skipped += seconds
+        else:
+            self._stands_at += seconds
         await asyncio.sleep(0)
+
+    @contextmanager
+    def stopped(self) -> Generator[None]:
+        """Stand still but for jumps: how fast the machine is makes no difference."""
+        self._stands_at = self()
+        try:
+            yield
+        finally:
+            self._skipped = self._stands_at - time.monotonic()
+            self._stands_at = None
 
 
 def core_of(client: AsyncClient | SyncClient) -> Engine:
