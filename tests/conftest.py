@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import os
+from collections.abc import Callable, Mapping
 
 from hypothesis import HealthCheck, settings
 
@@ -19,3 +22,12 @@ def pytest_collection_finish() -> None:
     """Leave all that is imported by now out of later garbage collections: tests collect often, and it stays anyway."""
     gc.collect()
     gc.freeze()
+
+
+if os.environ.get("STACKONE_LMS_TEST_LOOP") == "uvloop":
+
+    def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """Run the tests on uvloop."""
+        import uvloop
+
+        return {"uvloop": uvloop.new_event_loop}

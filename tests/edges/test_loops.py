@@ -198,7 +198,10 @@ def test_a_client_that_nobody_closes_closes_with_its_loop(sandbox: Sandbox, clos
     assert not lean._idle
 
 
-OPTIONS = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function")
+OPTIONS = (
+    *("-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider"),
+    *("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"),
+)
 PYTEST = """
 import pytest
 from stackone_lms import AsyncClient
@@ -212,19 +215,13 @@ async def test_it(n):
 """
 
 
-def test_a_client_of_a_whole_test_suite(sandbox: Sandbox, pytester: Any) -> None:
+def test_a_client_of_a_whole_test_suite(
+    sandbox: Sandbox, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """pytest-asyncio makes a loop for each test."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # to load all that are here takes seconds
     pytester.makepyfile(PYTEST.format(url=sandbox.url, key=sandbox.api_key, account=sandbox.account_ids[0]))
-    result = pytester.runpytest_subprocess(
-        "-q",
-        "-W",
-        "error",
-        "-p",
-        "no:randomly",
-        "-p",
-        "no:cacheprovider",
-        *OPTIONS,
-    )
+    result = pytester.runpytest_subprocess("-q", "-W", "error", *OPTIONS)
     result.assert_outcomes(passed=3)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,12 +28,3 @@ def _silent_about_secrets(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     text = "".join(record.getMessage() + (record.exc_text or "") for record in caplog.records)
     assert [secret for secret in SECRETS if secret in text] == []
-
-
-if os.environ.get("STACKONE_LMS_TEST_LOOP") == "uvloop":
-
-    def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-        """Run the tests on uvloop."""
-        import uvloop
-
-        return {"uvloop": uvloop.new_event_loop}

@@ -80,11 +80,15 @@ class SkippingClock:
 
     async def skip(self, seconds: float) -> None:
         """Jump ahead, and let the event loop do what is due then, if this is its clock, too."""
+        self.jump(seconds)
+        await asyncio.sleep(0)
+
+    def jump(self, seconds: float) -> None:
+        """Jump ahead, as where a process is stopped, or code blocks its loop."""
         if self._stands_at is None:
             self._skipped += seconds
         else:
             self._stands_at += seconds
-        await asyncio.sleep(0)
 
     @contextmanager
     def stopped(self) -> Generator[None]:
