@@ -2,7 +2,7 @@
 
 Of the fault suite each run takes what its surroundings bear on: the tests marked `parser`, or those marked `loop`.
 Another interpreter, or the oldest aiohttp, needs an environment of its own, made once inside of `.venv`; that
-takes half a minute, 70 MB and a package index.
+takes half a minute, 70 MB and a package index. Where one of them is not to be had, the test is skipped.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ pytestmark = pytest.mark.matrix
 
 ROOT = Path(__file__).parents[2]
 EDGES = [f"tests/edges/test_{name}.py" for name in ("exit", "names", "loops", "contexts", "heads", "dead_connections")]
-SUITE = ("-m", "pytest", "tests/faults", *EDGES, "-q", "-p", "no:cacheprovider", "-o", "timeout=60")
+SUITE = ("-m", "pytest", "tests/faults", *EDGES, "-q", "-p", "no:cacheprovider")
 TOOLS = (
     *("pytest>=9", "pytest-asyncio>=1.5", "pytest-timeout>=2.4", "pytest-xdist>=3.8"),
     *("hypothesis>=6.170", "psutil>=7", "trustme>=1.2"),
 )
 """What the marked tests need of the test group, which as a whole is half a gigabyte."""
+PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", "--timeout", "15")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 VARIANTS: dict[str, tuple[tuple[str, ...], dict[str, str], str]] = {
@@ -99,18 +100,19 @@ def interpreter(version: str) -> str | None:
 
 def environment_of(python: str, name: str, *requirements: str) -> str:
     """Return the Python of an environment with this package and its test tools, made if it is not there yet."""
-    made_of = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()[:12]
-    folder = ROOT / ".venv" / "matrix" / f"{name}-{made_of}"
+    package = (".[shared-limit]", *TOOLS, *requirements)
+    made_of = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + repr((ROOT, package)).encode())
+    folder = ROOT / ".venv" / "matrix" / f"{name}-{made_of.hexdigest()[:12]}"
     own = folder / "bin" / "python"
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        for command in (
-            (python, "-m", "venv", str(folder)),
-            (str(own), "-m", "pip", "install", "--quiet", "--upgrade", "pip"),
-            (str(own), "-m", "pip", "install", "--quiet", "--editable", ".", *TOOLS, *requirements),
-        ):
-            done = run(*command, within=600)
-            assert done.returncode == 0, done.stderr[-2000:]
+        made = run(python, "-m", "venv", str(folder), within=600)
+        if made.returncode != 0:
+            pytest.skip(f"{python} makes no environment: {made.stdout[-300:]}{made.stderr[-300:]}")
+        filled = run(str(own), *PIP, "--editable", *package, within=900)
+        if "Retrying" in filled.stderr and filled.returncode != 0:
+            pytest.skip("no package index can be reached")
+        assert filled.returncode == 0, filled.stderr[-2000:]
         (folder / "ready").touch()
     return str(own)
 
@@ -118,13 +120,11 @@ def environment_of(python: str, name: str, *requirements: str) -> str:
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("version", [v for v in PYTHONS if v != f"{sys.version_info.major}.{sys.version_info.minor}"])
 def test_the_suite_on_another_python(version: str) -> None:
-    """As above, plain and in development mode."""
+    """As above."""
     python = interpreter(version)
     if python is None:
         pytest.skip(f"there is no Python {version} here")
-    own = environment_of(python, version)
-    for flags in ((), ("-X", "dev")):
-        assert_suite_passes(own, flags, "parser or loop")
+    assert_suite_passes(environment_of(python, version), (), "parser or loop")
 
 
 @pytest.mark.timeout(1500)
