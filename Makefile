@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test check mypy pyright typing docs matrix soak thorough coverage fmt bench clean
+.PHONY: demo test check mypy pyright typing docs engines matrix soak thorough coverage fmt bench clean
 
 $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -51,6 +51,18 @@ docs: $(VENV)/.dev
 # The fault suite on other Pythons, loops and parsers; those that are not installed are skipped.
 matrix: $(VENV)/.dev
 	$(PYTEST) -m matrix tests
+
+# The scripts of docs/examples, in an environment with their engines: Iceberg, Dask, Ray.
+ENGINES := $(VENV)/engines
+
+$(ENGINES)/.ready: docs/examples/requirements.txt $(VENV)/.dev
+	test -x $(ENGINES)/bin/python || $(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --quiet --upgrade pip
+	$(ENGINES)/bin/python -m pip install --quiet --editable '.[arrow]' --requirement docs/examples/requirements.txt
+	touch $@
+
+engines: $(ENGINES)/.ready
+	$(PYTEST) -m engines tests/engines
 
 # What takes long: thousands of requests in trouble, months of exports, many kills, many examples.
 soak: thorough

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(?P<language>[\w{}-]*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN = {"python", "console"}
-SHOWN = {"text", "toml", "json", "", "{toctree}", "{eval-rst}", "ini"}  # nothing to run
+SHOWN = {"text", "toml", "json", "", "{toctree}", "{eval-rst}", "{literalinclude}", "ini"}  # nothing to run
 
 
 class Block(NamedTuple):
