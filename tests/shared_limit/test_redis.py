@@ -247,6 +247,23 @@ def test_one_client_on_several_loops_one_after_the_other(url: str) -> None:
     asyncio.run(of.aclose())
 
 
+async def test_an_asynchronous_connection_belongs_to_one_loop() -> None:
+    class OfAnotherLoop:
+        """As redis-py's connections behave there."""
+
+        async def execute_command(self) -> None:
+            raise NotImplementedError
+
+        async def ping(self) -> None:
+            raise RuntimeError("Event loop is closed")
+
+        evalsha = ping
+
+    async with client(Server(), rate_limit=SharedLimit.redis(OfAnotherLoop()), timeout=LONGEST) as of:
+        with pytest.raises(SharedLimitError, match=r"of another event loop \(Event loop is closed\): give the URL"):
+            await of.completions.get("x")
+
+
 async def _get(of: AsyncClient) -> str | None:
     return (await of.completions.get("x")).data.id
 
