@@ -89,6 +89,7 @@ bench:
 	command -v npm >/dev/null && (cd benchmarks/node && npm install --silent --no-audit --no-fund --ignore-scripts) || true
 	benchmarks/.venv/bin/python -m benchmarks
 	benchmarks/.venv/bin/python -m benchmarks.charts
+	benchmarks/.venv/bin/python -m benchmarks.observing
 	benchmarks/.venv/bin/python -m benchmarks.instructions --guard
 
 clean:

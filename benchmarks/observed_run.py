@@ -36,6 +36,7 @@ async def run() -> tuple[list[ReadableSpan], dict[str, float]]:
     )
     async with Sandbox(accounts=2, latency=(0.05, 0.12)) as sandbox:
         first, second = sandbox.account_ids
+        others = sandbox.ids("users", second)[:8]  # made here, and not in the middle of the run
         async with AsyncClient(
             sandbox.api_key,
             first,
@@ -50,7 +51,6 @@ async def run() -> tuple[list[ReadableSpan], dict[str, float]]:
                 await client.users.get(ids[0])
                 accounts = client.for_accounts([first, second])
                 sandbox.fail_next(429, retry_after=1)
-                others = sandbox.ids("users", second)[:8]
                 assert [one async for one in accounts.users.get_many({first: ids[:8], second: others})]
                 await client.users.get(ids[1])
     data: Any = reader.get_metrics_data()

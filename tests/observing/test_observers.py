@@ -28,6 +28,7 @@ from stackone_lms import (
     SyncClient,
     Timeout,
 )
+from stackone_lms.engine.concurrency import NO_PAUSE
 from stackone_lms.export import export
 from stackone_lms.sandbox import Sandbox
 from stackone_lms.shared_limit import SharedLimit
@@ -171,6 +172,22 @@ def test_waiting_for_a_pause_is_told_with_whose_it_is(body: dict[str, Any], reas
     test()
 
 
+@pytest.mark.parametrize(
+    ("began", "ended", "most"),
+    [(0, 100, False), (0, 15, False), (5, 15, True), (12, 13, True), (10, 30, True), (15, 26, False), (20, 30, False)],
+)
+def test_a_wait_belongs_to_a_pause_that_filled_at_least_half_of_it(began: float, ended: float, most: bool) -> None:
+    pause = NO_PAUSE.extended(10.0, 20.0, "key_pause")
+    assert pause.fills_most_of(began, ended) is most
+    assert not NO_PAUSE.fills_most_of(began, ended)
+
+
+def test_a_pause_that_is_prolonged_is_one_pause() -> None:
+    pause = NO_PAUSE.extended(10.0, 20.0, "account_pause").extended(15.0, 18.0, "key_pause")
+    assert pause == (10.0, 20.0, "key_pause")
+    assert pause.extended(20.0, 30.0, "key_pause") == (20.0, 30.0, "key_pause")
+
+
 @virtual
 async def test_another_account_waits_for_the_pause_of_the_key() -> None:
     seen = Recorder()
@@ -207,6 +224,21 @@ async def test_an_observer_adds_headers_to_each_request() -> None:
     await client_of(transport, observer=Recorder(headers={"traceparent": "00-1"})).completions.get("c1")
     assert [sent.headers["traceparent"] for sent in transport.sent] == ["00-1", "00-1"]
     assert all(sent.headers["Authorization"].startswith("Basic ") for sent in transport.sent)
+
+
+@virtual
+async def test_headers_of_one_request_are_not_those_of_the_next() -> None:
+    class First(CallObserver):
+        def attempt_started(self, number: int, /) -> Mapping[str, str] | None:
+            return {"x-first": "1"} if number == 1 else None
+
+    class Firsts(Observer):
+        def call_started(self, call: CallStart, /) -> CallObserver:
+            return First()
+
+    transport = FakeTransport(lost(), record())
+    await client_of(transport, observer=Firsts()).completions.get("c1")
+    assert ["x-first" in sent.headers for sent in transport.sent] == [True, False]
 
 
 @pytest.mark.parametrize("headers", [{"Authorization": "x"}, {"x-account-id": "x"}, {"a b": "x"}, {"a": 1}, 7])
