@@ -108,7 +108,7 @@ def url() -> Iterator[str]:
 def test_memory_does_not_grow_with_the_records(format: str, most: int, url: str, tmp_path: Path) -> None:
     """80,000 records more need little more: eight bytes for each, to see that none comes twice.
 
-    Kept, they would need 60 MB even as JSON; allocators vary by up to 30.
+    Kept, they would need 60 MB even as JSON; measured are 1 to 5, as allocators go.
     """
     in_a_file = format == "duckdb"
     target = f"duckdb:{tmp_path / 'lms.duckdb'}" if in_a_file else str(tmp_path)
@@ -116,7 +116,7 @@ def test_memory_does_not_grow_with_the_records(format: str, most: int, url: str,
     (few, peak_of_few), (many, peak_of_many) = exported(url, target, options, "40000", "120000")
     assert (few, many) == (40_000, 120_000)
     # DuckDB takes the memory that it may before it writes to disk.
-    assert in_a_file or peak_of_many - peak_of_few < 45
+    assert in_a_file or peak_of_many - peak_of_few < 20
     assert peak_of_many < most
 
 

@@ -303,7 +303,9 @@ def _stamped(schema: pa.Schema, columns: dict[str, Any], history: History) -> pa
     """Return new rows with the run that changed each last."""
     count = len(columns[ACCOUNT])
     if history.empty:
-        return batch_of(schema, with_stamps(columns, history.add(count)))
+        history.add(count)
+        stamp = with_stamps({}, [history.stamp])
+        return batch_of(schema, {**columns, **{name: _repeated(schema, name, stamp[name][0], count) for name in stamp}})
     batch: Any = batch_of(schema, with_stamps(columns, [history.stamp] * count))
     stamps = history.compare(_ids(batch), _contents(batch))
     return batch_of(schema, {**dict(zip(schema.names, batch.columns, strict=True)), **with_stamps({}, stamps)})
@@ -393,6 +395,12 @@ def _write_kept(groups: _Groups, batch: Any, row_filter: RowFilter, history: His
         return
     groups.add(_take(batch, kept))
     _hold(history, _take(batch, dropped))
+
+
+def _repeated(schema: Any, name: str, value: Any, count: int) -> Any:
+    """Return a column with the same value in every row."""
+    pa = import_pyarrow()
+    return pa.repeat(pa.scalar(value, schema.field(name).type), count)
 
 
 def write_batches(draft: AtomicFile, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:

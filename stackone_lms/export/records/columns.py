@@ -107,9 +107,9 @@ _encode = msgspec.json.Encoder().encode
 
 def as_json(value: Any) -> str:
     """Return a value as JSON text."""
-    items = cast("list[Any]", value) if isinstance(value, list) else []
-    cls = cast("type[Any]", type(items[0])) if items else object
-    return (encode if has_room(cls) else _encode)(value).decode()
+    if isinstance(value, list) and value and has_room(type(cast("list[Any]", value)[0])):
+        return encode(value).decode()
+    return _encode(value).decode()
 
 
 def _number(value: Any) -> float:
