@@ -126,16 +126,5 @@ def slow_link(port: int, seconds: float) -> Generator[int]:
         thread.join(20)
 
 
-def most_in_any(times: list[float], seconds: float) -> int:
-    """The most that any window of so many seconds holds, wherever it begins."""
-    times = sorted(times)
-    first = most = 0
-    for last, moment in enumerate(times):
-        while times[first] <= moment - seconds:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
-
-
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

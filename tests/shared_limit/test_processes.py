@@ -15,7 +15,8 @@ import pytest
 
 from tests.soak import SOAK, rounds
 
-from .redis_server import ENVIRONMENT, ROOT, RedisServer, most_in_any, slow_link
+from .redis_server import ENVIRONMENT, ROOT, RedisServer, slow_link
+from .windows import most_in_any
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs the signals of POSIX")
 

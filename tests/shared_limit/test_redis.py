@@ -26,7 +26,8 @@ from stackone_lms.shared_limit.redis_store import RedisStore
 from stackone_lms.shared_limit.reservations import Demand, Lease, terms_of
 from tests.bulk.server import Server, blocking, client, ids, refuse
 
-from .redis_server import RedisServer, most_in_any
+from .redis_server import RedisServer
+from .windows import most_in_any
 from .worker import Recorded, Stamps
 
 redis = pytest.importorskip("redis")

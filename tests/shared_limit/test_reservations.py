@@ -15,7 +15,7 @@ from stackone_lms.errors import ClientClosedError, SharedLimitError
 from stackone_lms.shared_limit.reservations import MOST_WAITED_FOR, Demand, Lease, ReservationLimiter, Terms, terms_of
 from tests.fake.fakes import now, virtual
 
-from .redis_server import most_in_any
+from .windows import most_in_any
 
 REQUESTS, PER = 100, 10.0
 TERMS = terms_of(REQUESTS, PER)

@@ -20,8 +20,9 @@ from stackone_lms import AsyncClient
 from stackone_lms.engine.rate_limit import RateLimitBackend
 from stackone_lms.errors import ClientClosedError, ConfigurationError
 from stackone_lms.shared_limit import SharedLimit
+from tests.bulk.server import Server, blocking, client, ids, refuse
 
-from .server import Server, blocking, client, ids, refuse
+from .windows import most_in_any
 
 WORKER = """
 import asyncio, sys, time
@@ -46,16 +47,6 @@ print("ready", flush=True)
 asyncio.run(main())
 print(*times)
 """
-
-
-def most_in_any(times: list[float], seconds: float) -> int:
-    times = sorted(times)
-    first = most = 0
-    for last, moment in enumerate(times):
-        while times[first] <= moment - seconds:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
 
 
 def stamps(file: Path) -> list[float]:
