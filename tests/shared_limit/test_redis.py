@@ -311,7 +311,7 @@ def test_it_pickles_and_shows_no_password(url: str) -> None:
     limit = SharedLimit.from_url(secret, requests=7, per=3.0)
     again = pickle.loads(pickle.dumps(limit))
     assert (again.requests, again.per) == (7, 3.0)
-    for one in (limit, again):
+    for one in (limit, again, SharedLimit.redis(secret, requests=7, per=3.0)):
         assert repr(one) == f"SharedLimit('redis://127.0.0.1:1/2#{key_of(url)}', requests=7, per=3.0)"
         assert "pass" not in repr(vars(one)) + repr(vars(one._place))  # pyright: ignore[reportPrivateUsage]
     used = pickle.loads(pickle.dumps(SharedLimit.from_url(url)))
