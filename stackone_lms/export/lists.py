@@ -65,7 +65,7 @@ def find(name: str) -> Resource:
     """
     found = resources().get(name)
     if found is None:
-        raise InvalidArgumentError(f"{name!r:.60} cannot be exported; there are: {', '.join(sorted(resources()))}")
+        raise InvalidArgumentError(f"there is no list {name!r:.60}; there are: {', '.join(sorted(resources()))}")
     return found
 
 

@@ -161,12 +161,27 @@ class SharedLimit(RateLimitBackend):
         limiter.place = str(self._place)
         return limiter
 
+    def _terms(self) -> tuple[object, int, float]:
+        return self._place.identity, self.requests, self.per
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same limit, in the same place: a copy that came from another process is."""
+        return isinstance(other, SharedLimit) and self._terms() == other._terms()
+
+    def __hash__(self) -> int:
+        return hash(self._terms())
+
     def __repr__(self) -> str:
         return f"SharedLimit({str(self._place)!r}, requests={self.requests}, per={self.per})"
 
 
 class _Place(Protocol):
     """Where a limit is kept; `str()` shows it without a password."""
+
+    @property
+    def identity(self) -> object:
+        """What equals that of the same place."""
+        ...
 
     def limiter(self, requests: int, per: float, clock: Clock, sleep: Sleep) -> Limiter: ...
 
@@ -178,6 +193,10 @@ class _Bucket:
     def __str__(self) -> str:
         return self._make.path if isinstance(self._make, SQLiteFile) else "a bucket"
 
+    @property
+    def identity(self) -> object:
+        return self._make.path if isinstance(self._make, SQLiteFile) else self._make
+
     def limiter(self, requests: int, per: float, clock: Clock, sleep: Sleep) -> Limiter:
         return PyrateLimiter(self._make, requests=requests, per=per, clock=clock, sleep=sleep)
 
@@ -188,6 +207,10 @@ class _Redis:
 
     def __str__(self) -> str:
         return f"{self._where}#{self._key}"
+
+    @property
+    def identity(self) -> object:
+        return self._connection, self._key
 
     def __getstate__(self) -> dict[str, Any]:
         if not isinstance(self._connection, str):

@@ -20,6 +20,7 @@ from stackone_lms.base_client import bound_executor_of
 from stackone_lms.batches import Connect, Slice, batches
 from stackone_lms.errors import ConfigurationError, WrongLoopError
 from stackone_lms.sandbox import Sandbox
+from stackone_lms.shared_limit import SharedLimit
 
 from .task import read
 
@@ -136,6 +137,22 @@ def test_options_are_those_of_the_client(monkeypatch: pytest.MonkeyPatch) -> Non
     made = Connect(timeout=Timeout(total=9.0), retry=RetryPolicy(2)).client()
     settings = bound_executor_of(made).settings
     assert (settings.timeout.total, settings.retry.attempts) == (9.0, 2)
+
+
+def test_a_limit_that_processes_share_makes_no_difference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Copies that came to this process with each task have one client."""
+    monkeypatch.setenv("SOME_KEY", KEY)
+    file = SharedLimit.sqlite(tmp_path / "limit.db", requests=10)
+    connect = Connect(key_env="SOME_KEY", rate_limit=file)
+    client = connect.client()
+    assert pickle.loads(pickle.dumps(connect)).client() is client
+    for other in (
+        SharedLimit.sqlite(tmp_path / "limit.db", requests=9),
+        SharedLimit.sqlite(tmp_path / "x.db"),
+        file.requests,
+    ):
+        assert file != other
+        assert Connect(key_env="SOME_KEY", rate_limit=other).client() is not client
 
 
 def test_a_process_has_one_client(monkeypatch: pytest.MonkeyPatch) -> None:

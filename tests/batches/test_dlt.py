@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,8 +24,6 @@ from stackone_lms.export.lists import resources
 from stackone_lms.sandbox import Sandbox
 from stackone_lms.testing import InMemoryTransport
 from stackone_lms.testing.memory import SentRequest, answer
-
-from ..soak import SOAK
 
 dlt: Any = pytest.importorskip("dlt")
 
@@ -157,6 +156,43 @@ def test_a_list_that_broke_off_keeps_its_mark(two: tuple[Accounts, Loads]) -> No
     assert len(loads.rows()) == 5
 
 
+def test_an_account_with_a_user_that_cannot_be_read_keeps_its_mark(tmp_path: Path) -> None:
+    """The lists of the other users are loaded, and all of them are asked for again."""
+    asked: list[str | None] = []
+    status = 403
+
+    def completions(sent: SentRequest) -> Any:
+        asked.append(sent.query.get("filter[updated_after]"))
+        if status != 200 and "/b/" in sent.path:
+            return answer({"message": "no"}, status)
+        return answer({"data": [{"id": sent.path.split("/")[-2], "updated_at": day(1)}], "next": None})
+
+    transport = InMemoryTransport().reply("GET", re.compile(r".*/completions"), completions)
+    transport.reply("GET", "/unified/lms/users", {"data": [{"id": "a"}, {"id": "b"}], "next": None})
+
+    class Here:
+        def client(self) -> SyncClient:
+            return SyncClient("key", transport=transport, rate_limit=None, retry=1)
+
+    loads = Loads(tmp_path, Accounts())
+    connect: Any = Here()
+
+    def run() -> list[str | None]:
+        asked.clear()
+        loads.pipeline.run(stackone_lms(["1"], "users.completions", connect=connect))
+        return asked
+
+    from stackone_lms.dlt import stackone_lms
+
+    assert run() == [None, None]
+    assert loads.rows("id", "user_completions") == [("a",)]
+    assert loads.rows("resource, user_id, status", "failed_lists") == [("users.completions", "b", 403)]
+    status = 200
+    assert run() == [None, None]
+    assert loads.rows("id, of_user_id", "user_completions") == [("a", "a"), ("b", "b")]
+    assert run() == ["2025-12-31T23:50:00.000Z"] * 2
+
+
 def test_raise_loads_nothing_and_moves_nothing(two: tuple[Accounts, Loads]) -> None:
     accounts, loads = two
     accounts.down = {"b": 503}
@@ -200,9 +236,10 @@ def test_records_without_an_id_or_a_date(two: tuple[Accounts, Loads], monkeypatc
     accounts, loads = two
     accounts.records["a"] += [user(None, 3, "p"), user(None, 3, "q"), user("5", None)]
     loads.run()
+    accounts.records["a"].insert(0, user("0", 1))
     loads.run(full=True)
     ids = [id for account, id, _ in loads.rows() if account == "a"]
-    assert Counter(id[:8] for id in ids) == {"1": 1, "2": 1, "3": 1, "5": 1, "content:": 2}
+    assert Counter(id[:8] for id in ids) == {"0": 1, "1": 1, "2": 1, "3": 1, "5": 1, "content:": 2}
     later = datetime.now(UTC) + timedelta(days=6)
 
     class Clock:
@@ -262,7 +299,7 @@ def test_every_list_is_a_table_with_the_rows_of_a_scan(client: SyncClient, sandb
                 assert Counter(values) == Counter(row[column] for row in expected), (name, whole.schema.names[column])
 
 
-@pytest.mark.parametrize("stop", [1, 5, 12, 20, 25] if SOAK else [12])
+@pytest.mark.parametrize("stop", [12, *(pytest.param(stop, marks=pytest.mark.thorough) for stop in (1, 5, 20, 25))])
 def test_a_kill_in_the_extraction_loses_and_doubles_nothing(stop: int, sandbox: Sandbox, tmp_path: Path) -> None:
     if os.name != "posix":
         pytest.skip("needs SIGKILL")

@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, assert_type
@@ -22,6 +22,7 @@ import pytest
 import stackone_lms
 from stackone_lms import AsyncClient, SyncClient
 from stackone_lms.api.resources import Completions
+from stackone_lms.batches import Batch, Connect, Failure, Slice, batches, gather
 from stackone_lms.calls.lists import AsyncPager, SyncPager
 from stackone_lms.calls.operation import AsyncCall, AsyncExecutor, SyncExecutor
 from stackone_lms.calls.outcomes import Outcome
@@ -50,6 +51,16 @@ from stackone_lms.models import (
 )
 
 ROOT = Path(stackone_lms.__file__).parents[1]
+
+
+def batches_of_both_clients(client: AsyncClient, blocking: SyncClient, what: Slice) -> None:
+    assert_type(batches(client, what), AsyncGenerator[Batch])
+    assert_type(batches(blocking, what), Generator[Batch])
+    assert_type(gather(client, [what], failures="yield"), AsyncGenerator[Batch | Failure])
+    assert_type(gather(blocking, [what], failures="yield"), Generator[Batch | Failure])
+    assert_type(gather(blocking, [what]), Generator[Batch])
+    assert_type(Connect().client(), SyncClient)
+    assert_type(Connect().async_client(), AsyncClient)
 
 
 async def reads_of_the_async_client(client: AsyncClient) -> None:
