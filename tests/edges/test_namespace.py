@@ -30,7 +30,7 @@ def entering() -> list[str]:
 
 def within(what: str, tmp_path: Path) -> list[str]:
     """Run a part of `namespace.py`, and return the lines that it printed."""
-    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
     if Path("/etc/nsswitch.conf").exists():
         (tmp_path / "nsswitch.conf").write_text("hosts: files dns\n")
     done = subprocess.run(
