@@ -107,8 +107,9 @@ _encode = msgspec.json.Encoder().encode
 
 def as_json(value: Any) -> str:
     """Return a value as JSON text."""
-    if isinstance(value, list) and value and has_room(type(cast("list[Any]", value)[0])):
-        return encode(value).decode()
+    if isinstance(value, list) and value:
+        cls = cast("type[Any]", type(cast("list[Any]", value)[0]))
+        return (encode if has_room(cls) else _encode)(value).decode()
     return _encode(value).decode()
 
 
