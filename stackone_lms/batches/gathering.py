@@ -176,7 +176,8 @@ def gather(
     with an AsyncClient close the iterator (`contextlib.aclosing`) to have it done at once.
 
     Memory stays flat, however many lists there are and however slowly the batches are taken: some lists are under way,
-    two batches wait, and all that is held is 64 MB or so. Where many are under way their batches are smaller.
+    two batches wait, and the rows held are 64 MB or so, for which a process takes a few times as much. Where many are
+    under way their batches are smaller.
 
     Args:
         client: Fetches, under its own rate limit and retry rules.
