@@ -77,7 +77,8 @@ def set_up_logging() -> None:
     if level is None:
         raise ConfigurationError(f"STACKONE_LOG must be debug or info, not {wanted!r:.60}")
     log.setLevel(level)
-    if not any(isinstance(one, _Handler) or isinstance(one.formatter, JsonFormatter) for one in log.handlers):
+    handlers = [*log.handlers, *logging.getLogger().handlers]
+    if not any(isinstance(one, _Handler) or isinstance(one.formatter, JsonFormatter) for one in handlers):
         handler = _Handler()
         handler.setFormatter(logging.Formatter(LINE, "%H:%M:%S"))
         log.addHandler(handler)

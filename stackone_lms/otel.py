@@ -253,8 +253,22 @@ class _Observed(CallObserver):
         self._otel, self._described = otel, described
         self._account = otel.of_account(call.account_id)
         self._token: Any = None
+        self._call_token: Any = None
         self._current: trace.Span | None = None
-        """The span of the call, if it is the current one anyway."""
+        """The span that the call belongs to, if it is the current one anyway."""
+
+    def _belong_to(self, span: trace.Span, inside: context.Context | None = None) -> None:
+        """Make a span the current one, so that what is logged meanwhile belongs to it.
+
+        Args:
+            span: That of the call, or of the bulk fetch that it is a part of.
+            inside: The context in which it is the current one; None: it has to be made.
+        """
+        if span.is_recording():
+            self._call_token = context.attach(inside or trace.set_span_in_context(span))
+            self._current = span
+        elif not self._otel.propagate:
+            self._current = span  # there is nothing of it to be found in a context
 
     def _enter(self, span: trace.Span) -> Mapping[str, str] | None:
         """Let the request be told once: not again by who watches the HTTP client below. Return headers for it."""
@@ -283,6 +297,8 @@ class _Observed(CallObserver):
         if call.error is not None:
             about["error.type"] = _error_type(call.error)
         self._otel.call_duration.record(call.seconds, about)
+        if self._call_token is not None and not isinstance(call.error, GeneratorExit):
+            context.detach(self._call_token)
 
 
 class _Call(_Observed):
@@ -293,12 +309,7 @@ class _Call(_Observed):
         about: _Attributes = {"stackone.operation": described.name, **self._account}
         self._span = self._attempt = otel.tracer.start_span(described.span, attributes=about)
         self._recording = self._span.is_recording()
-        self._call_token: Any = None
-        if self._recording:  # current, so that what is logged meanwhile belongs to it
-            self._call_token = context.attach(trace.set_span_in_context(self._span))
-            self._current = self._span
-        elif not otel.propagate:
-            self._current = self._span  # there is nothing of it to be found in a context
+        self._belong_to(self._span)
 
     def waited(self, wait: WaitEnd, /) -> None:
         """Note a wait."""
@@ -336,8 +347,6 @@ class _Call(_Observed):
     def ended(self, call: CallEnd, /) -> None:
         """End the span of the call."""
         super().ended(call)
-        if self._call_token is not None and not isinstance(call.error, GeneratorExit):
-            context.detach(self._call_token)
         if self._recording:
             self._span.set_attribute("stackone.attempts", call.attempts)
             if call.error is not None:
@@ -409,6 +418,7 @@ class _BulkCall(_Observed):
         super().__init__(bulk.otel, call, _described(call))
         self._bulk = bulk
         self._sent_at = 0
+        self._belong_to(bulk.span, bulk.inside)
 
     def waited(self, wait: WaitEnd, /) -> None:
         """Count a wait."""

@@ -29,7 +29,7 @@ from . import (
     writing,
 )
 from .connection import Debug
-from .messages import choose_format, note, problem, show_traceback
+from .messages import choose_format, logs_as_json, note, problem, show_traceback
 from .output import OutputClosedError, discard_output, finish, leave_nothing_buffered
 from .termination import EXIT_CODE, sigterm_as_ctrl_c
 
@@ -124,7 +124,7 @@ def run(arguments: Sequence[str]) -> int:
         problem("stdout is closed, so there is nowhere to write to")
         return 1
     try:
-        with sigterm_as_ctrl_c() as received:
+        with sigterm_as_ctrl_c() as received, logs_as_json():
             code = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
             finish()
     except (OutputClosedError, SystemExit):  # SystemExit is how typer and rich take a closed pipe

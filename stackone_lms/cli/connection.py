@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar, get_type_h
 
 import typer
 
-from ..logs import JsonFormatter
 from . import completion
 from .arguments import rate_limit
 from .messages import LogFormat, as_json, note
@@ -224,25 +223,20 @@ class Connection:
 
     @contextmanager
     def logging(self) -> Generator[None]:
-        """Send the package's log to stderr meanwhile: all with `--verbose`, else what goes there anyway, as JSON."""
-        if not self.verbose and not as_json():
+        """Send all of the package's log to stderr meanwhile, if `--verbose` asks for it."""
+        if not self.verbose:
             yield
             return
         logger, handler = logging.getLogger("stackone_lms"), logging.StreamHandler()
         level = logger.level
-        handler.setFormatter(JsonFormatter() if as_json() else logging.Formatter("%(message)s"))
-        loggers = [logger, logging.getLogger("py.warnings")] if as_json() else [logger]
-        logging.captureWarnings(as_json())
-        for one in loggers:
-            one.addHandler(handler)
-        if self.verbose:
-            logger.setLevel(logging.DEBUG)
+        if not as_json():  # or it goes there anyway
+            handler.setFormatter(logging.Formatter("%(message)s"))
+            logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
         try:
             yield
         finally:
-            logging.captureWarnings(False)
-            for one in loggers:
-                one.removeHandler(handler)
+            logger.removeHandler(handler)
             logger.setLevel(level)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ..errors import printable
-from ..logs import json_line
+from ..logs import JsonFormatter, json_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,14 +57,33 @@ class _Chosen:
 
 def choose_format(arguments: Sequence[str]) -> None:
     """Write to stderr as a command line asks for, whether the rest of it can be used or not."""
+    _Chosen.format = LogFormat.TEXT
     words = [word for argument in arguments for word in argument.split("=", 1)]
-    asked = words[words.index("--log-format") + 1 :][:1] if "--log-format" in words else []
-    _Chosen.format = LogFormat.JSON if asked == ["json"] else LogFormat.TEXT
+    for option, asked in pairwise(words):
+        if option == "--log-format":  # the last one counts
+            _Chosen.format = LogFormat.JSON if asked == "json" else LogFormat.TEXT
 
 
 def as_json() -> bool:
     """Tell whether stderr is lines of JSON, for programs."""
     return _Chosen.format is LogFormat.JSON
+
+
+@contextmanager
+def logs_as_json() -> Generator[None]:
+    """Make lines of JSON of what any logger, and Python's warnings, send to stderr meanwhile, if that is asked for."""
+    if not as_json():
+        yield
+        return
+    handler, root = logging.StreamHandler(), logging.getLogger()
+    handler.setFormatter(JsonFormatter())
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
 
 
 def draws() -> bool:

@@ -44,6 +44,14 @@ def test_wrong_usage_and_tracebacks_are_lines_too(run: Run) -> None:
     assert "Traceback (most recent call last)" in lines(ended.err)[0]["exception"]
 
 
+def test_the_last_of_several_options_counts(run: Run) -> None:
+    json_last = ("--log-format", "text", "--log-format=json")
+    assert lines(run("get", "courses", "nowhere", *json_last).err)
+    assert lines(run("get", "courses", "nowhere", *json_last, "--nonsense").err)
+    text_last = ("--log-format=json", "--log-format", "text")
+    assert run("get", "courses", "nowhere", *text_last).err.startswith("error: ")
+
+
 def test_the_next_command_is_text_again(run: Run) -> None:
     run("get", "courses", "nowhere", "--log-format", "json")
     assert run("get", "courses", "nowhere").err.startswith("error: ")
@@ -79,6 +87,24 @@ def test_warnings_are_lines_too(env: Environment) -> None:
     assert ended.code == 0, ended.err
     (warning,) = [one for one in lines(ended.err) if one["logger"] == "py.warnings"]
     assert (warning["level"], "DeprecationWarning" in warning["message"]) == ("WARNING", True)
+
+
+def test_what_other_libraries_log_are_lines_too(env: Environment) -> None:
+    script = """
+import logging, sys
+from stackone_lms import SyncClient
+from stackone_lms.cli.app import run
+
+def close(client):
+    logging.getLogger("asyncio").error("left behind: %s", "a task")
+
+SyncClient.close = close
+sys.exit(run(["get", "courses", "nowhere", "--log-format", "json"]))
+"""
+    ended = program(env=env, command=(sys.executable, "-c", script))
+    line, error = lines(ended.err)
+    assert (line["level"], line["logger"], line["message"]) == ("ERROR", "asyncio", "left behind: a task")
+    assert error["message"].startswith("NotFoundError: ")
 
 
 def test_a_record_within_a_span_has_its_ids() -> None:

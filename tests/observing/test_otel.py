@@ -362,6 +362,49 @@ async def test_a_bulk_fetch_over_two_accounts_is_one_span(attempts: str) -> None
     }
 
 
+class SpanIds(logging.Handler):
+    """Keeps the id of the span in which each record of the log was made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[int] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen.add(trace.get_current_span().get_span_context().span_id)
+
+
+@pytest.fixture
+def logged() -> Iterator[SpanIds]:
+    """What the package logs, from DEBUG on."""
+    handler, log = SpanIds(), logging.getLogger("stackone_lms")
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    yield handler
+    log.removeHandler(handler)
+    log.setLevel(level)
+
+
+async def test_what_calls_of_a_bulk_fetch_log_belongs_to_its_span(logged: SpanIds) -> None:
+    seen = Collected()
+    night_of = seen.tracers.get_tracer("caller").start_as_current_span
+    async with bulk_client(Server(script), observer=seen.observer) as client:
+        with night_of("night") as night:
+            assert len([one async for one in client.completions.get_many(["1", "2", "3"])]) == 3
+            assert trace.get_current_span() is night
+    assert logged.seen == {id_of(seen.span("stackone completions.get_many"))}
+
+
+async def test_what_an_export_logs_belongs_to_the_spans_of_its_lists(logged: SpanIds, tmp_path: Path) -> None:
+    seen = Collected()
+    async with (
+        Sandbox(accounts=1) as sandbox,
+        AsyncClient(sandbox.api_key, base_url=sandbox.url, rate_limit=None, observer=seen.observer) as client,
+    ):
+        await export(client, ["skills"], tmp_path, accounts=sandbox.account_ids)
+    assert logged.seen == {id_of(seen.span("stackone export skills"))}
+
+
 async def test_a_bulk_fetch_that_breaks_off_is_a_failed_span() -> None:
     seen = Collected()
     async with bulk_client(Server(lambda _, n: refuse(401)), observer=seen.observer) as client:
