@@ -31,7 +31,8 @@ def wrap_os_errors(what: str) -> Generator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ExportError(
-            f"{what} failed: {reason}; what was exported so far is kept, and the same command goes on from there"
+            f"{what} failed: {reason}; what was exported so far is kept: once that is mended, the same command goes on "
+            "from there"
         ) from None
 
 

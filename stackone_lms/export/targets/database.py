@@ -20,7 +20,7 @@ from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
 from ..state.storage import sync_folder
 from .base import Check, Describe, ListJob, WriteOptions, WriteResult
-from .database_file import DatabaseFile, Execute
+from .database_file import DatabaseFile, Execute, opening_failed
 from .rows import rows_of
 from .schema import make_table, own_tables, prepare_lists, prepare_tables, refuse_foreign
 from .tables import CALLS_TABLE, LISTS, TableSpec, quoted, same_record, table_spec
@@ -37,7 +37,7 @@ class Database(DatabaseFile):
 
     def open(self, resources: Sequence[Resource]) -> None:
         """Write once as every list does, so that what is in the way is told before the first request."""
-        with self._transaction() as execute:
+        with self._transaction(opening_failed) as execute:
             refuse_foreign(self, execute, resources)
             prepare_lists(self, execute)
 

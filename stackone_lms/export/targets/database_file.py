@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from ...errors import ExportError, printable
 from ..records.columns import Kind
@@ -18,6 +18,37 @@ from .tables import TableSpec, quoted
 
 Execute = Callable[..., list[Any]]
 """Runs one statement with its parameters, and returns its rows."""
+
+
+_NO_DATABASE: Final = ("not a database", "not a valid DuckDB database", "is malformed")
+"""What SQLite and DuckDB say of a file of another kind."""
+_IN_USE: Final = ("locked", "Could not set lock")
+"""What they say of one that another program writes to."""
+
+
+def reason(error: Exception) -> str:
+    """Return what an error of a database says, on one line."""
+    return printable((str(error).splitlines() or [""])[0] or type(error).__name__)
+
+
+def write_failed(error: Exception) -> ExportError:
+    """Return the error for a list that could not be written."""
+    return ExportError(
+        f"writing to the database failed: {reason(error)}; nothing of this list was written: once that is mended, "
+        "the same command goes on from there"
+    )
+
+
+def opening_failed(error: Exception) -> ExportError:
+    """Return the error for a database that cannot be written to, which is found before the first request."""
+    said = reason(error)
+    if any(words in said for words in _NO_DATABASE):
+        advice = "name another file, or move this one away"
+    elif any(words in said for words in _IN_USE):
+        advice = "try again when no other program writes to it, or wait longer for it by lock_timeout"
+    else:
+        advice = "see to it that this user can write to the file and its folder, or name another file"
+    return ExportError(f"the database cannot be used: {said}; nothing was asked for: {advice}")
 
 
 class DatabaseFile(Target):
@@ -42,8 +73,11 @@ class DatabaseFile(Target):
         raise NotImplementedError
 
     @contextmanager
-    def _transaction(self) -> Generator[Execute]:
-        """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing."""
+    def _transaction(self, failed: Callable[[Exception], ExportError] = write_failed) -> Generator[Execute]:
+        """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing.
+
+        `failed` makes the error for what the database says; by default `write_failed`.
+        """
         raise NotImplementedError
 
     def _open(self, connect: Callable[[], Any]) -> Any:
@@ -107,19 +141,6 @@ class DatabaseFile(Target):
     def _rewrite(self) -> None:
         """Write the file anew, without what was deleted."""
         raise NotImplementedError
-
-
-def reason(error: Exception) -> str:
-    """Return what an error of a database says, on one line."""
-    return printable((str(error).splitlines() or [""])[0] or type(error).__name__)
-
-
-def write_failed(error: Exception) -> ExportError:
-    """Return the error for a list that could not be written."""
-    return ExportError(
-        f"writing to the database failed: {reason(error)}; nothing of this list was written, and the same command "
-        "goes on from there"
-    )
 
 
 def erasing_failed(reason: str) -> ExportError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Any, ClassVar, Final
 
@@ -45,7 +45,7 @@ class DuckDB(Database):
         import_pyarrow()
 
     @contextmanager
-    def _transaction(self) -> Generator[Execute]:
+    def _transaction(self, failed: Callable[[Exception], ExportError] = write_failed) -> Generator[Execute]:
         """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing."""
         duckdb = _import_duckdb()
         try:
@@ -58,7 +58,7 @@ class DuckDB(Database):
             finally:
                 self._connection.close()
         except (duckdb.Error, OSError) as error:
-            raise write_failed(error) from None
+            raise failed(error) from None
 
     def _connect(self, *, read_only: bool = False) -> Any:
         """Open the file; where another process has it open, wait for that."""

@@ -30,7 +30,7 @@ class SQLite(Database):
     }  # fmt: skip
 
     @contextmanager
-    def _transaction(self) -> Generator[Execute]:
+    def _transaction(self, failed: Callable[[Exception], ExportError] = write_failed) -> Generator[Execute]:
         """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing."""
         try:
             self._connection = self._open(self._connect)
@@ -42,7 +42,7 @@ class SQLite(Database):
             finally:
                 self._connection.close()
         except (sqlite3.Error, OSError) as error:
-            raise write_failed(error) from None
+            raise failed(error) from None
 
     def _connect(self, mode: str = "rwc") -> sqlite3.Connection:
         uri = f"{self._file.absolute().as_uri()}?mode={mode}"
