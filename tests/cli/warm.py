@@ -231,7 +231,7 @@ def _begin(asked: dict[str, Any]) -> None:
         raw = io.BufferedWriter(file) if buffered else file
         stream = io.TextIOWrapper(
             cast("BinaryIO", raw),
-            "utf-8",
+            getattr(sys, name).encoding,
             errors,
             line_buffering=number == 2 or file.isatty(),
             write_through=not buffered,
