@@ -226,8 +226,10 @@ class OpenTelemetry(Observer):
         """Return what is said of an account."""
         return {"stackone.account_id": account_id} if self.accounts and account_id is not None else {}
 
-    def observe_request(self, described: _Described, attempt: AttemptEnd, account: _Attributes) -> _Attributes:
-        """Count a request, and return what its span says of its end."""
+    def observe_request(
+        self, described: _Described, attempt: AttemptEnd, account: _Attributes, inside: context.Context | None
+    ) -> _Attributes:
+        """Count a request, in whose span `inside` is, and return what its span says of its end."""
         ended: _Attributes = {}
         if attempt.status is not None:
             ended["http.response.status_code"] = attempt.status
@@ -235,9 +237,9 @@ class OpenTelemetry(Observer):
                 ended["error.type"] = str(attempt.status)
         elif attempt.error is not None:
             ended["error.type"] = _error_type(attempt.error)
-        self.request_duration.record(attempt.seconds, {**described.request, **ended, **account})
+        self.request_duration.record(attempt.seconds, {**described.request, **ended, **account}, inside)
         if attempt.status == 429:
-            self.throttled.add(1, {"stackone.operation": described.name, **account})
+            self.throttled.add(1, {"stackone.operation": described.name, **account}, inside)
         return ended
 
 
@@ -254,6 +256,9 @@ class _Observed(CallObserver):
         self._account = otel.of_account(call.account_id)
         self._token: Any = None
         self._call_token: Any = None
+        # The contexts of the call and of its request are kept: whoever is handed none looks for the current one, often.
+        self._inside: context.Context | None = None
+        self._sent_in: context.Context | None = None
         self._current: trace.Span | None = None
         """The span that the call belongs to, if it is the current one anyway."""
 
@@ -265,7 +270,8 @@ class _Observed(CallObserver):
             inside: The context in which it is the current one; None: it has to be made.
         """
         if span.is_recording():
-            self._call_token = context.attach(inside or trace.set_span_in_context(span))
+            self._inside = inside or trace.set_span_in_context(span)
+            self._call_token = context.attach(self._inside)
             self._current = span
         elif not self._otel.propagate:
             self._current = span  # there is nothing of it to be found in a context
@@ -275,7 +281,7 @@ class _Observed(CallObserver):
         inside = context.set_value(_SUPPRESS, True)
         if span is not self._current:
             inside = trace.set_span_in_context(span, inside)
-        self._token = context.attach(inside)
+        self._sent_in, self._token = inside, context.attach(inside)
         if not self._otel.propagate:
             return None
         headers: dict[str, str] = {}
@@ -290,13 +296,13 @@ class _Observed(CallObserver):
 
     def waited(self, wait: WaitEnd, /) -> None:
         about = {"stackone.operation": self._described.name, "stackone.wait.reason": wait.reason, **self._account}
-        self._otel.wait_duration.record(wait.seconds, about)
+        self._otel.wait_duration.record(wait.seconds, about, self._inside)
 
     def ended(self, call: CallEnd, /) -> None:
         about: _Attributes = {"stackone.operation": self._described.name, **self._account}
         if call.error is not None:
             about["error.type"] = _error_type(call.error)
-        self._otel.call_duration.record(call.seconds, about)
+        self._otel.call_duration.record(call.seconds, about, self._inside)
         if self._call_token is not None and not isinstance(call.error, GeneratorExit):
             context.detach(self._call_token)
 
@@ -326,14 +332,14 @@ class _Call(_Observed):
             if number > 1:
                 about = {**about, "http.request.resend_count": number - 1}
             self._attempt = self._otel.tracer.start_span(
-                self._described.request_span, kind=trace.SpanKind.CLIENT, attributes={**about, **self._account}
+                self._described.request_span, self._inside, trace.SpanKind.CLIENT, {**about, **self._account}
             )
         return self._enter(self._attempt)
 
     def attempt_ended(self, attempt: AttemptEnd, /) -> None:
         """End the span of a request."""
         self._leave(attempt.error)
-        ended = self._otel.observe_request(self._described, attempt, self._account)
+        ended = self._otel.observe_request(self._described, attempt, self._account, self._sent_in)
         span = self._attempt
         if span is not self._span:
             _end_request(span, attempt, ended)
@@ -437,7 +443,7 @@ class _BulkCall(_Observed):
         counts["requests"] += 1
         counts["retries"] += attempt.number > 1
         counts["throttled"] += attempt.status == 429
-        ended = self._otel.observe_request(self._described, attempt, self._account)
+        ended = self._otel.observe_request(self._described, attempt, self._account, self._sent_in)
         if self._otel.attempts == "calls+failed" and self._bulk.recording and "error.type" in ended:
             about = {**self._described.request, **self._account}
             if attempt.number > 1:

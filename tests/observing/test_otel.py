@@ -156,6 +156,17 @@ async def test_a_call_that_is_retried() -> None:
 
 
 @virtual
+async def test_exemplars_of_metrics_lead_to_the_spans_that_were_measured() -> None:
+    seen = Collected()
+    await client_of(FakeTransport(record()), observer=seen.observer).completions.get("c1")
+    call, request = seen.spans
+    metrics = seen.metrics()
+    for name, span in (("http.client.request.duration", request), ("stackone.client.call.duration", call)):
+        ((_, point),) = metrics[name]
+        assert [exemplar.span_id for exemplar in point.exemplars] == [id_of(span)]
+
+
+@virtual
 async def test_a_timeout_and_a_lost_connection() -> None:
     seen = Collected()
     client = client_of(FakeTransport(lost(), hang), observer=seen.observer, timeout=Timeout(attempt=5, total=7))
