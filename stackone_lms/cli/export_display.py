@@ -160,9 +160,9 @@ def summarize(result: ExportResult, failed_file: str) -> None:
     else:
         _show_table(result)
     _tell_failures(result, failed_file)
-    _tell_lists("fetched whole: {}", result.lists, lambda one: one.whole_because)
-    _tell_lists("{} records do not tell when they were changed", result.lists, _undated)
-    _tell_lists("{} of the users not found", result.lists, lambda one: one.missing_users or None)
+    _tell_reasons(result.lists)
+    _tell_counts("{} records do not tell when they were changed", result.lists, _undated)
+    _tell_counts("{} of the users not found", result.lists, lambda one: one.missing_users)
     if cut := [one for one in result.lists if one.replaced]:
         count = sum(one.replaced for one in cut)
         note(f"{count:,} records held half of a character, replaced by U+FFFD: {_accounts(cut, 'the manifest')}")
@@ -210,28 +210,42 @@ def _tell_failures(result: ExportResult, failed_file: str) -> None:
         note(f"{resources}, {_accounts(some, failed_file)}:")
         if some[0].error is not None:
             report(some[0].error)
-    for one in result.failures:
-        if one.skipped_users:
-            names = [f"{skipped.user!r:.60} ({skipped.status or skipped.type})" for skipped in one.skipped_users]
-            more = f" and {len(names) - _MOST_ACCOUNTS:,} more, in the manifest" if len(names) > _MOST_ACCOUNTS else ""
-            users = f"{len(names):,} users could not be read: {', '.join(names[:_MOST_ACCOUNTS])}{more}"
-            note(f"{one.resource}, account {one.account}: {users}")
+    partial = [one for one in result.failures if one.skipped_users]
+    for one in partial[:_MOST_ACCOUNTS]:
+        names = [f"{skipped.user!r:.60} ({skipped.status or skipped.type})" for skipped in one.skipped_users]
+        more = f" and {len(names) - _MOST_ACCOUNTS:,} more, in the manifest" if len(names) > _MOST_ACCOUNTS else ""
+        users = f"{len(names):,} users could not be read: {', '.join(names[:_MOST_ACCOUNTS])}{more}"
+        note(f"{one.resource}, account {one.account}: {users}")
+    if len(partial) > _MOST_ACCOUNTS:
+        note(f"{len(partial) - _MOST_ACCOUNTS:,} more lists have users that could not be read, in the manifest")
 
 
-def _undated(one: ListOutcome) -> int | None:
+def _undated(one: ListOutcome) -> int:
     # Of a list of which no record tells, all is fetched each time anyway.
-    return one.undated if 0 < one.undated < one.records else None
+    return one.undated if one.undated < one.records else 0
 
 
-def _tell_lists(text: str, lists: Iterable[ListOutcome], of: Callable[[ListOutcome], Any]) -> None:
-    """Tell something about lists, for all those together of which the same is told."""
-    found: dict[tuple[str, Any], list[ListOutcome]] = {}
+def _tell_counts(text: str, lists: Iterable[ListOutcome], of: Callable[[ListOutcome], int]) -> None:
+    """Tell how many of something the lists of each resource have together, and which accounts have some."""
+    found: dict[str, list[ListOutcome]] = {}
     for one in lists:
-        if (value := of(one)) is not None:
-            found.setdefault((one.resource, value), []).append(one)
-    for (resource, value), some in found.items():
-        shown_value = f"{value:,}" if isinstance(value, int) else value
-        note(f"{resource}, {_accounts(some, 'the manifest')}: {text.format(shown_value)}")
+        if of(one):
+            found.setdefault(one.resource, []).append(one)
+    for resource, some in found.items():
+        note(f"{resource}, {_accounts(some, 'the manifest')}: {text.format(f'{sum(map(of, some)):,}')}")
+
+
+def _tell_reasons(lists: Iterable[ListOutcome]) -> None:
+    """Tell why lists were fetched whole, each reason once; some name a file, and so are of one list alone."""
+    found: dict[tuple[str, str], list[ListOutcome]] = {}
+    for one in lists:
+        if one.whole_because is not None:
+            found.setdefault((one.resource, one.whole_because), []).append(one)
+    told = list(found.items())
+    for (resource, why), some in told[:_MOST_ACCOUNTS]:
+        note(f"{resource}, {_accounts(some, 'the summary')}: fetched whole: {why}")
+    if rest := sum(len(some) for _, some in told[_MOST_ACCOUNTS:]):
+        note(f"{rest:,} more lists were fetched whole, for reasons that the summary (--summary FILE) tells")
 
 
 def _accounts(some: Sequence[ListOutcome], file: str) -> str:

@@ -19,6 +19,7 @@ import stackone_lms.client
 from stackone_lms import RateLimit
 from stackone_lms.cli import export_display
 from stackone_lms.export import ExportProgress, ExportResult, ListOutcome
+from stackone_lms.export.state.manifest import SkippedUser
 from stackone_lms.sandbox import Sandbox
 
 from ..cli.program import MODULE, Run, environment, runner, settings, start
@@ -373,6 +374,28 @@ def test_lines_about_failures_come_to_an_end(capsys: pytest.CaptureFixture[str])
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 21
     assert told[-1] == "what else fails is told at the end"
+
+
+def test_what_befell_many_accounts_is_told_in_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """However many accounts have users that cannot be read, records without a date, files that are damaged."""
+    skipped = (SkippedUser(user="u", type="PermissionDeniedError", message="no", status=403),)
+    lists = tuple(
+        ListOutcome(
+            resource="users.completions", account_id=f"a{n}", records=900, fetched=900, skipped_users=skipped,
+            undated=n + 1, missing_users=n + 2, whole_because=f"account=a{n}/part-0.csv: missing",
+        )
+        for n in range(300)
+    )  # fmt: skip
+    export_display.summarize(ExportResult(lists=lists, seconds=1.0), "failed-accounts.txt")
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) < 60
+    assert sum("1 users could not be read: 'u' (403)" in line for line in told) == 20
+    assert "280 more lists have users that could not be read, in the manifest" in told
+    assert "280 more lists were fetched whole, for reasons that the summary (--summary FILE) tells" in told
+    (undated,) = [line for line in told if "do not tell when they were changed" in line]
+    assert undated.endswith("and 280 more, in the manifest): 45,150 records do not tell when they were changed")
+    (missing,) = [line for line in told if "users not found" in line]
+    assert missing.endswith(": 45,450 of the users not found")
 
 
 def test_half_a_character_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
