@@ -22,7 +22,7 @@ from aiohttp import web
 from stackone_lms import AsyncClient, RateLimit, RetryPolicy
 from stackone_lms.errors import AuthenticationError, ExportError, InvalidArgumentError
 from stackone_lms.export import ExportProgress, export, export_sync, verify
-from stackone_lms.export.accounts import parse_accounts
+from stackone_lms.export.accounts import parse_accounts, read_accounts
 from stackone_lms.export.plan import make_plan
 from stackone_lms.export.state.manifest import ListEntry
 from stackone_lms.export.state.storage import locked
@@ -74,6 +74,16 @@ async def test_a_broken_account_does_not_freeze_the_others(api: Api, tmp_path: P
     assert entries["good"]["error"] is None
     assert entries["good"]["incremental"] is True
     assert entries["broken"]["error"]["status"] == 403
+
+
+async def test_the_file_of_failed_accounts_is_a_file_of_accounts(api: Api, tmp_path: Path) -> None:
+    """Whatever their ids hold."""
+    odd = ["plain", "a,b", '"q"', "#x", "x#y", '",']
+    async with client_of(api) as client:
+        api.failing = dict.fromkeys(odd, (403, 0))
+        result = await export(client, "completions", tmp_path, accounts=[*odd, "good"], format="jsonl")
+    assert {one.account_id for one in result.failures} == {*odd}
+    assert sorted(read_accounts(tmp_path / "_failed-accounts.txt")) == sorted(odd)
 
 
 @pytest.mark.parametrize("after", [0, 1])

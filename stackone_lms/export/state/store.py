@@ -244,11 +244,16 @@ def name_failed_accounts(path: Path, entries: Iterable[ListEntry]) -> None:
             name = [] if entry.account_name is None else [printable(entry.account_name)]
             failed.setdefault(entry.account_id, name).append(f"{entry.resource}: {reason}")
     if failed:
-        write_whole(path, "".join(f"{id}  # {', '.join(why)}\n" for id, why in failed.items()).encode())
+        write_whole(path, "".join(f"{_cell(id)}  # {', '.join(why)}\n" for id, why in failed.items()).encode())
         return
     with wrap_os_errors("removing an old file"):
         for old in (path, partial_of(path)):
             old.unlink(missing_ok=True)
+
+
+def _cell(id: str) -> str:
+    """Return an id as a file of accounts takes it: it may hold what has a meaning there."""
+    return '"' + id.replace('"', '""') + '"' if any(mark in id for mark in ',"#') else id
 
 
 def _read_note(path: Path) -> RunNote | None:
