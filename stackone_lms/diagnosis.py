@@ -18,6 +18,7 @@ from .api.platform import LinkedAccounts
 from .api.resources import Users
 from .calls.lists import WALK_PAGE
 from .engine.call import BoundExecutor
+from .engine.lifecycle import running_loop
 from .errors import (
     APIStatusError,
     APITimeoutError,
@@ -111,6 +112,7 @@ def origin(source: str) -> str:
 
 async def diagnose(subject: Subject) -> CheckReport:
     """Look at everything; what a call fails with becomes a line."""
+    running_loop()
     checks = [_versions(), *_configured(subject)]
     try:
         await _look_at_the_way(subject, checks)

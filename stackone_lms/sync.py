@@ -27,7 +27,7 @@ from .client import HTTPMethod
 from .engine.call import BoundExecutor, Engine
 from .errors import ClientClosedError, ConfigurationError, ForkedError
 from .options import VIEW_OPTIONS
-from .threads import start_thread
+from .threads import start_kept_thread, start_thread
 
 if TYPE_CHECKING:
     from .diagnosis import CheckReport
@@ -64,6 +64,7 @@ class PortalThread:
         self._pid = os.getpid()
         self._futures: set[Future[Any]] = set()
         ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
+        start_kept_thread()  # the loop would need it, and may come to that too late
         self._thread = start_thread(lambda: self._run(ready), "stackone_lms")
         self.portal, self._loop = ready.result()
 
@@ -167,9 +168,9 @@ class PortalExecutor(SyncExecutor):
             shared.adopt()
         if shared.closed:
             raise ClientClosedError("the client is closed")
+        _refuse_green_threads()  # each time: they may be patched after the first call
         thread = shared.thread
         if thread is None:
-            _refuse_green_threads()
             with shared.lock:
                 if shared.closed:
                     raise ClientClosedError("the client is closed")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from .errors import ClientClosedError
@@ -58,8 +58,20 @@ class _KeptThreads:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
+        # Not a SimpleQueue: gevent may patch queues alone, and those do not wake threads of the system.
+        self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._available = threading.Semaphore(0)
         self._free = self._started = 0
+
+    def start_first(self) -> None:
+        with self._lock:
+            if not self._started:
+                self._start()
+                self._free += 1
+
+    def _start(self) -> None:
+        start_thread(self._work, "stackone_lms-helper")
+        self._started += 1
 
     def submit(self, function: Callable[[], R]) -> Future[R]:
         result: Future[R] = Future()
@@ -68,20 +80,21 @@ class _KeptThreads:
                 self._free -= 1
             elif self._started < _MOST_KEPT:
                 try:
-                    start_thread(self._work, "stackone_lms-helper")
-                    self._started += 1
+                    self._start()
                 except RuntimeError:
                     if not self._started:
                         raise
                     self._free -= 1
             else:
                 self._free -= 1
-            self._waiting.put((function, result))
+            self._waiting.append((function, result))
+        self._available.release()
         return result
 
     def _work(self) -> None:
         while True:
-            function, result = self._waiting.get()
+            self._available.acquire()
+            function, result = self._waiting.popleft()
             wanted, found, failed = result.set_running_or_notify_cancel(), None, None
             if wanted:
                 try:
@@ -111,6 +124,15 @@ def run_in_kept_thread(function: Callable[[], R]) -> asyncio.Future[R]:
         ClientClosedError: There is no such thread yet, and the interpreter starts none any more.
     """
     return asyncio.wrap_future(_kept.submit(function))
+
+
+def start_kept_thread() -> None:
+    """Have one such thread, so that work that comes when the interpreter starts none any more is done.
+
+    Raises:
+        ClientClosedError: The interpreter starts none any more already.
+    """
+    _kept.start_first()
 
 
 def _renew() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,6 +17,7 @@ from ..calls.operation import AsyncExecutor
 from ..errors import APIStatusError, ExportError, NotFoundError, StackOneError, printable
 from ..models.base import to_wire
 from ..safe_json import FAILURES, repair, spell_out_halves
+from ..threads import run_in_kept_thread
 from .lists import Fetched, RawPage, account_pages, is_of_one_user, list_users, user_pages, with_owner
 from .plan import Plan
 from .state.journal import COMMIT_BYTES, Checkpoint, Journal, Skipped
@@ -185,7 +186,7 @@ class Fetcher:
         if path.exists():
             return _users(path.read_bytes())
         found = await list_users(self._carrier, self._plan.page_size)
-        await asyncio.to_thread(write_whole, path, _encode(found))
+        await run_in_kept_thread(partial(write_whole, path, _encode(found)))
         return found
 
 

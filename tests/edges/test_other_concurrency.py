@@ -17,17 +17,25 @@ PROGRAM = """
     def patch():
         if which == "gevent":
             from gevent import monkey
-            monkey.patch_all()
+            monkey.patch_all(thread=when != "without threads")
         elif which == "eventlet":
             import eventlet
-            eventlet.monkey_patch()
+            eventlet.monkey_patch(thread=when != "without threads")
 
-    if when == "before":
+    if when in {"before", "without threads"}:
         patch()
     from stackone_lms import AsyncClient, SyncClient
     from stackone_lms.errors import ConfigurationError
-    if when == "after":
+    if when == "used":
+        client = SyncClient(key, account, base_url=url)
+        client.users.list(page_size=5).first_page()
+    if when in {"after", "used"}:
         patch()
+    if when == "used":
+        try:
+            client.users.list(page_size=5).first_page()
+        except ConfigurationError as error:
+            print(str(error).partition(":")[0])
 
     def blocking():
         for _ in range(2):  # the second one, too
@@ -45,7 +53,7 @@ PROGRAM = """
 
         users = client.users
         for call in (lambda: users.list(page_size=5).first_page(), lambda: first(users.list(max_items=3)),
-                     lambda: first(users.get_many(["1", "2"], strategy="get"))):
+                     lambda: first(users.get_many(["1", "2"], strategy="get")), client.check):
             try:
                 await call()
                 print("works")
@@ -70,7 +78,29 @@ async def test_where_threads_are_patched(which: str, when: str) -> None:
     async with Sandbox() as sandbox:
         ended = await run(PROGRAM, which, when, sandbox.url, sandbox.api_key, sandbox.account_ids[0], within=60)
     refused = f"SyncClient needs threads of the system, and {which} has patched them"
-    assert (ended.code, ended.out.splitlines()) == (0, [refused] * 2 + ["works"] * 3), ended.err
+    assert (ended.code, ended.out.splitlines()) == (0, [refused] * 2 + ["works"] * 4), ended.err
+
+
+@pytest.mark.parametrize("which", ["gevent", "eventlet"])
+async def test_where_all_but_threads_is_patched(which: str) -> None:
+    """Both kinds of client work: what is patched, queues among it, is not used to wake threads."""
+    if find_spec(which) is None:
+        pytest.skip(f"there is no {which} here")
+    async with Sandbox() as sandbox:
+        args = (which, "without threads", sandbox.url, sandbox.api_key, sandbox.account_ids[0])
+        ended = await run(PROGRAM, *args, within=60)
+    assert (ended.code, ended.out.splitlines()) == (0, ["works 5"] * 2 + ["works"] * 4), ended.err
+
+
+async def test_threads_are_patched_after_the_first_call() -> None:
+    """A client that has worked says so, too."""
+    if find_spec("gevent") is None:
+        pytest.skip("there is no gevent here")
+    async with Sandbox() as sandbox:
+        args = ("gevent", "used", sandbox.url, sandbox.api_key, sandbox.account_ids[0])
+        ended = await run(PROGRAM, *args, within=60)
+    refused = "SyncClient needs threads of the system, and gevent has patched them"
+    assert (ended.code, ended.out.splitlines()) == (0, [refused] * 3 + ["works"] * 4), ended.err
 
 
 async def test_under_trio() -> None:
@@ -79,5 +109,5 @@ async def test_under_trio() -> None:
     async with Sandbox() as sandbox:
         ended = await run(PROGRAM, "trio", "-", sandbox.url, sandbox.api_key, sandbox.account_ids[0], within=60)
     refused = "AsyncClient needs asyncio, and no event loop of asyncio runs here"
-    assert (ended.code, ended.out.splitlines()) == (0, [refused] * 3 + ["works 5"] * 2), ended.err
+    assert (ended.code, ended.out.splitlines()) == (0, [refused] * 4 + ["works 5"] * 2), ended.err
     assert ended.err == ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -109,4 +111,17 @@ async def test_line_breaks_between_tokens_do_not_break_lines(tmp_path: Path) -> 
     journal = opened(tmp_path)
     await page(journal, b'{\r\n "id": 1\n}', b'{"text":"a\\nb"}', cursor="c1")
     assert (tmp_path / "rows").read_bytes() == b'{   "id": 1 }\n{"text":"a\\nb"}\n'
+    await journal.aclose()
+
+
+async def test_it_needs_no_thread_of_the_loops_executor(tmp_path: Path) -> None:
+    """An application may have filled that, and once the main thread has ended it takes no work."""
+    journal = opened(tmp_path)
+    executor = ThreadPoolExecutor()
+    asyncio.get_running_loop().set_default_executor(executor)
+    executor.shutdown()
+    await page(journal, b'{"id":1}', cursor="c1")
+    assert journal.checkpoint.cursor == "c1"
+    await journal.restart()
+    assert journal.checkpoint.cursor is None
     await journal.aclose()

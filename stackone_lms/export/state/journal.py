@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from ...errors import ExportError
+from ...threads import run_in_kept_thread
 from .storage import AppendFile, sync_folder, unshare, wrap_os_errors
 
 VERSION: Final = 2
@@ -159,7 +161,7 @@ class Journal:
         except BaseException:
             self.close()
             raise
-        self._running: asyncio.Task[None] | None = None
+        self._running: asyncio.Future[None] | None = None
         self._committed = self.checkpoint.rows
         self._noted = len(self.skipped)
 
@@ -232,7 +234,7 @@ class Journal:
         self._committed = self.checkpoint.rows
         records: list[Checkpoint | Skipped] = [*self.skipped[self._noted :], self.checkpoint]
         self._noted = len(self.skipped)
-        self._running = asyncio.create_task(asyncio.to_thread(self._make_durable, records))
+        self._running = run_in_kept_thread(partial(self._make_durable, records))
         if wait:
             await self._settle()
 
@@ -260,7 +262,7 @@ class Journal:
         rows, calls, records = self.checkpoint.since
         checkpoint = msgspec.structs.replace(self.checkpoint, rows=rows, calls=calls, records=records, cursor=None)
         # The checkpoint first: were the rows cut first, a crash between would leave one beyond the end.
-        await asyncio.to_thread(self._make_durable, [checkpoint])
+        await run_in_kept_thread(partial(self._make_durable, [checkpoint]))
         self._set(checkpoint)
 
     async def aclose(self) -> None:
