@@ -22,6 +22,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from ._version import __version__
 from .engine.observers import (
@@ -120,6 +121,48 @@ def _fail(span: trace.Span, error: BaseException) -> None:
         span.set_attribute("stackone.timeout.phase", error.phase)
 
 
+class _Clients:
+    """The clients whose rate limit one gauge looks at.
+
+    They are those of all observers that share a meter provider: of gauges with the same name the SDK asks the first.
+    """
+
+    def __init__(self) -> None:
+        self._stats: list[Callable[[], Stats | None]] = []
+        self._sweep_at = 64
+        self._lock = threading.Lock()
+
+    def add(self, stats: Callable[[], Stats | None]) -> None:
+        """Look at one more."""
+        with self._lock:
+            self._stats.append(stats)
+            if len(self._stats) >= self._sweep_at:  # where nobody collects metrics, nothing else forgets those gone
+                self._look()
+                self._sweep_at = max(64, 2 * len(self._stats))
+
+    def _look(self) -> list[Stats]:
+        found = [(stats, stats()) for stats in self._stats]
+        self._stats = [stats for stats, now in found if now is not None]
+        return [now for _, now in found if now is not None]
+
+    def utilization(self, _: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        """Return how much of its limit the busiest one used; nothing if none has a limit."""
+        with self._lock:
+            found = self._look()
+        used = [now.used / now.limit for now in found if now.limit and now.used is not None]
+        return [metrics.Observation(max(used))] if used else []
+
+
+_of_global_provider = _Clients()
+_of_providers: WeakKeyDictionary[metrics.MeterProvider, _Clients] = WeakKeyDictionary()
+
+
+def _clients_of(provider: metrics.MeterProvider | None) -> _Clients:
+    if provider is None or provider is metrics.get_meter_provider():
+        return _of_global_provider
+    return _of_providers.setdefault(provider, _Clients())
+
+
 class OpenTelemetry(Observer):
     """Reports to OpenTelemetry what clients do. One may serve several clients.
 
@@ -176,27 +219,18 @@ class OpenTelemetry(Observer):
         self.throttled = meter.create_counter("stackone.client.throttled", "{response}", "Answers 429.")
         self.lists = meter.create_counter("stackone.export.lists", "{list}", "Lists exported, by how they ended.")
         self.records = meter.create_counter("stackone.export.records", "{record}", "Records fetched by exports.")
+        self._clients = _clients_of(meter_provider)
         meter.create_observable_gauge(
             "stackone.client.rate_limit.utilization",
-            [self._utilization],
+            [self._clients.utilization],
             "1",
             "Part of the client-side rate limit that was used in its last window, by the busiest client.",
         )
         self._look_at = 0.0
-        self._stats: list[Callable[[], Stats | None]] = []
-        self._lock = threading.Lock()
 
     def client_created(self, stats: Callable[[], Stats | None], /) -> None:
         """Look at the rate limit of another client from now on."""
-        with self._lock:
-            self._stats.append(stats)
-
-    def _utilization(self, _: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
-        with self._lock:
-            found = [(stats, stats()) for stats in self._stats]
-            self._stats = [stats for stats, now in found if now is not None]
-        used = [now.used / now.limit for _, now in found if now is not None and now.limit and now.used is not None]
-        return [metrics.Observation(max(used))] if used else []
+        self._clients.add(stats)
 
     def listens(self) -> bool:
         """Tell whether anybody takes spans or metrics: without an SDK nobody does."""

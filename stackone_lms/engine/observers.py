@@ -332,7 +332,7 @@ def ask(audience: Audience, method: str, about: Any) -> list[Told]:
 
 
 default_observers: list[Any] = []
-"""Observers of every client that is made, unless it is given one of the same class."""
+"""Observers of every client that is made, unless it is given one of the same class or of a subclass."""
 
 
 def members_of(given: Any) -> list[Told]:
@@ -344,8 +344,8 @@ def members_of(given: Any) -> list[Told]:
     several = list(cast("Iterable[Any]", given)) if isinstance(given, list | tuple) else [given]
     if given is None:
         several = []
-    classes: set[type] = {type(observer) for observer in several}
-    several += [observer for observer in default_observers if type(observer) not in classes]
+    given_ones = tuple(several)
+    several += [one for one in default_observers if not any(isinstance(other, type(one)) for other in given_ones)]
     members: list[Told] = []
     for observer in several:
         for name in _STARTS:

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from opentelemetry import propagate, trace
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -208,6 +209,24 @@ async def test_waiting_for_the_rate_limit_and_how_much_of_it_is_used() -> None:
     await client.aclose()
     del client
     assert "stackone.client.rate_limit.utilization" not in seen.metrics()
+
+
+@virtual
+async def test_the_rate_limits_of_all_observers_of_a_provider_are_looked_at() -> None:
+    seen = Collected()
+    clients: list[AsyncClient] = []
+    for requests in (10, 2, 5):
+        observer = OpenTelemetry(tracer_provider=seen.tracers, meter_provider=seen.meters)
+        clients.append(client_of(FakeTransport(record()), observer=observer, rate_limit=RateLimit(requests)))
+        await clients[-1].completions.get("c1")
+    assert [point.value for _, point in seen.metrics()["stackone.client.rate_limit.utilization"]] == [0.5]
+
+
+def test_clients_that_are_gone_are_forgotten_though_nobody_collects_metrics() -> None:
+    observer = OpenTelemetry(meter_provider=NoOpMeterProvider())
+    for _ in range(1000):
+        observer.client_created(lambda: None)
+    assert len(observer._clients._stats) < 100  # pyright: ignore[reportPrivateUsage]
 
 
 @virtual
@@ -539,6 +558,11 @@ async def test_without_an_sdk_nothing_is_told() -> None:
 @virtual
 async def test_an_instrumentor_observes_every_client_that_has_no_observer_of_the_kind() -> None:
     by_itself, own = Collected(), Collected()
+
+    class Derived(OpenTelemetry):
+        """One of the caller's own."""
+
+    derived = Derived(tracer_provider=own.tracers, meter_provider=own.meters)
     instrumentor = StackOneInstrumentor()
     instrumentor.instrument(
         tracer_provider=by_itself.tracers, meter_provider=by_itself.meters, skip_dep_check=True, attempts="none"
@@ -546,11 +570,12 @@ async def test_an_instrumentor_observes_every_client_that_has_no_observer_of_the
     try:
         await client_of(FakeTransport(record())).completions.get("c1")
         await client_of(FakeTransport(record()), observer=own.observer).completions.get("c1")
+        await client_of(FakeTransport(record()), observer=derived).completions.get("c1")
     finally:
         instrumentor.uninstrument()
     await client_of(FakeTransport(record())).completions.get("c1")
     assert by_itself.names == ["stackone completions.get"]
-    assert len(own.names) == 2
+    assert len(own.names) == 4
 
 
 async def test_slow_answers_are_measured_from_the_request_on() -> None:
