@@ -63,6 +63,7 @@ class PortalThread:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._futures: set[Future[Any]] = set()
+        self._ended = False
         ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
         start_kept_thread()  # the loop would need it, and may come to that too late
         self._thread = start_thread(lambda: self._run(ready), "stackone_lms")
@@ -79,6 +80,7 @@ class PortalThread:
         except BaseException as error:  # noqa: BLE001 (the one who waits has to hear of it)
             if not ready.done():
                 ready.set_exception(error)
+        self._ended = True
         for future in self._futures.copy():  # what the loop was given and did not come to
             future.cancel()
 
@@ -86,6 +88,11 @@ class PortalThread:
     def usable(self) -> bool:
         """Whether the thread runs, in this process, and goes on to."""
         return self._pid == os.getpid() and self._thread.is_alive() and not sys.is_finalizing()
+
+    @property
+    def runs(self) -> bool:
+        """Whether its loop takes calls."""
+        return self.usable and not self._ended
 
     @property
     def is_current(self) -> bool:
@@ -156,11 +163,17 @@ class PortalExecutor(SyncExecutor):
             if sys.platform == "win32":
                 _wait_interruptibly(future)
             return future.result()
-        except CancelledError:  # the loop ended first
-            raise ClientClosedError("the client is closed") from None
+        except CancelledError:
+            if not self._shared.closed and self._thread_runs():  # what ran in it raised this, such as a hook
+                raise
+            raise ClientClosedError("the client is closed") from None  # the loop ended first
         except BaseException:
             future.cancel()
             raise
+
+    def _thread_runs(self) -> bool:
+        thread = self._shared.thread
+        return thread is not None and thread.runs
 
     def _thread(self) -> PortalThread:
         shared = self._shared

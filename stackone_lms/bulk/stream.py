@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..calls.operation import SyncExecutor
+from ..engine.lifecycle import running_loop
 from ..engine.observed import ObservedBulk
 from ..errors import ClientClosedError, ForkedError
 from .ids import QueueSource
@@ -105,7 +106,12 @@ class Stream(Generic[T]):
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Start a task; it is cancelled when the stream is closed."""
-        task = asyncio.create_task(work)
+        try:
+            loop = running_loop()
+        except BaseException:
+            work.close()
+            raise
+        task = loop.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self._done)
 

@@ -93,6 +93,8 @@ def describe_request(
     try:
         operation: RequestOperation[Any] = RequestOperation(method, path, answer, needs_account=needs_account)
         operation.decoder  # noqa: B018 (made here, so that a type that cannot be decoded is refused before any I/O)
+    except RecursionError:
+        raise
     except (TypeError, *FAILURES) as error:
         raise InvalidArgumentError(f"answer must be a type that msgspec decodes: {error}") from None
     return operation, CallArguments(query=parameters, body=encoded)

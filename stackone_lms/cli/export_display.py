@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from .failures import report
@@ -105,16 +106,17 @@ def shown(tally: Tally) -> Generator[ProgressCallback]:
     from rich.text import Text  # noqa: PLC0415
 
     def draw() -> Text:
-        return Text("\n".join(_screen(tally)), no_wrap=True, overflow="ellipsis")
+        return Text("\n".join(_screen(tally, out.width)), no_wrap=True, overflow="ellipsis")
 
     with Live(get_renderable=draw, console=out, transient=True, refresh_per_second=_A_SECOND):
         yield tally.tell
 
 
-def _screen(tally: Tally) -> list[str]:
-    """Return the lines of a terminal: the whole, then the accounts under way."""
+def _screen(tally: Tally, width: int) -> list[str]:
+    """Return the lines of a terminal: the whole, on as many as that takes, then the accounts under way."""
     under_way = list(tally.under_way.values())
-    lines = [tally.line(), *(f"  {one.account}: {_of_list(one)}" for one in under_way[:_MOST_SHOWN])]
+    lines = wrap(tally.line(), max(width, 20))
+    lines += [f"  {one.account}: {_of_list(one)}" for one in under_way[:_MOST_SHOWN]]
     if len(under_way) > _MOST_SHOWN:
         lines.append(f"  and {len(under_way) - _MOST_SHOWN:,} more accounts under way")
     return lines

@@ -20,6 +20,7 @@ from ..base_client import bound_executor_of
 from ..calls.lists import AsyncPager
 from ..calls.operation import executor_of
 from ..client import AsyncClient
+from ..engine.lifecycle import running_loop
 from ..errors import InvalidArgumentError
 from ..sync import SyncClient
 from .forget import Forgotten, forget
@@ -97,9 +98,11 @@ async def export(
     Raises:
         InvalidArgumentError: Before any I/O: the options cannot be met.
         TypeError: There is no such option.
+        ConfigurationError: No event loop of asyncio runs.
         ExportError: The target cannot be written, is in use by another export, or holds another format; or a package
             is missing.
     """
+    running_loop()
     accounts = options.get("accounts")
     if isinstance(accounts, AsyncPager):
         options["accounts"] = await accounts.collect()

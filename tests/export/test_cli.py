@@ -398,6 +398,16 @@ def test_what_befell_many_accounts_is_told_in_few_lines(capsys: pytest.CaptureFi
     assert missing.endswith(": 45,450 of the users not found")
 
 
+def test_a_narrow_terminal_shows_all_of_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failures and the time left stand at the end of the line about the whole: it is broken, not cut."""
+    tally = export_display.Tally()
+    line = "3 of 7 accounts, 3 of 7 lists; 18,000 records, 1,948 a second; 1 lists failed; about 0:05 left"
+    monkeypatch.setattr(tally, "line", lambda: line)
+    screen = export_display._screen(tally, 40)  # pyright: ignore[reportPrivateUsage]
+    assert max(map(len, screen)) <= 40
+    assert " ".join(screen) == line
+
+
 def test_half_a_character_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """However many lists and records have one."""
     lists = tuple(

@@ -153,6 +153,16 @@ async def test_what_cannot_be_sent_is_refused(method: Any, path: Any, keywords: 
     assert transport.sent == []
 
 
+@virtual
+async def test_a_full_stack_is_not_blamed_on_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr("stackone_lms.calls.request.RequestOperation", full)
+    with pytest.raises(RecursionError):
+        await client_of(FakeTransport(reply(200, {}))).request("GET", "/x", answer=User)
+
+
 def test_the_blocking_client_has_it_too() -> None:
     with SyncClient(KEY, ACCOUNT, transport=FakeTransport(reply(200, [{"id": "u"}]))) as client:
         found = client.request("GET", "/users", answer=list[User])

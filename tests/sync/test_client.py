@@ -12,7 +12,7 @@ import types
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
@@ -375,3 +375,17 @@ def test_nothing_is_logged_when_calls_are_abandoned(caplog: pytest.LogCaptureFix
     thread.join()
     gc.collect()
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_a_cancelled_call_is_no_sign_that_the_client_is_closed() -> None:
+    """What a hook raises comes out, whatever it is."""
+
+    def cancel(_request: object) -> None:
+        raise asyncio.CancelledError
+
+    with SyncClient(KEY, ACCOUNT, transport=FakeTransport(page([])), on_request=cancel) as client:
+        for _ in range(2):
+            with pytest.raises(CancelledError):
+                client.users.list().first_page()
+    with pytest.raises(ClientClosedError):
+        client.users.list().first_page()
