@@ -16,6 +16,7 @@ import pytest
 
 from stackone_lms import SyncClient
 from stackone_lms.api.operations import operations
+from stackone_lms.batches import connect
 from stackone_lms.sandbox import Sandbox
 
 from ..cli.program import program
@@ -47,6 +48,7 @@ def test_only_known_languages_are_used() -> None:
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox]:
+    monkeypatch.setattr(connect, "_clients", {})  # those of a process outlive the server of a page
     with Sandbox.in_thread() as running:
         monkeypatch.setenv("STACKONE_API_KEY", running.api_key)
         monkeypatch.setenv("STACKONE_ACCOUNT_ID", running.account_ids[0])

@@ -451,31 +451,32 @@ def test_ctrl_c_and_the_same_command_again(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
-def test_progress_on_a_terminal(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_progress_on_a_terminal(tmp_path: Path) -> None:
     """The whole in a line, and each account under way in one."""
     import os
     import pty
 
     parent, child = pty.openpty()
-    account = sandbox.account_ids[0]
-    command = ["export", "completions", "--account", account, "--out", str(tmp_path), "--format", "csv"]
-    with subprocess.Popen(
-        [*MODULE, *command, "--page-size", "5"],
-        stdin=subprocess.DEVNULL,
-        stderr=child,
-        env=environment(**settings(sandbox), COLUMNS="120"),
-    ) as process:
-        os.close(child)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(parent, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not piece:
-                break
-            shown += piece
-        os.close(parent)
+    with Sandbox.in_thread(latency=0.1, completions=330) as sandbox:  # several times as long as it takes to draw
+        account = sandbox.account_ids[0]
+        command = ["export", "completions", "--account", account, "--out", str(tmp_path), "--format", "csv"]
+        with subprocess.Popen(
+            [*MODULE, *command, "--page-size", "25"],
+            stdin=subprocess.DEVNULL,
+            stderr=child,
+            env=environment(**settings(sandbox), COLUMNS="120"),
+        ) as process:
+            os.close(child)
+            shown = b""
+            while True:
+                try:
+                    piece = os.read(parent, 65536)
+                except OSError:  # the other end is closed
+                    break
+                if not piece:
+                    break
+                shown += piece
+            os.close(parent)
     assert process.returncode == 0
     assert b"0 of 1 accounts, 0 of 1 lists" in shown
     assert b"of 1,000 requests a minute" in shown
