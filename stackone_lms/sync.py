@@ -121,6 +121,7 @@ class PortalThread:
 
     def stop(self, within: float = _CLOSING_TIME) -> None:
         """End the loop and the thread; waits so many seconds at most."""
+        self._ended = True
         if self.usable:
             with contextlib.suppress(ClientClosedError):
                 self.submit(self.portal.stop, True)
