@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Unpack
 
@@ -142,11 +143,30 @@ def many_of_user(id: str, /, **query: Unpack[ListQuery]) -> None:  # noqa: D103 
     ...
 
 
-_LIST = inspect.cleandoc(many.__doc__ or "")
-for _many in (many_courses, many_contents, many_users, many_assignments):
-    _many.__doc__ = _LIST
-for _one_user in (assignments_of_user, many_of_user):
-    _one_user.__doc__ = _LIST.replace("Args:\n", "Args:\n    id: StackOne's id of the user, or the provider's.\n")
+def _list_doc(filters: Mapping[str, str], *, of_user: bool = False) -> str:
+    """Return the docstring of a list that has more filters than `many`."""
+    doc = inspect.cleandoc(many.__doc__ or "")
+    if of_user:
+        doc = doc.replace("List records:", "List records of a user:").replace(
+            "Args:\n", "Args:\n    id: StackOne's id of the user, or the provider's.\n"
+        )
+    lines = "".join(f"    {name}: {text}\n" for name, text in filters.items())
+    return doc.replace("    page_size:", f"{lines}    page_size:", 1)
+
+
+_ACTIVE = "Only active records; the API has no filter for inactive ones."
+_REFERENCE = "Only the one with this reference of yours."
+_ASSIGNMENT = {
+    "status": "Only assignments of this status.",
+    "user_id": "Only those of the user with this StackOne id.",
+    "remote_user_id": "Only those of the user with this provider id.",
+}
+many_courses.__doc__ = _list_doc({"external_reference": _REFERENCE, "active": _ACTIVE})
+many_contents.__doc__ = _list_doc({"active": _ACTIVE})
+many_users.__doc__ = _list_doc({"email": "Only the user with this address.", "external_reference": _REFERENCE})
+many_assignments.__doc__ = _list_doc(_ASSIGNMENT)
+assignments_of_user.__doc__ = _list_doc(_ASSIGNMENT, of_user=True)
+many_of_user.__doc__ = _list_doc({}, of_user=True)
 
 _SUMMER_2025 = "2025-07-08"
 

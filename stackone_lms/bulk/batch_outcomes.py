@@ -58,6 +58,9 @@ class Waiting(Method[...]):
     def _returns(self, kind: type[Executor]) -> Any:
         return BatchOutcome
 
+    def _result(self, kind: type[Executor]) -> str:
+        return "What became of each item, as far as the log tells."
+
     def _function(self, kind: type[Executor]) -> Callable[..., Any]:
         operation, title = self.operation, self.title
 

@@ -229,6 +229,9 @@ class _BulkMethod(Method[...], Generic[R]):
         outcome: Any = AccountOutcome if issubclass(kind, FanOutExecutor) else Outcome
         return stream_of(kind, outcome[self.operation.answer])
 
+    def _result(self, kind: type[Executor]) -> str:
+        return "An outcome for each id, as it comes: `.id`, and `.result` or `.error`."
+
     def _function(self, kind: type[Executor]) -> Callable[..., Any]:
         def call(executor: BoundExecutor, /, *args: Any, **options: Any) -> AsyncOutcomes[Outcome[R]]:
             *prefix, ids = self._arguments(args)

@@ -442,6 +442,11 @@ class Listing(Method[P], Generic[P, T]):
             return stream_of(kind, AccountOutcome[item])
         return SyncPager[item] if issubclass(kind, SyncExecutor) else AsyncPager[item]
 
+    def _result(self, kind: type[Executor]) -> str:
+        if issubclass(kind, FanOutExecutor):
+            return "The items of all accounts, each with the account that it is of."
+        return "The list. Nothing is sent before it is iterated."
+
     def _function(self, kind: type[Executor]) -> Callable[..., Any]:
         def call(executor: AsyncExecutor, /, *ids: Any, **query: Any) -> AsyncPager[T]:
             return self.pager(executor, ids, query)

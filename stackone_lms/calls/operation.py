@@ -21,11 +21,11 @@ from ..checks import known_keywords
 from ..errors import InvalidArgumentError
 from ..models.base import Page
 from ..models.decode import Decoder
-from ..models.fields import by_name, item_hint
+from ..models.fields import by_name, item_hint, record_kind
 from ..options import VIEW_OPTIONS
 from .outcomes import AccountOutcome, AsyncOutcomes, SyncOutcomes
 from .query import encode_query, filters, keywords
-from .signatures import describe, parameters_of, query_type
+from .signatures import describe, docstring, parameters_of, query_type
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -340,6 +340,15 @@ class Method(Generic[P]):
         """Return what the method returns, for its signature."""
         raise NotImplementedError
 
+    def _result(self, kind: type[Executor]) -> str:
+        """Return what that is, in words."""
+        if issubclass(kind, FanOutExecutor):
+            return "An outcome for each account, as it comes."
+        answer: Any = self.operation.answer
+        data = by_name(answer).get("data")
+        record = data and record_kind(data.type)
+        return f"The whole answer, with the {_shown(record)} in `.data`." if record else "The whole answer."
+
     def _function(self, kind: type[Executor]) -> Callable[..., Any]:
         """Return a function that takes an executor of that kind, and the arguments of the method."""
         raise NotImplementedError
@@ -350,13 +359,23 @@ class Method(Generic[P]):
         function = self._functions.get(kind)
         if function is None:
             operation, function = self.operation, self._function(kind)
-            left = f"Left the newest API version by {operation.removed}; accounts on older ones still have it.\n\n"
-            where = f"API: {operation.method} {operation.path} ({operation.id})"
-            doc = f"{self._summary()}\n\n{left if operation.removed else ''}{where}"
+            left = f"Left the newest API version by {operation.removed}; accounts on older ones still have it."
+            doc = docstring(
+                self._summary(),
+                self._owner,
+                about=left if operation.removed else "",
+                returns=f"{_shown(self._returns(kind))}: {self._result(kind)}",
+            )
+            doc = f"{doc}\n\nAPI: {operation.method} {operation.path} ({operation.id})"
             describe(function, self._owner, self._name, doc, self._parameters(), self._returns(kind))
             self._functions[kind] = function
         method = resource.__dict__[self._name] = MethodType(function, executor)  # later reads do not come here
         return method
+
+
+def _shown(hint: Any) -> str:
+    """Return a type as docstrings name it, without its modules."""
+    return re.sub(r"(?:\w+\.)+(?=\w)", "", hint.__name__ if isinstance(hint, type) else repr(hint))
 
 
 def stream_of(kind: type[Executor], item: Any) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Callable
@@ -23,12 +24,8 @@ def query_type(source: Callable[..., Any]) -> type | None:
     return None
 
 
-class _LeftOut:
-    def __repr__(self) -> str:
-        return "..."
-
-
-_LEFT_OUT = _LeftOut()
+_DEFAULTS = {"raw": False, "prefetch": 0}
+"""What a keyword that is left out means; of the others it is None."""
 
 
 def parameters_of(source: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -37,10 +34,30 @@ def parameters_of(source: Callable[..., Any]) -> list[inspect.Parameter]:
     query = query_type(source)
     hints = typing.get_type_hints(query) if query else {}
     named = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=_LEFT_OUT)
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=_DEFAULTS.get(name))
         for name, hint in hints.items()
     ]
     return [*positional, *named]
+
+
+def docstring(text: str, owner: type, *, about: str, returns: str) -> str:
+    """Complete the docstring of a signature source.
+
+    Args:
+        text: The docstring: summary, paragraphs, `Args:`, `Raises:`.
+        owner: The resource class, after which the records in the summary are called.
+        about: A paragraph that goes before the arguments, or "".
+        returns: What the section `Returns:` says.
+    """
+    records = {"Contents": "content"}.get(owner.__name__, re.sub("^User(?=[A-Z])", "", owner.__name__).lower())
+    record = f"{records[:-3]}y" if records.endswith("ies") else records.removesuffix("s")
+    summary, _, rest = text.partition("\n")
+    summary = summary.replace("records", records).replace("record", record)
+    body, raises, errors = rest.partition("\nRaises:\n")
+    paragraphs, args, arguments = body.partition("\nArgs:\n")
+    parts = [summary, paragraphs.strip(), about, f"Args:\n{arguments.rstrip()}" if args else ""]
+    parts += [f"Returns:\n    {returns}", f"Raises:\n{errors.rstrip()}" if raises else ""]
+    return "\n\n".join(filter(None, parts))
 
 
 _SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
