@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
-from .surroundings import leave_aside
+from stackone_lms.engine.observers import default_observers
+
+from .surroundings import leave_aside, looked_at
 
 # How long an example takes depends on what else the machine does; pytest-timeout bounds the whole test.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,6 +28,37 @@ def pytest_collection_finish() -> None:
     """Leave all that is imported by now out of later garbage collections: tests collect often, and it stays anyway."""
     gc.collect()
     gc.freeze()
+
+
+def _process_wide() -> dict[str, Any]:
+    """Return what a test may change for those that run after it in the same process."""
+    log = logging.getLogger("stackone_lms")
+    return {
+        "folder": Path.cwd(),
+        "environment": looked_at(),
+        "log": (list(log.handlers), list(log.filters), log.level, log.propagate, log.disabled),
+        "observers": list(default_observers),
+    }
+
+
+@pytest.fixture(autouse=True)
+def leaves_the_process_alone() -> Iterator[None]:
+    """Name the test that leaves something behind, not one that runs later, in another order each time."""
+    before = _process_wide()
+    yield
+    after = _process_wide()
+    if after == before:
+        return
+    os.chdir(before["folder"])
+    for name in after["environment"]:
+        del os.environ[name]
+    os.environ.update(before["environment"])
+    log = logging.getLogger("stackone_lms")
+    log.handlers[:], log.filters[:], level, log.propagate, log.disabled = before["log"]
+    log.setLevel(level)
+    default_observers[:] = before["observers"]
+    changed = {what: (before[what], after[what]) for what in before if before[what] != after[what]}
+    pytest.fail(f"changed for all that run later in this process: {changed}")
 
 
 if os.environ.get("STACKONE_LMS_TEST_LOOP") == "uvloop":

@@ -18,10 +18,20 @@ _OTHERS = frozenset(
 )
 
 
+def _changes_the_package(name: str) -> bool:
+    return (name.startswith("STACKONE_") and name not in _OF_THE_TESTS) or name in _OTHERS
+
+
+def looked_at() -> dict[str, str]:
+    """Return what there is in the environment now that changes how the package behaves."""
+    names = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "HOME", "PATH", "PYTHONPATH")
+    return {name: value for name, value in os.environ.items() if _changes_the_package(name) or name in names}
+
+
 def leave_aside() -> None:
     """Take out of the environment what would change how the package behaves, for child processes too."""
     for name in list(os.environ):
-        if (name.startswith("STACKONE_") and name not in _OF_THE_TESTS) or name in _OTHERS:
+        if _changes_the_package(name):
             del os.environ[name]
     # Nobody's own profiles and caches: what is below a device is not there.
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import logging
 import os
 import re
 import shlex
@@ -49,6 +50,7 @@ def test_only_known_languages_are_used() -> None:
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox]:
     monkeypatch.setattr(connect, "_clients", {})  # those of a process outlive the server of a page
+    monkeypatch.setattr(logging.getLogger("stackone_lms"), "handlers", [])  # blocks add some, as programs do
     with Sandbox.in_thread() as running:
         monkeypatch.setenv("STACKONE_API_KEY", running.api_key)
         monkeypatch.setenv("STACKONE_ACCOUNT_ID", running.account_ids[0])
