@@ -86,9 +86,10 @@ Run = Callable[..., Ended]
 
 def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: Environment) -> Run:
     """Return a function that runs the program inside of the test, without a terminal."""
+    of_program = environment(**variables)  # made from what there is, so before that goes
     for name in list(os.environ):
         monkeypatch.delenv(name)
-    for name, value in environment(**variables).items():
+    for name, value in of_program.items():
         monkeypatch.setenv(name, value)
 
     def run(*arguments: str, **more: Any) -> Ended:
