@@ -11,8 +11,7 @@ from .known_accounts import remember
 from .messages import note
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from ..export.state.files import Files
     from ..models import LinkedAccount
     from ..sync import SyncClient
     from .connection import Connection
@@ -71,7 +70,7 @@ def wanted(
     return Wanted(providers or (), statuses or (), category) if all else None
 
 
-def look_up(connection: Connection, client: SyncClient, wanted: Wanted, target: Path) -> list[LinkedAccount]:
+def look_up(connection: Connection, client: SyncClient, wanted: Wanted, target: Files) -> list[LinkedAccount]:
     """Return the accounts that are wanted, and tell of those that are not, or not any more.
 
     Args:
@@ -115,7 +114,7 @@ def _of_category(client: SyncClient, accounts: Iterable[LinkedAccount], category
             yield one
 
 
-def _gone(target: Path, linked: set[str]) -> list[str]:
+def _gone(target: Files, linked: set[str]) -> list[str]:
     from ..export.outcome import called  # noqa: PLC0415 (not needed for --help)
     from ..export.state import manifest  # noqa: PLC0415
 

@@ -239,7 +239,7 @@ def _export(
     plan = _check(resources, target, options)
     if which is not None:
         with connection.client() as client:
-            found = look_up(connection, client, which, plan.target.root)
+            found = look_up(connection, client, which, plan.target.files)
         options["accounts"] = found
     tally = Tally(len(found), len(found) * len(plan.resources))
     try:

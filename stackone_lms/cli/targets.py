@@ -24,7 +24,7 @@ def existing(target: str) -> str:
     from ..export.targets.choose import DATABASES, make_target  # noqa: PLC0415 (not needed for --help)
 
     kind, colon, file = target.partition(":")
-    root = make_target(target, "parquet").root  # refuses what can be none
+    root = make_target(target, "parquet").files.root  # refuses what can be none
     path = Path(file).expanduser() if colon and kind in DATABASES else root
     if not path.exists() and not root.exists():
         raise typer.BadParameter(f"{target} is not there", param_hint="TARGET")

@@ -41,7 +41,7 @@ def read_existing(target: str | os.PathLike[str], accounts: str | Iterable[str] 
     found = find_target(target)
     found.prepare()
     own = found.entries() if found.exists() else None
-    state = load(found.root, found.work, found.format)
+    state = load(found.files, found.work, found.format)
     if state is None and not own:
         raise ExportError(f"there is no {NAME}: this is no export, or one that has not come to an end yet")
     listed = sorted(state or (), key=_by_name)

@@ -61,8 +61,8 @@ def forget(
         known = [[entry for entry in entries if entry.account_id == account] for account in ids]
         found.remove(ids, erase=True)
         clear_lists(found.work, ids)
-        erase(found.root, found.work, ids)
-        state = load(found.root, found.work, found.format)
+        erase(found.files, found.work, ids)
+        state = load(found.files, found.work, found.format)
         name_failed_accounts(found.failed_accounts_path, state or ())
     return tuple(
         Forgotten(account_id=account, lists=len(some), records=sum(entry.records for entry in some))
@@ -72,7 +72,7 @@ def forget(
 
 def _entries(target: Target) -> list[ListEntry]:
     """Return what the target knows of each list, whichever of the two places says so."""
-    state = load(target.root, target.work, target.format)
+    state = load(target.files, target.work, target.format)
     found = {(entry.resource, entry.account_id): entry for entry in state or ()}
     found |= {(entry.resource, entry.account_id): entry for entry in target.entries() or ()}
     return [*found.values()]

@@ -118,12 +118,12 @@ class Run:
     def _open(self, stack: contextlib.ExitStack) -> list[ListJob]:
         """Refuse what cannot be done before anything is written; return the lists to be exported."""
         target, plan = self._target, self._plan
-        self._check_format(manifest.read(target.root))
+        self._check_format(manifest.read(target.files))
         stack.enter_context(locked(target.work / "lock"))
-        self._check_format(manifest.read(target.root))
+        self._check_format(manifest.read(target.files))
         target.lock_timeout = plan.lock_timeout
         target.open(plan.resources)
-        store = self._store = StateStore(target.root, target.work, format=target.format, sdk=__version__)
+        store = self._store = StateStore(target.files, target.work, format=target.format, sdk=__version__)
         stack.callback(store.close)
         if (target.work / DRAFTS).exists():
             for entry in store.logged.values():

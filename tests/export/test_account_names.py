@@ -10,6 +10,7 @@ from stackone_lms import AsyncClient, LinkedAccount
 from stackone_lms.export import ExportProgress, export
 from stackone_lms.export.report.summary import summarize
 from stackone_lms.export.state import manifest
+from stackone_lms.export.state.files import Files
 from stackone_lms.sandbox import Sandbox
 
 from ..cli.program import environment, settings
@@ -27,7 +28,7 @@ async def test_an_export_of_listed_accounts_knows_their_names(
     assert {one.account_id: one.account_name for one in told} == names
     first = result.lists[0]
     assert first.account == f"{names[first.account_id]} ({first.account_id})"
-    found = manifest.read(tmp_path)
+    found = manifest.read(Files(tmp_path))
     assert found is not None
     assert {one.account_id: one.account_name for one in found.lists} == names
     assert [one.name for one in summarize(tmp_path).accounts[1:]] == [names[one.account_id] for one in found.lists]

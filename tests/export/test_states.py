@@ -24,6 +24,7 @@ from stackone_lms.errors import AuthenticationError, ExportError, InvalidArgumen
 from stackone_lms.export import ExportProgress, export, export_sync, verify
 from stackone_lms.export.accounts import parse_accounts, read_accounts
 from stackone_lms.export.plan import make_plan
+from stackone_lms.export.state.files import Files
 from stackone_lms.export.state.manifest import ListEntry
 from stackone_lms.export.state.storage import locked
 from stackone_lms.export.state.store import RunNote, StateStore
@@ -491,7 +492,7 @@ def test_the_states_are_kept_in_linear_time(tmp_path: Path) -> None:
     def steps(count: int) -> int:
         folder = tmp_path / str(count)
         folder.mkdir()
-        store = StateStore(folder, folder, format="jsonl", sdk="1")
+        store = StateStore(Files(folder), folder, format="jsonl", sdk="1")
         store.begin(RunNote("run", "2026-01-01T00:00:00.000Z"), keep_log=False)
         taken = 0
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ...errors import ExportError
 from ...models.base import to_wire
-from .storage import write_whole
+from .files import Files
 
 NAME = "_manifest.json"
 """Readers of data sets leave out names that begin with an underscore."""
 VERSION = 1
-WORK = ".export"
-"""The folder of the journals, beside the manifest."""
 RUN = "run.json"
 """Stands there while a run is not finished."""
 
@@ -150,16 +147,17 @@ class Manifest(msgspec.Struct, kw_only=True):
         self.lists = sorted([*others, entry], key=lambda e: (e.resource, e.account_id))
 
 
-def read(folder: Path) -> Manifest | None:
-    """Return the manifest in a folder, None if there is none.
+def read(files: Files) -> Manifest | None:
+    """Return the manifest of a target, None if there is none.
 
     Raises:
         ExportError: It cannot be read, or is of another version.
     """
     try:
-        found = msgspec.json.decode((folder / NAME).read_bytes(), type=Manifest)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        data = files.read(NAME)
+        if data is None:
+            return None
+        found = msgspec.json.decode(data, type=Manifest)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         raise ExportError(f"{NAME} cannot be read; it was not written by an export") from None
     if found.version != VERSION:
@@ -167,10 +165,10 @@ def read(folder: Path) -> Manifest | None:
     return found
 
 
-def write(folder: Path, manifest: Manifest) -> None:
+def write(files: Files, manifest: Manifest) -> None:
     """Put a manifest in its place, durably."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    write_whole(folder / NAME, text + b"\n")
+    files.write_manifest(NAME, text + b"\n", {file.path for entry in manifest.lists for file in entry.files})
 
 
 def moment(value: datetime | None) -> str | None:

@@ -20,6 +20,7 @@ import msgspec
 
 from ...errors import printable
 from . import manifest
+from .files import Files
 from .journal import checked_bodies, checked_line
 from .manifest import ListEntry, Manifest
 from .storage import AppendFile, make_folder, partial_of, sync_folder, wrap_os_errors, write_whole
@@ -78,7 +79,7 @@ class StateStore:
     """The states of all lists of a target.
 
     Args:
-        root: The folder of the manifest.
+        files: Those of the target.
         work: The folder of the journals.
         format: What the target holds.
         sdk: Version of the package.
@@ -90,9 +91,9 @@ class StateStore:
         logged: What was known last about the lists that were tried since the manifest was written.
     """
 
-    def __init__(self, root: Path, work: Path, *, format: str, sdk: str) -> None:
-        self._root, self._work = root, work
-        self.manifest = manifest.read(root) or Manifest(sdk=sdk, format=format)
+    def __init__(self, files: Files, work: Path, *, format: str, sdk: str) -> None:
+        self._files, self._work = files, work
+        self.manifest = manifest.read(files) or Manifest(sdk=sdk, format=format)
         self._entries = {(entry.resource, entry.account_id): entry for entry in self.manifest.lists}
         self.interrupted = _read_note(work / manifest.RUN)
         self.ended: dict[Key, ListEntry] = {}
@@ -177,7 +178,7 @@ class StateStore:
 
     def _write_manifest(self) -> None:
         self.manifest.lists = [self._entries[key] for key in sorted(self._entries)]
-        manifest.write(self._root, self.manifest)
+        manifest.write(self._files, self.manifest)
 
     def close(self) -> None:
         """Close the log."""
@@ -186,19 +187,19 @@ class StateStore:
             log.close()
 
 
-def load(root: Path, work: Path, format: str) -> StateStore | None:
+def load(files: Files, work: Path, format: str) -> StateStore | None:
     """Return what is known about a target without changing anything; None: it is no export.
 
     Raises:
         ExportError: The manifest cannot be read.
     """
-    found = manifest.read(root)
+    found = manifest.read(files)
     if found is None and not (work / LOG).exists():
         return None
-    return StateStore(root, work, format=found.format if found is not None else format, sdk="")
+    return StateStore(files, work, format=found.format if found is not None else format, sdk="")
 
 
-def erase(root: Path, work: Path, accounts: Collection[str]) -> None:
+def erase(files: Files, work: Path, accounts: Collection[str]) -> None:
     """Take some accounts out of the manifest and the log, durably; whoever does so holds the lock of the target.
 
     Raises:
@@ -210,11 +211,11 @@ def erase(root: Path, work: Path, accounts: Collection[str]) -> None:
             bodies, _ = checked_bodies(log.read_bytes())
         kept = [body for body in bodies if (entry := _entry_of(body)) is not None and entry.account_id not in accounts]
         write_whole(log, b"".join(map(checked_line, kept)))
-    found = manifest.read(root)
+    found = manifest.read(files)
     if found is not None:
         found.lists = [entry for entry in found.lists if entry.account_id not in accounts]
         found.parameters["accounts"] = [id for id in found.parameters.get("accounts", ()) if id not in accounts]
-        manifest.write(root, found)
+        manifest.write(files, found)
 
 
 def _entry_of(body: bytes) -> ListEntry | None:

@@ -11,6 +11,7 @@ from ...models.base import Model
 from ..formats.base import CheckCancelled
 from ..lists import Resource
 from ..records.keys import DuplicateScan
+from ..state.files import Files
 from ..state.journal import Journal
 from ..state.manifest import NAME, FileEntry, ListEntry
 from ..state.store import partition
@@ -93,20 +94,20 @@ class Target:
 
     Attributes:
         format: Its name: of the files, or of the database.
-        root: The folder of the manifest.
+        files: The manifest, and the files of a data set.
         work: The folder of the journals.
         lock_timeout: Seconds to wait for somebody else who is writing.
     """
 
     format: str
-    root: Path
+    files: Files
     work: Path
     lock_timeout = 60.0
 
     @property
     def failed_accounts_path(self) -> Path:
-        """Where the ids of the accounts stand of which a list failed last: beside the manifest."""
-        return self.root / FAILED_ACCOUNTS
+        """Where the ids of the accounts stand of which a list failed last."""
+        return self.work / FAILED_ACCOUNTS
 
     def prepare(self) -> None:
         """Raise ExportError if a package is missing that it needs."""
@@ -133,7 +134,7 @@ class Target:
 
     def exists(self) -> bool:
         """Tell whether an export was written there, or begun."""
-        return (self.root / NAME).exists() or self.work.exists()
+        return self.files.size(NAME) is not None or self.work.exists()
 
     def damage(self, entry: ListEntry) -> str | None:
         """Say at a glance what is wrong with what it holds of a list; None: nothing."""

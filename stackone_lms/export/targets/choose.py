@@ -47,14 +47,14 @@ def find_target(target: str | os.PathLike[str]) -> Target:
     made = make_target(target, "parquet")
     if not isinstance(made, Folder):
         return made
-    found = manifest.read(made.root)
+    found = manifest.read(made.files)
     if found is None:
         return made
     if found.format in DATABASES:
         raise ExportError(f"this stands beside a database: name that, as {found.format}:FILE")
     if found.format not in formats():
         raise ExportError(f"format {found.format!r:.40} is unknown to this version")
-    return Folder(made.root, found.format)
+    return Folder(made.files.root, found.format)
 
 
 def database(kind: str, file: Path) -> Database:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 
 from ...errors import ExportError, printable
 from ..records.columns import Kind
+from ..state.files import Files
 from ..state.storage import make_private
 from .base import Target
 from .tables import TableSpec, quoted
@@ -65,7 +66,8 @@ class DatabaseFile(Target):
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self.root = self.work = file.with_name(f"{file.name}.export")
+        self.work = file.with_name(f"{file.name}.export")
+        self.files = Files(self.work)
 
     @contextmanager
     def _reading(self) -> Generator[Execute]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from ..formats.registry import formats
 from ..lists import find
 from ..records.history import History, Stamp
 from ..records.keys import DuplicateScan, KeyIndex, find_duplicates, keys_of_lines
+from ..state.files import WORK, Files
 from ..state.journal import Journal
-from ..state.manifest import WORK, FileEntry, ListEntry
-from ..state.storage import AtomicFile, checksum, link, replace, sync_folder, wrap_os_errors
+from ..state.manifest import FileEntry, ListEntry
+from ..state.storage import AtomicFile, checksum, link, sync_folder
 from ..state.store import DRAFTS, clear, joined, partition
 from .base import CALLS, FAILED_ACCOUNTS, Check, Describe, ListJob, Target, WriteOptions, WriteResult
 
@@ -31,7 +32,7 @@ class Folder(Target):
         if format not in known:
             raise InvalidArgumentError(f"format {format!r:.40} is unknown; there are: {', '.join(known)}")
         self._form: Format = known[format]
-        self.format, self.root, self.work = format, path, path / WORK
+        self.format, self.files, self.work = format, Files(path), path / WORK
 
     def prepare(self) -> None:
         """Raise ExportError if a package is missing that it needs."""
@@ -40,7 +41,7 @@ class Folder(Target):
     @property
     def failed_accounts_path(self) -> Path:
         """Where the ids of failed accounts stand: named like the manifest, so that readers of the folder pass it by."""
-        return self.root / f"_{FAILED_ACCOUNTS}"
+        return self.files.root / f"_{FAILED_ACCOUNTS}"
 
     def damage(self, entry: ListEntry) -> str | None:
         """Say what is wrong with the files of a list: whether they are there, in the size that they were written in."""
@@ -65,18 +66,30 @@ class Folder(Target):
         self, table: Table, folder: Path, spool: Path, options: WriteOptions, history: History
     ) -> tuple[DuplicateScan, list[FileEntry]]:
         final = folder / f"part-0{self._form.suffix}"
-        held = [file for file in options.before.files if file.path == final.as_posix()] if options.before else []
-        base = self.root / final if held and options.merge else None
-        if base is not None:
-            self._check(held[0])
+        before = options.before.files if options.before is not None else ()
+        held = next((file for file in before if file.path == final.as_posix()), None)
+        merged = self._checked(held) if held is not None and options.merge else contextlib.nullcontext()
+        with merged as base:
+            return self._write_file(table, final, base, held, spool, options, history)
+
+    def _write_file(
+        self,
+        table: Table,
+        final: Path,
+        base: Path | None,
+        held: FileEntry | None,
+        spool: Path,
+        options: WriteOptions,
+        history: History,
+    ) -> tuple[DuplicateScan, list[FileEntry]]:
         draft, named = self._draft(final), options.before is not None
         written = None
         if base is not None:
             found = self._form.find_duplicates(table, base, spool)
         else:
             sources = [partial(keys_of_lines, spool, of_users=table.of_users)]
-            if held:
-                self._hold(table, held[0], history, options.check_cancelled)
+            if held is not None:
+                self._hold(table, held, history, options.check_cancelled)
             if self._form.indexes_keys:
                 # Nearly always no record comes twice: then one reading is enough.
                 key_index = KeyIndex()
@@ -95,27 +108,27 @@ class Folder(Target):
             history.new = records
         return found, [FileEntry(path=final.as_posix(), bytes=size, records=records, sha256=sha256)]
 
-    def _check(self, file: FileEntry) -> None:
-        """Raise DamagedError unless a file is what was written."""
-        wrong = self._wrong(file)
-        if wrong is None and checksum(self.root / file.path)[0] != file.sha256:
-            wrong = f"{file.path} is not as it was written"
-        if wrong is not None:
+    @contextlib.contextmanager
+    def _checked(self, file: FileEntry) -> Generator[Path]:
+        """Give a path to read a file from; raise DamagedError unless it is what was written."""
+        if (wrong := self._wrong(file)) is not None:
             raise DamagedError(wrong)
+        with self.files.opened(file.path) as path:
+            if checksum(path)[0] != file.sha256:
+                raise DamagedError(f"{file.path} is not as it was written")
+            yield path
 
     def _wrong(self, file: FileEntry) -> str | None:
-        path = self.root / file.path
-        if not path.is_file():
+        if (size := self.files.size(file.path)) is None:
             return f"{file.path} is gone"
-        if (size := path.stat().st_size) != file.bytes:
+        if size != file.bytes:
             return f"{file.path} is not as it was written ({size:,} bytes, {file.bytes:,} expected)"
         return None
 
     def _hold(self, table: Table, file: FileEntry, history: History, check_cancelled: CheckCancelled) -> None:
         """Note what is replaced, to tell what has changed; of a file that is damaged nothing is known."""
-        with contextlib.suppress(DamagedError):
-            self._check(file)
-            self._form.hold(self.root / file.path, table, history, check_cancelled)
+        with contextlib.suppress(DamagedError), self._checked(file) as path:
+            self._form.hold(path, table, history, check_cancelled)
 
     def _draft(self, final: Path) -> Path:
         # Not named as what it will be: a reader may look into every folder for `*.parquet`.
@@ -144,18 +157,17 @@ class Folder(Target):
         for file in entry.files:
             draft = self._draft(Path(file.path))
             if draft.exists() and (not after_crash or checksum(draft) == (file.sha256, file.bytes)):
-                replace(draft, self.root / file.path)
+                self.files.put(draft, file.path)
         kept = {file.path for file in entry.files}
-        with wrap_os_errors("removing an old file"):
-            for resource in (entry.resource, entry.resource + CALLS):
-                final = partition(resource, entry.account_id) / f"part-0{self._form.suffix}"
-                if final.as_posix() not in kept:
-                    (self.root / final).unlink(missing_ok=True)
+        for resource in (entry.resource, entry.resource + CALLS):
+            final = (partition(resource, entry.account_id) / f"part-0{self._form.suffix}").as_posix()
+            if final not in kept:
+                self.files.delete(final)
 
     def remove(self, accounts: Sequence[str], *, erase: bool) -> None:
         """Remove the folders of some accounts, of every resource; a file that is gone leaves nothing to erase."""
         for account in accounts:
-            for folder in sorted(self.root.glob(str(partition("*", account)))):
+            for folder in sorted(self.files.root.glob(str(partition("*", account)))):
                 clear(folder)
                 sync_folder(folder.parent)
 
@@ -164,15 +176,15 @@ class Folder(Target):
         listed = [file for entry in entries for file in entry.files]
         problems: list[str] = []
         for file in listed:
-            path = self.root / file.path
-            if not path.is_file():
+            if self.files.size(file.path) is None:
                 problems.append(f"{file.path}: missing")
                 continue
-            found, size = checksum(path)
-            if (found, size) != (file.sha256, file.bytes):
-                problems.append(f"{file.path}: not as it was written ({size} bytes, {file.bytes} expected)")
-            elif (records := self._form.count(path)) != file.records:
-                problems.append(f"{file.path}: {records} records, {file.records} expected")
+            with self.files.opened(file.path) as path:
+                found, size = checksum(path)
+                if (found, size) != (file.sha256, file.bytes):
+                    problems.append(f"{file.path}: not as it was written ({size} bytes, {file.bytes} expected)")
+                elif (records := self._form.count(path)) != file.records:
+                    problems.append(f"{file.path}: {records} records, {file.records} expected")
         paths = {file.path for file in listed}
         folders = None if accounts is None else {partition("", account).name for account in accounts}
         problems += [f"{path}: not part of the export" for path in self._data_files(folders) if path not in paths]
@@ -180,10 +192,10 @@ class Folder(Target):
 
     def _data_files(self, folders: set[str] | None) -> Iterator[str]:
         """Yield what a reader may take for a part of the data set, or of some accounts' folders in it."""
-        for path in sorted({*self.root.rglob(f"*{self._form.suffix}"), *self.root.glob("resource=*/**/*")}):
-            parts = path.relative_to(self.root).parts
-            if path.is_file() and WORK not in parts and (folders is None or not folders.isdisjoint(parts)):
-                yield path.relative_to(self.root).as_posix()
+        for name in sorted(self.files.names()):
+            part = name.endswith(self._form.suffix) or name.startswith("resource=")
+            if part and (folders is None or not folders.isdisjoint(name.split("/"))):
+                yield name
 
     def columns(self, entry: ListEntry, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
         """Yield the values of some columns of a list, some records at a time."""
@@ -191,4 +203,5 @@ class Folder(Target):
         table = Table(with_user(resource.model) if resource.of_users else resource.model, entry.account_id)
         for file in entry.files:
             if file.path.startswith(f"resource={entry.resource}/"):
-                yield from self._form.columns(self.root / file.path, table, names)
+                with self.files.opened(file.path) as path:
+                    yield from self._form.columns(path, table, names)
