@@ -48,7 +48,7 @@ from .state.store import (
     joined,
     name_failed_accounts,
 )
-from .targets.base import Describe, ListJob, WriteOptions, WriteResult
+from .targets.base import Describe, ListJob, WriteOptions, WriteResult, Written
 
 R = TypeVar("R")
 
@@ -70,6 +70,7 @@ class Run:
         self._writing = asyncio.Lock()
         self._stopped = False
         self._outcomes: dict[Key, ListOutcome] = {}
+        self._flushed: dict[Key, ListEntry] = {}
         self._refused: StackOneError | None = None
         self._lists = self._lists_done = self._accounts_done = 0
         self._left: Counter[str] = Counter()
@@ -86,7 +87,8 @@ class Run:
                 jobs = await self._in_thread(lambda: self._open(stack))
                 self._lists, self._left = len(jobs), Counter(job.account for job in jobs)
                 await self._lists_observed(jobs, began)
-                lists = tuple(self._outcomes.get(job.key) or self._not_tried(job) for job in jobs)
+                await self._in_thread(self._flush)
+                lists = tuple(map(self._became, jobs))
                 pruned: tuple[str, ...] = ()
                 if self._refused is None:
                     pruned = await self._in_thread(lambda: self._finish(complete=all(one.ok for one in lists)))
@@ -282,9 +284,9 @@ class Run:
                 one.close()
             raise
         (journal,) = opened
-        entry, error = None, None
+        entry, written, error = None, None, None
         try:
-            entry = await self._complete(job, journal, held)
+            written = await self._complete(job, journal, held)
         except ExportError:
             self._tell(job, "failed", journal.checkpoint.records)
             raise  # the target is at fault: the other lists would fail as well
@@ -295,8 +297,13 @@ class Run:
         fetched = journal.checkpoint.records
         if error is not None:
             entry = await self._failed(job, before, error)
-        elif entry is not None:
-            await self._in_thread(lambda: clear(journal.folder))
+        elif written is not None:
+            entry = written.entry
+            if written.durable:
+                await self._in_thread(lambda: clear(journal.folder))
+            elif self._target.is_full:
+                async with self._writing:
+                    await self._in_thread(self._flush)
         if entry is None:
             raise ExportError("the list was not written")
         self._tell(job, "done" if error is None else "failed", fetched)
@@ -334,7 +341,7 @@ class Run:
         folder = self._target.work / LISTS / joined(job.folder)
         return Journal(folder, header, with_calls=plan.raw, resume=resume)
 
-    async def _complete(self, job: ListJob, journal: Journal, held: ListEntry | None) -> ListEntry:
+    async def _complete(self, job: ListJob, journal: Journal, held: ListEntry | None) -> Written:
         view = bound_executor_of(self._client.with_options(account_id=job.account))
         observed = self._observed_lists.get(job.key)
         carrier = view.observed_by(observed)
@@ -350,16 +357,24 @@ class Run:
             self._tell(job, "writing", journal.checkpoint.records)
             return await self._in_thread(lambda: self._write(job, journal, held))
 
-    def _write(self, job: ListJob, journal: Journal, held: ListEntry | None) -> ListEntry:
+    def _write(self, job: ListJob, journal: Journal, held: ListEntry | None) -> Written:
         base = held if journal.header.merge else None
         describe = self._describe(job, journal, base)
         began = datetime.fromisoformat(self._begun.started)
         options = WriteOptions(self._begun.run, began, held, journal.header.merge, self._check_cancelled)
-        entry = self._target.write(job, journal, options, describe)
-        self._store.put(entry)
-        if held is not None:
-            self._target.place(entry)
-        return entry
+        written = self._target.write(job, journal, options, describe)
+        if written.durable:
+            self._store.put(written.entry)
+            if held is not None:
+                self._target.place(written.entry)
+        return written
+
+    def _flush(self) -> None:
+        """Have what the target has kept written; then the journals of those lists are not needed any more."""
+        for job, entry in self._target.flush():
+            self._store.put(entry)
+            clear(self._target.work / LISTS / joined(job.folder))
+            self._flushed[job.key] = entry
 
     def _describe(self, job: ListJob, journal: Journal, base: ListEntry | None) -> Describe:
         header, checkpoint, plan = journal.header, journal.checkpoint, self._plan
@@ -409,6 +424,15 @@ class Run:
             self._refused = error
             raise _KeyRefusedError
         return entry
+
+    def _became(self, job: ListJob) -> ListOutcome:
+        """Say what became of a list, when nothing is kept any more."""
+        told, entry = self._outcomes.get(job.key), self._flushed.get(job.key)
+        if told is None:
+            return self._not_tried(job)
+        if entry is None or told.error is not None:
+            return told
+        return _outcome(job, entry, told.fetched, told.seconds, reason=told.whole_because)
 
     def _not_tried(self, job: ListJob) -> ListOutcome:
         entry = self._store.find(job.key) or ListEntry(resource=job.resource.name, account_id=job.account)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,13 +44,12 @@ from .base import (
     keyed,
     with_stamps,
 )
+from .parquet_writer import ROW_GROUP, RowGroups, import_parquet, parquet_of_nothing, writing
 from .row_groups import SplicedFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW_GROUP: Final = 49_152
-GROUP_BYTES: Final = 24 * 1024 * 1024
 _BATCH: Final = 1024
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 _READ_BUFFER: Final = 1024 * 1024
@@ -96,14 +94,14 @@ class Parquet(Format):
         schema = schema_of(table.columns)
         row_filter, history = RowFilter(inputs.superseded), inputs.history
         if inputs.base is None:
-            with _writing(draft, schema) as groups:
+            with writing(draft, schema, ROW_GROUP) as groups:
                 for columns in column_batches(table, inputs, row_filter, check_cancelled, unset=True):
                     groups.add(_stamped(schema, columns, history))
             return
         with _opened(inputs.base, schema) as base:
             untouched = base.untouched(inputs.superseded)
             spliced = SplicedFile(draft) if untouched else draft
-            with _writing(spliced, schema) as groups:
+            with writing(spliced, schema, ROW_GROUP) as groups:
                 if isinstance(spliced, SplicedFile):
                     spliced.take_over(inputs.base, sorted(untouched), check_cancelled)
                 for number in range(base.row_groups):
@@ -124,28 +122,22 @@ class Parquet(Format):
 
     def count(self, path: Path) -> int:
         """Return how many records a file holds."""
-        count: int = _parquet().read_metadata(path).num_rows
+        count: int = import_parquet().read_metadata(path).num_rows
         return count
 
     def columns(self, path: Path, table: Table, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
         """Yield the values of some columns of a file, some records at a time."""
         schema = schema_of([column for column in table.columns if column.name in names])
         for batch in _batches(path, schema):
-            yield {name: _values(batch.column(name)) for name in names}
-
-
-def _parquet() -> Any:
-    import_pyarrow()
-    import pyarrow.parquet  # noqa: PLC0415 (an extra)
-
-    return pyarrow.parquet
+            yield {name: values_of(batch.column(name)) for name in names}
 
 
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
-def _values(column: Any) -> list[Any]:
+def values_of(column: Any) -> list[Any]:
+    """Return the values of a column, moments as such."""
     return _moments(column) if import_pyarrow().types.is_timestamp(column.type) else column.to_pylist()
 
 
@@ -208,7 +200,7 @@ class ColumnsOfFile:
         """
         if self.row_groups < 2:
             return set()
-        new = _parquet_of_nothing(self._schema).metadata
+        new = parquet_of_nothing(self._schema).metadata
         old = self._file.metadata
         same = self._file.schema_arrow.equals(self._schema) and new.schema.equals(old.schema)
         if not same or new.created_by != old.created_by:
@@ -224,13 +216,6 @@ class ColumnsOfFile:
         return found
 
 
-def _parquet_of_nothing(schema: Any) -> Any:
-    made = BytesIO()
-    with _parquet().ParquetWriter(made, schema, compression="zstd"):
-        pass
-    return _parquet().ParquetFile(made)
-
-
 @contextmanager
 def _opened(path: Path, schema: Any) -> Generator[ColumnsOfFile]:
     """Open a file for some columns.
@@ -238,7 +223,7 @@ def _opened(path: Path, schema: Any) -> Generator[ColumnsOfFile]:
     Raises:
         DamagedError: A column of the file is of another type, or it is no Parquet file.
     """
-    with _reading(), _parquet().ParquetFile(path, buffer_size=_READ_BUFFER) as file:
+    with _reading(), import_parquet().ParquetFile(path, buffer_size=_READ_BUFFER) as file:
         yield ColumnsOfFile(file, schema)
 
 
@@ -266,7 +251,7 @@ def plain_columns(batch: Any) -> Mapping[str, Sequence[Any]]:
     return {name: column.to_pylist() for name, column in zip(batch.schema.names, columns, strict=True)}
 
 
-def _contents(batch: Any) -> list[int]:
+def contents_of(batch: Any) -> list[int]:
     """Return a hash of each row, the account and the run left out."""
     pc: Any = import_module("pyarrow.compute")
     arrow = import_pyarrow().types
@@ -284,7 +269,8 @@ def _contents(batch: Any) -> list[int]:
     return list(map(hash, rows.to_pylist()))
 
 
-def _ids(batch: Any) -> list[Any]:
+def ids_of(batch: Any) -> list[Any]:
+    """Return what tells each row from all others of its account; None: nothing does."""
     names = batch.schema.names
     if "id" not in names:
         return [None] * batch.num_rows
@@ -296,7 +282,7 @@ def _ids(batch: Any) -> list[Any]:
 
 def _hold(history: History, batch: Any) -> None:
     stamps = zip(_moments(batch.column(EXPORTED_AT)), batch.column(RUN).to_pylist(), strict=True)
-    history.hold(_ids(batch), _contents(batch), [Stamp(*stamp) for stamp in stamps])
+    history.hold(ids_of(batch), contents_of(batch), [Stamp(*stamp) for stamp in stamps])
 
 
 def _stamped(schema: pa.Schema, columns: dict[str, Any], history: History) -> pa.RecordBatch:
@@ -307,7 +293,7 @@ def _stamped(schema: pa.Schema, columns: dict[str, Any], history: History) -> pa
         stamp = with_stamps({}, [history.stamp])
         return batch_of(schema, {**columns, **{name: _repeated(schema, name, stamp[name][0], count) for name in stamp}})
     batch: Any = batch_of(schema, with_stamps(columns, [history.stamp] * count))
-    stamps = history.compare(_ids(batch), _contents(batch))
+    stamps = history.compare(ids_of(batch), contents_of(batch))
     return batch_of(schema, {**dict(zip(schema.names, batch.columns, strict=True)), **with_stamps({}, stamps)})
 
 
@@ -354,13 +340,13 @@ def _rows_among(batch: Any, ids: Any, wanted: set[Any]) -> list[int]:
     """Return the rows with some keys; `ids` are what is unique in them but for the users."""
     pc: Any = import_module("pyarrow.compute")
     rows: list[int] = pc.indices_nonzero(pc.is_in(batch.column("id"), value_set=ids)).to_pylist()
-    keys = _ids(_take(batch, rows))
+    keys = ids_of(_take(batch, rows))
     return [row for row, key in zip(rows, keys, strict=True) if key in wanted]
 
 
 def _keys_at(batch: Any, rows: Sequence[int]) -> Keys:
     some = _take(batch, rows)
-    return Keys(_ids(some), _updated(some))
+    return Keys(ids_of(some), _updated(some))
 
 
 def _updated(batch: Any) -> list[datetime | None]:
@@ -387,7 +373,7 @@ def _take(batch: Any, rows: Sequence[int]) -> Any:
     return batch.take(import_pyarrow().array(rows, "int64"))
 
 
-def _write_kept(groups: _Groups, batch: Any, row_filter: RowFilter, history: History) -> None:
+def _write_kept(groups: RowGroups, batch: Any, row_filter: RowFilter, history: History) -> None:
     """Write the next rows of the file that is replaced, but those that are superseded."""
     kept, dropped = row_filter.split(batch.num_rows)
     if kept is None:
@@ -401,49 +387,3 @@ def _repeated(schema: Any, name: str, value: Any, count: int) -> Any:
     """Return a column with the same value in every row."""
     pa = import_pyarrow()
     return pa.repeat(pa.scalar(value, schema.field(name).type), count)
-
-
-def write_batches(draft: AtomicFile, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Make a file of record batches."""
-    with _writing(draft, schema) as groups:
-        for batch in batches:
-            groups.add(batch)
-
-
-@contextmanager
-def _writing(draft: AtomicFile | SplicedFile, schema: pa.Schema) -> Generator[_Groups]:
-    sink = import_pyarrow().PythonFile(draft, mode="w")
-    with _parquet().ParquetWriter(sink, schema, compression="zstd") as writer:
-        groups = _Groups(writer)
-        yield groups
-        groups.flush()
-        if isinstance(draft, SplicedFile):
-            draft.hold_footer()
-    if isinstance(draft, SplicedFile):
-        draft.write_footer()
-
-
-class _Groups:
-    """Gathers record batches into row groups, of so many rows or so many bytes at most."""
-
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
-        self._batches: list[pa.RecordBatch] = []
-        self._rows = self._bytes = 0
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        self._batches.append(batch)
-        self._rows += batch.num_rows
-        self._bytes += batch.nbytes
-        if self._rows >= ROW_GROUP or self._bytes >= GROUP_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._rows:
-            whole = import_pyarrow().Table.from_batches(self._batches)
-            self._writer.write_table(whole, row_group_size=2 * ROW_GROUP)
-            del whole
-            if self._bytes >= GROUP_BYTES:
-                self._batches = []
-                import_pyarrow().default_memory_pool().release_unused()  # it keeps as much again for later
-        self._batches, self._rows, self._bytes = [], 0, 0

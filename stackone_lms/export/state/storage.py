@@ -163,7 +163,7 @@ def replace(draft: Path, final: Path) -> None:
 
 def link(source: Path, draft: Path, *, named: bool = True) -> bool:
     """Make a file durable, and give it a second name, durable too if it is `named`; tell whether the system can."""
-    _sync_file(source)
+    sync_file(source)
     try:
         draft.unlink(missing_ok=True)
         os.link(source, draft)
@@ -182,12 +182,13 @@ def unshare(path: Path) -> None:
         copy = path.with_name(f"{path.name}.copy")
         shutil.copyfile(path, copy)
         make_private(copy)
-        _sync_file(copy)
+        sync_file(copy)
         copy.replace(path)
     sync_folder(path.parent)
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Make what a file holds durable."""
     with wrap_os_errors("making rows durable"):
         fd = os.open(path, os.O_RDWR | _BINARY)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -89,6 +89,15 @@ Describe = Callable[[WriteResult], ListEntry]
 """Says what is to be remembered about a list."""
 
 
+class Written(NamedTuple):
+    """A list that was written."""
+
+    entry: ListEntry
+    """What is to be remembered about it."""
+    durable: bool = True
+    """False: it is kept, to be written together with others by `flush`."""
+
+
 class Target:
     """Where an export goes.
 
@@ -140,8 +149,8 @@ class Target:
         """Say at a glance what is wrong with what it holds of a list; None: nothing."""
         return None
 
-    def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> ListEntry:
-        """Write what a journal holds, so that a crash leaves all of it or nothing; durable when it returns.
+    def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> Written:
+        """Write what a journal holds, so that a crash leaves all of it or nothing; durable when it returns, or kept.
 
         What is merged into files stands beside them then; `place` puts it in their place.
 
@@ -159,6 +168,19 @@ class Target:
             DamagedError: What it should be merged with is not what was written.
         """
         raise NotImplementedError
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is kept that it has to be written."""
+        return False
+
+    def flush(self) -> Iterable[tuple[ListJob, ListEntry]]:
+        """Write what is kept; return what is to be remembered about each of those lists. Their journals are there."""
+        return ()
+
+    def optimize(self, check_cancelled: CheckCancelled) -> int:
+        """Put small files together, where that can be done; return how many there are fewer."""
+        return 0
 
     def place(self, entry: ListEntry, *, after_crash: bool = False) -> None:
         """Put the files of a list in their places, and take away those that it has no more.
@@ -190,3 +212,12 @@ class Target:
     def columns(self, entry: ListEntry, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
         """Yield the values of some columns of a list, some records at a time."""
         raise NotImplementedError
+
+
+def lost(listed: ListEntry, held: ListEntry | None) -> str | None:
+    """Say what is wrong with what a target knows of a list, by the manifest, which is never ahead of it."""
+    if held is None:
+        return f"{listed.resource}, account {listed.account_id}: not there any more"
+    if held.finished is not None and listed.finished is not None and held.finished < listed.finished:
+        return f"{listed.resource}, account {listed.account_id}: as of {held.finished}, {listed.finished} was exported"
+    return None

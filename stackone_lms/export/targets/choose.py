@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, Unpack
 from urllib.parse import unquote, urlsplit
 
 from ...errors import ExportError, InvalidArgumentError
@@ -13,17 +13,21 @@ from ..formats.registry import formats
 from ..state import manifest
 from .base import Target
 from .database import Database
+from .delta import Delta, DeltaOptions
 from .duckdb import DuckDB
 from .folder import Folder
 from .sqlite import SQLite
 
 DATABASES: Final = ("duckdb", "sqlite")
-ALLOWED: Final = "a folder, duckdb:FILE or sqlite:FILE"
+DELTA: Final = "delta"
+ALLOWED: Final = "a folder, duckdb:FILE, sqlite:FILE or delta:FOLDER_OR_URL"
+STORES: Final = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
+"""Schemes of the URLs that deltalake knows."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 def make_target(target: str | os.PathLike[str], form: str) -> Target:
-    """Return where an export goes: a folder (also `file://` and `~`), `duckdb:FILE`, or `sqlite:FILE`.
+    """Return where an export goes: a folder (also `file://` and `~`), `duckdb:FILE`, `sqlite:FILE`, or `delta:PLACE`.
 
     Raises:
         InvalidArgumentError: It is none of these, or no form of files.
@@ -34,6 +38,8 @@ def make_target(target: str | os.PathLike[str], form: str) -> Target:
     kind, colon, file = text.partition(":")
     if colon and kind in DATABASES:
         return database(kind, _file(kind, file))
+    if colon and kind == DELTA:
+        return delta(file)
     return Folder(_path(text), form)
 
 
@@ -50,6 +56,8 @@ def find_target(target: str | os.PathLike[str]) -> Target:
     found = manifest.read(made.files)
     if found is None:
         return made
+    if found.format == DELTA:
+        return Delta(made.root)
     if found.format in DATABASES:
         raise ExportError(f"this stands beside a database: name that, as {found.format}:FILE")
     if found.format not in formats():
@@ -60,6 +68,25 @@ def find_target(target: str | os.PathLike[str]) -> Target:
 def database(kind: str, file: Path) -> Database:
     """Return the target for `duckdb:FILE` or `sqlite:FILE`."""
     return DuckDB(file) if kind == "duckdb" else SQLite(file)
+
+
+def delta(place: str, **options: Unpack[DeltaOptions]) -> Delta:
+    """Return the target for `delta:FOLDER` or `delta:URL`.
+
+    Raises:
+        InvalidArgumentError: It is neither.
+    """
+    match = _SCHEME.match(place)
+    if match is None or match[1].lower() == "file":
+        if not place.strip():
+            raise InvalidArgumentError("delta: needs a folder or a URL, such as delta:lake or delta:s3://bucket/lake")
+        return Delta(_path(place), **options)
+    url = urlsplit(place)
+    if match[1].lower() not in STORES or not url.netloc:
+        raise InvalidArgumentError(f"{match[0]} is no store of Delta tables: there are {', '.join(STORES)}")
+    if "@" in url.netloc and match[1].lower() not in ("abfs", "abfss"):
+        raise InvalidArgumentError("a URL must not hold credentials: they go into the environment, or store_options")
+    return Delta(place, **options)
 
 
 def _file(kind: str, file: str) -> Path:

@@ -19,7 +19,7 @@ from ..records.keys import find_duplicates, keys_of_lines
 from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
 from ..state.storage import sync_folder
-from .base import Check, Describe, ListJob, WriteOptions, WriteResult
+from .base import Check, Describe, ListJob, WriteOptions, WriteResult, Written, lost
 from .database_file import DatabaseFile, Execute, opening_failed
 from .rows import rows_of
 from .schema import make_table, own_tables, prepare_lists, prepare_tables, refuse_foreign
@@ -82,9 +82,7 @@ class Database(DatabaseFile):
             return Check(0, 0, [f"{self._file.name}: missing"])
         held = {(e.resource, e.account_id): e for e in self.entries() if accounts is None or e.account_id in accounts}
         listed = [entry for entry in entries if entry.finished]
-        problems = [
-            text for one in listed if (text := _lost(one, held.get((one.resource, one.account_id)))) is not None
-        ]
+        problems = [text for one in listed if (text := lost(one, held.get((one.resource, one.account_id)))) is not None]
         known = {(find(entry.resource).sql_name, entry.account_id): entry for entry in held.values()}
         with self._reading() as execute:
             tables = own_tables(self, execute) - {LISTS}
@@ -121,7 +119,7 @@ class Database(DatabaseFile):
                         columns[name] = tuple(map(parsed, columns[name]))
                 yield columns
 
-    def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> ListEntry:
+    def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> Written:
         """Write the records in one transaction, together with what is to be remembered about them."""
         rows, calls = journal.rows_path, journal.calls_path
         before, check_cancelled = options.before if options.merge else None, options.check_cancelled
@@ -154,7 +152,7 @@ class Database(DatabaseFile):
                     name, account, options.run, text,
                 )  # fmt: skip
         sync_folder(self._file.parent)
-        return entry
+        return Written(entry)
 
     @staticmethod
     def _written(execute: Execute, job: ListJob, journal: Journal, run: str) -> ListEntry | None:
@@ -184,12 +182,3 @@ class Database(DatabaseFile):
         """Return how many rows of the account a table has."""
         ((count,),) = execute(f"SELECT count(*) FROM {quoted(spec.name)} WHERE {ACCOUNT} = ?", spec.table.account)
         return int(count)
-
-
-def _lost(listed: ListEntry, held: ListEntry | None) -> str | None:
-    """Say what is wrong with what a database knows of a list, by the manifest, which is never ahead of it."""
-    if held is None:
-        return f"{listed.resource}, account {listed.account_id}: not there any more"
-    if held.finished is not None and listed.finished is not None and held.finished < listed.finished:
-        return f"{listed.resource}, account {listed.account_id}: as of {held.finished}, {listed.finished} was exported"
-    return None

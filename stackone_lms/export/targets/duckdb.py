@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any, ClassVar, Final
 
 from ...errors import ExportError
-from ..formats.parquet import write_batches
+from ..formats.parquet_writer import write_batches
 from ..records.arrow import batch_of, import_pyarrow, schema_of
 from ..records.columns import Kind
 from ..state.storage import AtomicFile, sync_folder

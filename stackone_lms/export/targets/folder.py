@@ -21,7 +21,7 @@ from ..state.journal import Journal
 from ..state.manifest import FileEntry, ListEntry
 from ..state.storage import AtomicFile, checksum, link, sync_folder
 from ..state.store import DRAFTS, clear, joined, partition
-from .base import CALLS, FAILED_ACCOUNTS, Check, Describe, ListJob, Target, WriteOptions, WriteResult
+from .base import CALLS, FAILED_ACCOUNTS, Check, Describe, ListJob, Target, WriteOptions, WriteResult, Written
 
 
 class Folder(Target):
@@ -47,7 +47,7 @@ class Folder(Target):
         """Say what is wrong with the files of a list: whether they are there, in the size that they were written in."""
         return next(filter(None, map(self._wrong, entry.files)), None)
 
-    def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> ListEntry:
+    def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> Written:
         """Write the files beside their places, or into them if that makes no difference to a crash."""
         table = Table(job.model, job.account)
         history = History(Stamp(options.exported_at, options.run))
@@ -60,7 +60,7 @@ class Folder(Target):
         if options.before is None:
             # Written again from the same journal they are the same; else they depend on what is in the place.
             self.place(entry)
-        return entry
+        return Written(entry)
 
     def _write(
         self, table: Table, folder: Path, spool: Path, options: WriteOptions, history: History
