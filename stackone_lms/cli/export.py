@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..export.plan import Plan
 
 _RUN, _VERIFY, _FORGET = "run", "verify", "forget"
-_DATABASES = ("duckdb", "sqlite")
+_DATABASES = ("duckdb", "sqlite", "delta")
 
 
 class _Export(TyperGroup):
@@ -98,7 +98,10 @@ def _export(
     category: Category = None,
     out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="The folder of the data set.")] = None,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="KIND:FILE", help="A database instead: duckdb:FILE or sqlite:FILE.")
+        str | None,
+        typer.Option(
+            "--to", metavar="KIND:FILE", help="Tables instead: duckdb:FILE, sqlite:FILE, delta:FOLDER_OR_URL."
+        ),
     ] = None,
     format: Annotated[
         Format | None,
@@ -340,7 +343,7 @@ def _target(out: str | None, to: str | None, format: Format | None) -> str:
     if out is not None and to is None:
         kind, colon, _ = out.partition(":")
         if colon and kind in _DATABASES:
-            raise typer.BadParameter(f"a database goes with --to: --to {out}", param_hint="--out")
+            raise typer.BadParameter(f"tables go with --to: --to {out}", param_hint="--out")
         if Path(out).exists() and not Path(out).is_dir():
             raise typer.BadParameter(f"{out} is a file", param_hint="--out")
         return out
@@ -348,9 +351,11 @@ def _target(out: str | None, to: str | None, format: Format | None) -> str:
         raise typer.BadParameter("give either --out DIR or --to KIND:FILE", param_hint="--out")
     kind, colon, file = to.partition(":")
     if kind not in _DATABASES or not file:
-        raise typer.BadParameter(f"{to!r:.60} is no database such as duckdb:FILE or sqlite:FILE", param_hint="--to")
+        raise typer.BadParameter(
+            f"{to!r:.60} is none of duckdb:FILE, sqlite:FILE and delta:FOLDER_OR_URL", param_hint="--to"
+        )
     if format is not None:
-        raise typer.BadParameter("is for the files of --out DIR; a database has none", param_hint="--format")
+        raise typer.BadParameter("is for the files of --out DIR; tables have none", param_hint="--format")
     return to
 
 

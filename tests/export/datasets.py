@@ -68,6 +68,16 @@ def table_of(path: Path) -> pa.Table:
     return table
 
 
+def delta_rows(root: Path | str, name: str) -> list[dict[str, Any]]:
+    """Return the rows of a Delta table below a place; none if there is no such table."""
+    table: Any = import_module("deltalake").DeltaTable
+    path = f"{root}/{name}"
+    if not table.is_deltatable(path):
+        return []
+    rows: list[dict[str, Any]] = pa.table(table(path).scan()).to_pylist()
+    return rows
+
+
 def part_of(record: dict[str, Any], name: str, part: str) -> Any:
     """Return a part of a field that is an object, None if the field is null."""
     whole: dict[str, Any] | None = record.get(name)

@@ -25,6 +25,7 @@ OURS = (
     "stackone_lms.export.formats.csv",
     "stackone_lms.export.targets.sqlite",
     "stackone_lms.export.formats.parquet",
+    "stackone_lms.export.targets.delta",
     "stackone_lms.transport.lean",
 )
 
@@ -69,7 +70,7 @@ def round_of(order: dict[str, Any], target: dict[str, str], delay: float | None,
 def main() -> None:
     order: dict[str, Any] = json.loads(sys.argv[1])
     dice = random.Random(order["seed"])
-    for module in ("pandas", "pyarrow.parquet", "duckdb", "sqlite3", *OURS):
+    for module in ("pandas", "pyarrow.parquet", "duckdb", "sqlite3", "deltalake", *OURS):
         import_module(module)
     took: dict[str, float] = {}
     for target in order["targets"]:

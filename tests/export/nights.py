@@ -30,7 +30,7 @@ def be_an_older_version() -> None:
     def older(model: Any, prefix: str = "") -> tuple[Column, ...]:
         return tuple(column for column in columns_of(model, prefix) if column.name != "phone_number")
 
-    for name in ("stackone_lms.export.formats.base", "stackone_lms.export.targets.sqlite"):
+    for name in ("stackone_lms.export.records.columns", "stackone_lms.export.targets.sqlite"):
         setattr(import_module(name), "columns_of", older)  # noqa: B010 (mypy: it is a function of the module)
 
 
@@ -76,7 +76,7 @@ def forked(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    for module in ("pandas", "pyarrow.parquet", "duckdb", "sqlite3", *OURS):
+    for module in ("pandas", "pyarrow.parquet", "duckdb", "sqlite3", "deltalake", *OURS):
         import_module(module)
     for line in sys.stdin:
         print(json.dumps(forked(json.loads(line))), flush=True)

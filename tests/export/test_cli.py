@@ -142,8 +142,8 @@ def test_the_limit_of_requests(run: Run, sandbox: Sandbox, tmp_path: Path, monke
         (["users", "--account", "a", "--out", "x", "--format", "xlsx"], "xlsx"),
         (["users", "--account", "a", "--out", "sqlite:x"], "--to sqlite:x"),
         (["users", "--account", "a", "--out", __file__], "is a file"),
-        (["users", "--account", "a", "--to", "postgres:x"], "no database such as duckdb:FILE"),
-        (["users", "--account", "a", "--to", "sqlite"], "no database such as duckdb:FILE"),
+        (["users", "--account", "a", "--to", "postgres:x"], "none of duckdb:FILE"),
+        (["users", "--account", "a", "--to", "sqlite"], "none of duckdb:FILE"),
         (["users", "--account", "a", "--to", "sqlite:x", "--format", "csv"], "--format"),
         (["users", "--account", " ", "--out", "x"], "an account id is empty"),
         (["users", "--account", "a", "--out", "x", "--since", "2026-01-31", "--incremental"], "exclude each other"),
@@ -330,7 +330,7 @@ def test_all_lists_by_the_names_of_other_commands(run: Run, sandbox: Sandbox, tm
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["lms", "duckdb", "sqlite"])
+@pytest.mark.parametrize("kind", ["lms", "duckdb", "sqlite", "delta"])
 def test_accounts_leave(kind: str, run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
     """`--prune`, `export forget`, and `verify` and `report` of any target and of one account."""
     first, second = sandbox.account_ids

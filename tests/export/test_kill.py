@@ -18,12 +18,13 @@ from stackone_lms.export import verify
 from stackone_lms.sandbox import Sandbox
 
 from ..soak import rounds as count
-from .datasets import STAMPS, lines, records, rows_in, sent
+from .datasets import STAMPS, delta_rows, lines, records, rows_in, sent
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = count(60, 10)
 RESOURCES = ["completions", "users", "courses"]
-FORMATS = ("jsonl", "parquet", "csv", "sqlite", "duckdb")
+FORMATS = ("jsonl", "parquet", "csv", "sqlite", "duckdb", "delta")
+TABLES = ("sqlite", "duckdb", "delta")
 
 
 def rounds(order: dict[str, Any]) -> list[dict[str, Any]]:
@@ -61,6 +62,11 @@ def content_of(target: str) -> Counter[Any]:
     """Return every record of a target, and how often it is there."""
     kind, _, file = target.rpartition(":")
     found: Counter[Any] = Counter()
+    if kind == "delta":
+        for name in [*RESOURCES, *(f"{resource}_calls" for resource in RESOURCES)]:
+            rows = ({k: v for k, v in row.items() if k not in STAMPS} for row in delta_rows(file, name))
+            found.update((name, repr(row)) for row in rows)
+        return found
     if kind:
         connection: Any = sqlite3.connect(file) if kind == "sqlite" else duckdb.connect(file)
         for name in [*RESOURCES, *(f"{resource}_calls" for resource in RESOURCES)]:
@@ -78,9 +84,9 @@ def test_killed_runs_end_with_every_record_once(tmp_path: Path) -> None:
     record, what a run that was left alone makes, and the JSON lines are the server's, byte by byte."""
     targets = [
         {
-            "format": "jsonl" if name in ("sqlite", "duckdb") else name,
-            "path": f"{name}:{tmp_path}/{name}.db" if name in ("sqlite", "duckdb") else f"{tmp_path}/{name}",
-            "undisturbed": f"{name}:{tmp_path}/u-{name}.db" if name in ("sqlite", "duckdb") else f"{tmp_path}/u-{name}",
+            "format": "jsonl" if name in TABLES else name,
+            "path": f"{name}:{tmp_path}/{name}.db" if name in TABLES else f"{tmp_path}/{name}",
+            "undisturbed": f"{name}:{tmp_path}/u-{name}.db" if name in TABLES else f"{tmp_path}/u-{name}",
         }
         for name in FORMATS
     ]

@@ -27,7 +27,7 @@ import duckdb
 import pytest
 from aiohttp import web
 
-from .datasets import lines, table_of
+from .datasets import delta_rows, lines, table_of
 from .test_kill import ROOT
 
 
@@ -46,7 +46,7 @@ FIVE_NIGHTS = Month(nights=5, accounts=4, copied=1, restored=3, grown=4)
 WHOLE = Month(nights=30, accounts=60, copied=9, restored=12, grown=20)
 FULL_EVERY = 4
 KILLED_EVERY = 3
-KINDS = ("jsonl", "parquet", "csv", "sqlite", "duckdb")
+KINDS = ("jsonl", "parquet", "csv", "sqlite", "duckdb", "delta")
 RESOURCES = ["completions", "users", "skills"]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -163,7 +163,7 @@ class Night:
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind
-        self.format = kind if kind not in ("sqlite", "duckdb") else "jsonl"
+        self.format = kind if kind not in ("sqlite", "duckdb", "delta") else "jsonl"
         self.path = folder / kind if self.format == kind else folder / f"{kind}.db"
         self.target = str(self.path) if self.format == kind else f"{kind}:{self.path}"
         self.expected: Lists = {}
@@ -214,6 +214,8 @@ class Night:
         return {account for _, account in self.expected} - without
 
     def _values(self, resource: str, column: str) -> list[tuple[str, str]]:
+        if self.kind == "delta":
+            return [(one["account_id"], one[column]) for one in delta_rows(self.path, resource)]
         if self.format != self.kind:
             connection: Any = self._connect()
             some: list[tuple[str, str]] = connection.execute(f"SELECT account_id, {column} FROM {resource}").fetchall()
@@ -231,6 +233,12 @@ class Night:
         return sorted(self.path.glob(f"resource={resource}/account=*/part-0.*"))
 
     def _rows_of_tables(self) -> list[tuple[str, ...]]:
+        if self.kind == "delta":
+            return [
+                (resource, one["account_id"], one["id"], _name(one.get("name") or one["extra"]))
+                for resource in RESOURCES
+                for one in delta_rows(self.path, resource)
+            ]
         connection = self._connect()
         rows: list[tuple[str, ...]] = []
         for resource in RESOURCES:

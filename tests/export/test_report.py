@@ -219,7 +219,7 @@ async def test_any_moment_of_the_years_1_to_9999(format: str, tmp_path: Path) ->
     assert write_report(target, tmp_path / "report.html") == 3
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "delta"])
 async def test_of_a_database_and_of_one_account(
     kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:

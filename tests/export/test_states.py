@@ -31,7 +31,7 @@ from stackone_lms.export.state.store import RunNote, StateStore
 from stackone_lms.sandbox import Sandbox
 from stackone_lms.sync import SyncClient
 
-from .datasets import lines, records, sent
+from .datasets import delta_rows, lines, records, sent
 from .test_export import manifest
 from .test_month import Api
 
@@ -585,7 +585,7 @@ async def answering(body: Callable[[], bytes]) -> AsyncGenerator[AsyncClient]:
         await runner.cleanup()
 
 
-@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet", "sqlite", "duckdb"])
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet", "sqlite", "duckdb", "delta"])
 async def test_ids_that_differ_in_half_a_character_are_two(format: str, tmp_path: Path) -> None:
     r"""They keep what was sent for that half as text, by which each is known again when it changes."""
     users = [
@@ -616,6 +616,8 @@ def rows_of(target: Path | str, resource: str, format: str) -> dict[str, str]:
     if format == "duckdb":
         with closing(duckdb.connect(str(target).partition(":")[2])) as other:
             return dict(other.execute(f"SELECT id, name FROM {resource}").fetchall())
+    if format == "delta":
+        return {one["id"]: one["name"] for one in delta_rows(str(target).partition(":")[2], resource)}
     (path,) = Path(target).rglob(f"*.{format}")
     return dict(duckdb.execute(f"SELECT id, name FROM '{path}'").fetchall())
 

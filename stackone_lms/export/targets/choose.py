@@ -57,7 +57,7 @@ def find_target(target: str | os.PathLike[str]) -> Target:
     if found is None:
         return made
     if found.format == DELTA:
-        return Delta(made.root)
+        return Delta(made.files.root)
     if found.format in DATABASES:
         raise ExportError(f"this stands beside a database: name that, as {found.format}:FILE")
     if found.format not in formats():

@@ -23,7 +23,7 @@ from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
 from ..state.store import DRAFTS, clear
 from .base import CALLS, FAILED_ACCOUNTS, Check, Describe, ListJob, Target, WriteOptions, WriteResult, Written, lost
-from .delta_files import Change
+from .delta_changes import Change
 from .delta_storage import RemoteStorage, Storage
 from .delta_table import Counts, LakeTable, import_deltalake, speaking
 from .tables import CALLS_TABLE, TableSpec, models_by_table, table_spec

@@ -29,6 +29,18 @@ _AT_LEAST: Final = 50
 _RESTORE: Final = "RESTORE"
 
 
+class _Told(msgspec.Struct):
+    """What a commit tells."""
+
+    run: str = ""
+    """The run that made it."""
+    all: bool = False
+    """Whether it is about all lists that there are."""
+    lists: list[ListEntry] = []
+    gone: list[str] = []
+    """Accounts of which nothing is there any more."""
+
+
 class Marks:
     """What is known about the lists of a table, by account."""
 
@@ -57,22 +69,19 @@ class Marks:
         for commit in history:
             if back_to is not None and commit["version"] > back_to:
                 continue  # the table was set back to before it
-            told = commit.get(KEY)
             if commit.get("operation") == _RESTORE:
                 version = str(commit.get("operationParameters", {}).get("version") or "")
                 if not version.isdigit():
                     return True
                 back_to = int(version)
                 continue
-            if not isinstance(told, dict):
-                continue
-            for item in told.get("lists", ()):
-                entry = msgspec.convert(item, ListEntry)
-                if entry.account_id not in self.entries and entry.account_id not in gone:
-                    self.entries[entry.account_id] = entry
-                self._since += 1
-            gone.update(told.get("gone", ()))
-            if told.get("all"):
+            told = _told(commit)
+            for entry in told.lists:
+                if entry.account_id not in gone:
+                    self.entries.setdefault(entry.account_id, entry)
+            gone.update(told.gone)
+            self._since += len(told.lists)
+            if told.all:
                 self._all_at = commit.get("timestamp", 0)
                 return True
         return False
@@ -88,8 +97,15 @@ class Marks:
         all = all or self._since > max(_AT_LEAST, len(self.entries)) or now - self._all_at > _ALL_EVERY
         if all:
             told, gone, self._since, self._all_at = [*self.entries.values()], (), 0, now
-        about: dict[str, Any] = {"version": 1, "run": run, "all": all, "lists": [_plain(entry) for entry in told]}
-        return {KEY: {**about, "gone": [*gone]} if gone else about}
+        about: dict[str, Any] = {"run": run, "lists": [_plain(entry) for entry in told]}
+        return {KEY: {**about, **({"all": True} if all else {}), **({"gone": [*gone]} if gone else {})}}
+
+
+def _told(commit: Mapping[str, Any]) -> _Told:
+    try:
+        return msgspec.convert(commit.get(KEY, {}), _Told)
+    except msgspec.ValidationError:  # somebody else calls something by the same name
+        return _Told()
 
 
 def _plain(entry: ListEntry) -> dict[str, Any]:

@@ -61,19 +61,16 @@ class Storage:
             for name in names:
                 (self._root / name).unlink(missing_ok=True)
 
-    def sync(self) -> None:
-        """Make the names of files durable."""
-        for folder in (self._root, self._root / LOG):
-            if folder.is_dir():
-                sync_folder(folder)
-
     def sync_log(self, version: int) -> None:
         """Make a commit durable, which deltalake does not."""
-        path = self._root / LOG / f"{version:020}.json"
+        log = self._root / LOG
+        path = log / f"{version:020}.json"
         if path.exists():
             make_private(path)
             sync_file(path)
-        self.sync()
+        sync_folder(log)
+        if not version:
+            sync_folder(self._root)
 
 
 class RemoteStorage(Storage):
@@ -129,9 +126,6 @@ class RemoteStorage(Storage):
             for name in names:
                 with suppress(FileNotFoundError):
                     self._files.delete_file(name)
-
-    def sync(self) -> None:
-        """Do nothing: what a store has taken is durable."""
 
     def sync_log(self, version: int) -> None:
         """Do nothing: what a store has taken is durable."""

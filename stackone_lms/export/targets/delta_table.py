@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
@@ -17,18 +18,15 @@ from ..formats.base import CheckCancelled
 from ..records.arrow import import_pyarrow, schema_of
 from ..records.columns import ACCOUNT, Column
 from ..state.manifest import ListEntry
-from ..state.storage import wrap_os_errors, write_whole
+from ..state.storage import wrap_os_errors
+from .delta_changes import Change, Held, accounts_of, hold, new_rows
 from .delta_files import (
     SMALL_BYTES,
-    Change,
     DataFile,
-    Held,
     MadeFile,
     Maker,
     Source,
-    accounts_of,
     count_by_account,
-    hold,
     local_source,
     open_parquet,
     packed,
@@ -59,12 +57,11 @@ def import_deltalake() -> Any:
         ExportError: It is not installed; the message names the extra.
     """
     try:
-        import deltalake  # noqa: PLC0415 (an extra)
-        import deltalake.exceptions  # noqa: PLC0415
-        import deltalake.transaction  # noqa: PLC0415
+        for name in ("deltalake.exceptions", "deltalake.transaction"):
+            import_module(name)
+        return import_module("deltalake")
     except ImportError:
         raise ExportError("this needs deltalake: pip install 'stackone-lms[delta]'") from None
-    return deltalake
 
 
 @contextmanager
@@ -167,7 +164,11 @@ class LakeTable:
             return
         with speaking(f"reading the Delta table {self.name}"):
             about, protocol = self._table.metadata(), self._table.protocol()
-            schema = import_pyarrow().schema(self._table.schema().to_arrow())
+            present = {field.name: field.type for field in self._table.schema().fields}
+            wanted = {
+                field.name: field.type
+                for field in import_deltalake().Schema.from_arrow(schema_of(self._columns)).fields
+            }
             ours = self.is_ours
         if not ours:
             raise ExportError(f"{self.storage.shown} is a Delta table that is not of an export: name another place")
@@ -179,12 +180,7 @@ class LakeTable:
                 f"{self.storage.shown} has features that exports do not keep: {', '.join(wrong)}; "
                 "drop them from the table (ALTER TABLE ... DROP FEATURE), or name another place"
             )
-        wanted: Any = schema_of(self._columns)
-        if other := [
-            name
-            for name in schema.names
-            if name in wanted.names and str(schema.field(name).type) != str(wanted.field(name).type)
-        ]:
+        if other := [name for name, kind in wanted.items() if present.get(name, kind) != kind]:
             raise ExportError(f"{self.storage.shown} has columns of other types than exports: {', '.join(other)}")
 
     def make(self, *, feed: bool) -> None:
@@ -281,7 +277,7 @@ class LakeTable:
         sources = [self.source(file) for file in touched]
         maker = Maker(self._work, schema, check_cancelled)
         held = hold(sources, changes, check_cancelled) if changes else Held()
-        made = maker.new_rows(changes, held)
+        made = maker.new_rows(new_rows(changes, held, check_cancelled))
         entries = entries_of({one.account: Counts(held.new[one.account], held.changed[one.account]) for one in changes})
         dropped = held.dropped()
         rewritten: list[tuple[DataFile, Source, Sequence[int]]] = [
@@ -333,10 +329,10 @@ class LakeTable:
         names = [f"part-{uuid.uuid4()}.zstd.parquet" for _ in made]
         # Noted before: what a crash leaves without a commit is taken away by the next export.
         note = self._work.parent / f"placing-{self.name}.json"
-        write_whole(note, json.dumps(names).encode())
+        with wrap_os_errors("noting what is being written"):
+            note.write_text(json.dumps(names))
         for one, name in zip(made, names, strict=True):
             self.storage.put(one.draft, name)
-        self.storage.sync()
         add = partial(deltalake.transaction.AddAction, partition_values={}, modification_time=at, data_change=is_change)
         remove = partial(deltalake.transaction.RemoveAction, data_change=is_change, deletion_timestamp=at)
         actions = [
@@ -417,7 +413,7 @@ class LakeTable:
             )
         ]
         self.storage.delete(old)
-        self.storage.sync()
+        self.storage.sync_log(version)
 
 
 def _stats(made: MadeFile) -> str:
