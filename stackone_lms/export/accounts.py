@@ -18,16 +18,25 @@ _BOMS: Final = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"),
 
 
 def read_accounts(path: Path) -> list[str]:
-    """Return the account ids of a file: one a line, or those in the column `account_id` of a CSV with a header.
+    """Return the account ids of a file, each once.
 
-    It is UTF-8, with or without a byte order mark, or UTF-16 with one. Blank lines and what follows a `#` are passed
-    over.
+    They stand one a line, or in the column `account_id` of a CSV with a header. It is UTF-8, with or without a byte
+    order mark, or UTF-16 with one. Blank lines and what follows a `#` are passed over.
+
+    Raises:
+        InvalidArgumentError: It cannot be read, or a line is no account id; the message names its number.
+    """
+    return list(dict.fromkeys(listed_accounts(path)))
+
+
+def listed_accounts(path: Path) -> list[str]:
+    """Return the account ids of a file as often as they stand there; see `read_accounts`.
 
     Raises:
         InvalidArgumentError: It cannot be read, or a line is no account id; the message names its number.
     """
     try:
-        return parse_accounts(path.read_bytes(), str(path))
+        return _ids_in(path.read_bytes(), str(path))
     except OSError as error:
         raise InvalidArgumentError(f"{str(path)!r:.200} cannot be read: {error.strerror}") from None
 
@@ -38,6 +47,10 @@ def parse_accounts(data: bytes, name: str) -> list[str]:
     Raises:
         InvalidArgumentError: A line is no account id; the message names its number.
     """
+    return list(dict.fromkeys(_ids_in(data, name)))
+
+
+def _ids_in(data: bytes, name: str) -> list[str]:
     encoding = next((encoding for bom, encoding in _BOMS if data.startswith(bom)), "utf-8")
     try:
         text = data.decode(encoding)
@@ -52,7 +65,7 @@ def parse_accounts(data: bytes, name: str) -> list[str]:
         several = len(header)
     else:
         several = 1
-    found: dict[str, None] = {}
+    found: list[str] = []
     for number, filled in enumerate(lines, 1):
         cells = _cells(filled)
         if not cells:
@@ -61,8 +74,8 @@ def parse_accounts(data: bytes, name: str) -> list[str]:
             raise InvalidArgumentError(f"{name}, line {number}: several columns, but no header with {COLUMN}")
         if column >= len(cells):
             raise InvalidArgumentError(f"{name}, line {number}: there is no {COLUMN}")
-        found[check_token(cells[column], f"{name}, line {number}: the account id", InvalidArgumentError)] = None
-    return list(found)
+        found.append(check_token(cells[column], f"{name}, line {number}: the account id", InvalidArgumentError))
+    return found
 
 
 def _cells(line: str) -> list[str]:

@@ -35,13 +35,26 @@ FLOORS = """
     sync
     export testing otel
     batches
-    arrow cli dlt
+    arrow cli dlt spark
     __main__
 """
 """The rooms from the ground up; those in one line do not know of each other. `sandbox` stands apart."""
 
 OUTSKIRTS = frozenset(
-    {"sandbox", "shared_limit", "profiles", "arrow", "batches", "dlt", "export", "otel", "testing", "cli", "__main__"}
+    {
+        "sandbox",
+        "shared_limit",
+        "profiles",
+        "arrow",
+        "batches",
+        "dlt",
+        "export",
+        "otel",
+        "spark",
+        "testing",
+        "cli",
+        "__main__",
+    }
 )
 """What may need an extra."""
 
