@@ -78,12 +78,12 @@ def sdk_alone() -> dict[str, Call]:
     made = observers()
 
     async def two_numbers() -> None:
-        observer = made["metrics"]
-        observer.request_duration.record(1.0, {"a": "1", "b": "2", "c": 3, "d": "4", "e": 5})
-        observer.call_duration.record(1.0, {"a": "1"})
+        to = made["metrics"].instruments
+        to.request_duration.record(1.0, {"a": "1", "b": "2", "c": 3, "d": "4", "e": 5})
+        to.call_duration.record(1.0, {"a": "1"})
 
     async def two_spans() -> None:
-        tracer = made["spans and metrics"].tracer
+        tracer = made["spans and metrics"].instruments.tracer
         outer = tracer.start_span("outer", attributes={"a": "1"})
         tracer.start_span("inner", attributes={"a": "1", "b": "2", "c": 3, "d": "4"}).end()
         outer.end()

@@ -28,8 +28,8 @@ from . import (
     sandbox,
     writing,
 )
-from .connection import Debug
-from .messages import choose_format, logs_as_json, note, problem, show_traceback
+from .connection import Debug, LogFormats
+from .messages import LogFormat, choose_format, logs_as_json, note, problem, show_traceback
 from .output import OutputClosedError, discard_output, finish, leave_nothing_buffered
 from .termination import EXIT_CODE, sigterm_as_ctrl_c
 
@@ -98,6 +98,7 @@ def root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Debug = False,
+    log_format: LogFormats = LogFormat.TEXT,
 ) -> None:
     """StackOne's unified LMS API on the command line.
 

@@ -28,6 +28,13 @@ C = TypeVar("C", bound="BaseClient[Any]")
 
 _PANEL = "Connection"
 
+LogFormats = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format",
+        help="How stderr is written: text for people, or json, an object a line, for programs.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -138,14 +145,7 @@ class Connection:
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Tell about every request.", rich_help_panel=_PANEL)
     ] = False
-    log_format: Annotated[
-        LogFormat,
-        typer.Option(
-            "--log-format",
-            help="How stderr is written: text for people, or json, an object a line, for programs.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = LogFormat.TEXT
+    log_format: LogFormats = LogFormat.TEXT
     debug: Debug = False
 
     def options(self) -> ClientOptions:

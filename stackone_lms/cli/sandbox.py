@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .arguments import rate_limit
-from .messages import note
+from .connection import LogFormats
+from .messages import LogFormat, note
 from .output import write_text
 from .termination import run
 
@@ -29,6 +30,7 @@ def command(
         int, typer.Option("--completions", metavar="N", min=0, help="Completions of each account.")
     ] = 5000,
     seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal data.")] = 1,
+    log_format: LogFormats = LogFormat.TEXT,
 ) -> None:
     """Run a local server that behaves like the API, with made-up data, until Ctrl-C.
 

@@ -312,9 +312,12 @@ def tell(audience: Audience, method: str, *about: Any) -> None:
     """Call a method of all; what they raise is logged."""
     for member, to in audience:
         try:
-            getattr(to, method)(*about)
+            answer = getattr(to, method)(*about)
         except _CAUGHT as problem:
             member.failed(method, problem)
+        else:
+            if answer is not None:
+                _is_plain(member, method, answer)
 
 
 def ask(audience: Audience, method: str, about: Any) -> list[Told]:
@@ -326,9 +329,18 @@ def ask(audience: Audience, method: str, about: Any) -> list[Told]:
         except _CAUGHT as problem:
             member.failed(method, problem)
         else:
-            if answer is not None:
+            if answer is not None and _is_plain(member, method, answer):
                 answers.append(Told(member, answer))
     return answers
+
+
+def _is_plain(member: Member, method: str, answer: Any) -> bool:
+    """Tell whether an answer is one, and not a coroutine that nobody awaits."""
+    if not inspect.iscoroutine(answer):
+        return True
+    answer.close()
+    member.failed(method, TypeError(f"{method} must be a plain function, not async"))
+    return False
 
 
 default_observers: list[Any] = []

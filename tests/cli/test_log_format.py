@@ -44,6 +44,13 @@ def test_wrong_usage_and_tracebacks_are_lines_too(run: Run) -> None:
     assert "Traceback (most recent call last)" in lines(ended.err)[0]["exception"]
 
 
+def test_it_may_come_before_any_command(run: Run, tmp_path: Path) -> None:
+    for command in (["report", str(tmp_path)], ["export", "verify", str(tmp_path)], ["operations", "--nonsense"]):
+        ended = run("--log-format", "json", *command)
+        assert ended.code != 0
+        assert lines(ended.err)[0]["level"] == "ERROR"
+
+
 def test_the_last_of_several_options_counts(run: Run) -> None:
     json_last = ("--log-format", "text", "--log-format=json")
     assert lines(run("get", "courses", "nowhere", *json_last).err)

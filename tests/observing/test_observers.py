@@ -387,6 +387,28 @@ def test_what_is_no_observer_is_refused() -> None:
             AsyncClient(KEY, ACCOUNT, observer=wrong)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
+class Coroutines(Observer, CallObserver):
+    """Has async methods where plain ones are wanted."""
+
+    def call_started(self, call: CallStart, /) -> Any:
+        return self
+
+    async def attempt_started(self, number: int, /) -> Any: ...  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
+
+    async def ended(self, call: Any, /) -> None: ...  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+@virtual
+async def test_methods_that_nobody_would_await_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    client = client_of(FakeTransport(record()), observer=Coroutines())
+    with caplog.at_level(logging.ERROR, "stackone_lms"):
+        for _ in range(2):
+            await client.completions.get("c1")
+    (told,) = caplog.records
+    assert told.exc_info is not None
+    assert str(told.exc_info[1]) == "attempt_started must be a plain function, not async"
+
+
 @virtual
 async def test_an_observer_may_leave_out_what_it_does_not_want() -> None:
     class Quiet(Observer):

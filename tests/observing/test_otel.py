@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from opentelemetry import propagate, trace
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -34,7 +35,8 @@ from stackone_lms import (
 )
 from stackone_lms.api.operations import operations
 from stackone_lms.export import export
-from stackone_lms.otel import OpenTelemetry, StackOneInstrumentor, _dotted  # pyright: ignore[reportPrivateUsage]
+from stackone_lms.otel import OpenTelemetry, StackOneInstrumentor
+from stackone_lms.otel.attributes import dotted
 from stackone_lms.sandbox import Sandbox
 from tests.bulk.server import Server, refuse
 from tests.bulk.server import client as bulk_client
@@ -226,7 +228,7 @@ def test_clients_that_are_gone_are_forgotten_though_nobody_collects_metrics() ->
     observer = OpenTelemetry(meter_provider=NoOpMeterProvider())
     for _ in range(1000):
         observer.client_created(lambda: None)
-    assert len(observer._clients._stats) < 100  # pyright: ignore[reportPrivateUsage]
+    assert len(observer.instruments.clients._stats) < 100  # pyright: ignore[reportPrivateUsage]
 
 
 @virtual
@@ -239,10 +241,10 @@ async def test_a_request_of_the_callers_own_keeps_its_path_to_itself() -> None:
 
 def test_every_operation_is_named_as_on_a_client() -> None:
     for resource, verb, operation in operations():
-        assert _dotted(operation.name) == f"{resource}.{verb}"
+        assert dotted(operation.name) == f"{resource}.{verb}"
     client: Any = SyncClient(KEY, ACCOUNT, transport=FakeTransport(record()))
     for name in ("accounts", "logs", "connect_sessions"):
-        assert _dotted(f"{getattr(client, name).__class__.__name__}.get") == f"{name}.get"
+        assert dotted(f"{getattr(client, name).__class__.__name__}.get") == f"{name}.get"
 
 
 # Where the context goes
@@ -548,11 +550,42 @@ def test_options_are_checked() -> None:
 @virtual
 async def test_without_an_sdk_nothing_is_told() -> None:
     observer = OpenTelemetry()
-    assert not observer.listens()
+    assert not observer.instruments.listens()
     started: list[Any] = []
-    observer.tracer = started  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
+    observer.instruments.tracer = started  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
     await client_of(FakeTransport(record()), observer=observer).completions.get("c1")
     assert [one async for one in client_of(FakeTransport(record()), observer=observer).completions.get_many(["c1"])]
+
+
+async def test_whoever_suppresses_instrumentation_is_told_nothing(tmp_path: Path) -> None:
+    seen = Collected()
+    calls = client_of(FakeTransport(record()), observer=seen.observer)
+    with suppress_instrumentation():
+        await calls.completions.get("c1")
+        assert [one async for one in calls.completions.get_many(["c1"])]
+        async with client_of(FakeTransport(page([])), observer=seen.observer) as client:
+            await export(client, ["users"], tmp_path)
+    assert seen.names == []
+    assert set(seen.metrics()) == {"stackone.client.rate_limit.utilization"}  # that of the client, not of a call
+    await calls.completions.get("c1")
+    assert len(seen.names) == 2
+
+
+async def test_a_list_of_a_cancelled_export_is_cancelled_and_not_failed(tmp_path: Path) -> None:
+    seen, asked = Collected(), asyncio.Event()
+
+    async def never(*about: Any) -> Any:
+        asked.set()
+        return await hang(*about)
+
+    async with client_of(FakeTransport(never), observer=seen.observer) as client:
+        running = asyncio.create_task(export(client, ["users"], tmp_path))
+        await asked.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    ((lists, _),) = seen.metrics()["stackone.export.lists"]
+    assert lists == {"stackone.resource": "users", "stackone.export.state": "cancelled"}
 
 
 @virtual

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from stackone_lms import NotFoundError, RateLimit, RetryPolicy, SyncClient
 from stackone_lms.sandbox import Sandbox
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "observability.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "prometheus.md"
 
 
 def test_the_collector_of_the_guide_counts_what_happened() -> None:
