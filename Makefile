@@ -13,7 +13,7 @@ $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --editable '.[cli,tls,testing,shared-limit,redis,arrow,duckdb,delta,dlt,report,otel]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
 	touch $@
 
 # StackOne's own client and Prism, against which the sandbox is tested where Node is installed; without them, and without

@@ -59,7 +59,7 @@ def proxy(sandbox: Sandbox) -> Generator[SyncClient]:
 
 
 def test_no_violation_in_any_operation() -> None:
-    """Every operation, called as the README shows it."""
+    """Every operation, called as the page of operations shows it."""
     with Sandbox.in_thread() as sandbox, proxy(sandbox) as client:
         called = call_each_line(client, sandbox)
     assert len(called) == 28

@@ -1,4 +1,4 @@
-"""The README's table of operations: one line of code each, which can be run."""
+"""The table of operations: one line of code each, which can be run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from stackone_lms.api.operations import operations
 from stackone_lms.calls.lists import SyncPager
 from stackone_lms.sandbox import Sandbox
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/operations.md"
 ROW = re.compile(r"^\| `(?P<id>lms_\w+)`(?P<removed> †)? \| `(?P<code>[^`]+)` \|$", re.MULTILINE)
-ROWS = [(m["id"], bool(m["removed"]), m["code"]) for m in ROW.finditer(README.read_text())]
+ROWS = [(m["id"], bool(m["removed"]), m["code"]) for m in ROW.finditer(PAGE.read_text("utf-8"))]
 
 RESOURCES = {
     "assignment": "assignments",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import asyncio
-import inspect
 import logging
 import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +24,7 @@ from .table import ROWS, call_each_line
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"^```(?P<language>[\w{}-]*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(?P<language>[\w{}-]*)(?P<mark>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN = {"python", "console"}
 SHOWN = {"text", "toml", "json", "", "{toctree}", "{eval-rst}", "{literalinclude}", "ini"}  # nothing to run
 
@@ -34,11 +33,15 @@ class Block(NamedTuple):
     language: str
     code: str
     line: int
+    fragment: bool
 
 
 def blocks(page: Path) -> list[Block]:
     text = page.read_text()
-    return [Block(m["language"], m["code"], text.count("\n", 0, m.start()) + 2) for m in FENCE.finditer(text)]
+    return [
+        Block(m["language"], m["code"], text.count("\n", 0, m.start()) + 2, m["mark"].strip() == "fragment")
+        for m in FENCE.finditer(text)
+    ]
 
 
 def test_only_known_languages_are_used() -> None:
@@ -62,22 +65,40 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox
         yield running
 
 
+def python_blocks(page: Path) -> list[Block]:
+    found = [block for block in blocks(page) if block.language == "python"]
+    assert found or not re.search(r"^```py", page.read_text(), re.MULTILINE)
+    return found
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_python_blocks_run(page: Path, sandbox: Sandbox) -> None:
-    """The Python blocks of a page run one after the other, as one program."""
-    code = [block for block in blocks(page) if block.language == "python"]
-    if not code:
-        assert not re.search(r"^```py", page.read_text(), re.MULTILINE)
-        return
-    namespace: dict[str, object] = {"__name__": "__main__"}
-    with asyncio.Runner() as runner:
-        for block in code:
-            padded = "\n" * (block.line - 1) + block.code
-            compiled = compile(padded, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-            if compiled.co_flags & inspect.CO_COROUTINE:
-                runner.run(eval(compiled, namespace))
-            else:
-                exec(compiled, namespace)
+def test_python_blocks_are_scripts(page: Path, sandbox: Sandbox) -> None:
+    """Each Python block runs as it stands, as a script: with its own imports, and no name of the block above it.
+
+    Those of a page run in one folder, so that one may read the files that another, or a command, has made.
+    """
+    for block in python_blocks(page):
+        compiled = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
+        if not block.fragment:
+            exec(compiled, {"__name__": "__main__"})
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_python_blocks_run_in_a_process_each(page: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The same with an interpreter for each, as a reader starts them."""
+    for block in python_blocks(page):
+        script = tmp_path / f"line_{block.line}.py"
+        script.write_text(block.code, "utf-8")
+        if not block.fragment:
+            done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0, f"{page}:{block.line}\n{done.stderr}"
+
+
+def test_few_blocks_are_fragments() -> None:
+    """A block that is no whole script is marked ```python fragment, and at most one in ten is."""
+    found = [block for page in PAGES for block in python_blocks(page)]
+    assert sum(block.fragment for block in found) * 10 <= len(found)
 
 
 def commands() -> list[tuple[Path, str, int]]:
@@ -105,19 +126,17 @@ def test_other_commands_are_known() -> None:
             pytest.fail(f"{page.name}:{line}: nobody runs {command!r}")
 
 
-@pytest.mark.parametrize("command", OURS, ids=lambda c: f"{c[0].name}:{c[2]}")
-def test_commands_run(command: tuple[Path, str, int], sandbox: Sandbox, tmp_path: Path) -> None:
-    """Each command line of our program does what the page says: it ends with 0."""
-    line = command[1]
-    for name in ("ACCOUNT_A", "ACCOUNT_B", "ACCOUNT_C"):
-        line = line.replace(f"${name}", os.environ[name])
-    if " COMPLETION_ID" in line:
-        line = line.replace("COMPLETION_ID", sandbox.ids("completions")[0])
-    words = shlex.split(line)
-    if words[1] == "sandbox":
-        words.append("--help")  # it would run until it is interrupted
-    done = program(*words[1:], env=dict(os.environ))
-    assert done.code == 0, f"{line}\n{done.out}\n{done.err}"
+@pytest.mark.parametrize("page", sorted({page for page, *_ in OURS}), ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_run(page: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The commands of our program on a page end with 0, one after the other in one folder."""
+    for line in (command for where, command, _ in OURS if where == page):
+        for name in ("ACCOUNT_A", "ACCOUNT_B", "ACCOUNT_C"):
+            line = line.replace(f"${name}", os.environ[name])  # noqa: PLW2901
+        words = shlex.split(line.replace("COMPLETION_ID", sandbox.ids("completions")[0]))
+        if words[1] == "sandbox":
+            words.append("--help")  # it would run until it is interrupted
+        done = program(*words[1:], env=dict(os.environ))
+        assert done.code == 0, f"{line}\n{done.out}\n{done.err}"
 
 
 def test_the_table_of_operations_is_complete() -> None:
