@@ -4,12 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
+# An environment whose Python is gone, or was moved, is made anew.
+$(shell $(BIN)/python -c '' 2>/dev/null || rm -f $(VENV)/.run $(VENV)/.dev)
+
 .PHONY: demo test check mypy pyright typing docs engines matrix soak thorough coverage fmt bench clean
 
 $(VENV)/.run: pyproject.toml stackone_lms/_version.py
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@.ci/venv $(PYTHON) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[cli]'
+	$(BIN)/python -m pip install --quiet --editable '.[cli,duckdb,report]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run

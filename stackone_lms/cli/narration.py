@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import textwrap
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from .messages import colorless, console, draws
 from .output import write_text
 
 _LABEL = 16
+_WIDTH = 80
 
 
 class Narration:
@@ -39,12 +41,23 @@ class Narration:
         self._print(Text(f"   {text}", style="cyan"))
 
     def row(self, label: str, text: str) -> None:
-        """Print what came of it."""
-        self._print(Text.assemble((f"   {label:<{_LABEL}}", "dim"), text))
+        """Print what came of it, on as many lines of 80 columns as it takes; no word is broken."""
+        lines = textwrap.wrap(text, _WIDTH - _LABEL - 3, break_long_words=False, break_on_hyphens=False) or [""]
+        for line in lines:
+            self._print(Text.assemble((f"   {label:<{_LABEL}}", "dim"), line))
+            label = ""
+
+    def command(self, label: str, command: str) -> None:
+        """Print a command line whole, so that it can be copied: below its label where it is too long for the line."""
+        if len(command) > _WIDTH - _LABEL - 3:
+            self.row(label, "")
+            self.code(command)
+        else:
+            self._print(Text.assemble((f"   {label:<{_LABEL}}", "dim"), command))
 
     def _print(self, text: Text) -> None:
         with self._console.capture() as capture:
-            self._console.print(text)
+            self._console.print(text, soft_wrap=True)
         write_text(capture.get())
 
     @contextmanager

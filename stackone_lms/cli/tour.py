@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
 import time
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+from shlex import quote
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from .. import __version__
 from ..client import AsyncClient
 from ..errors import NotFoundError
+from ..export import export
+from ..export.report import write_report
 from ..models import CompletionResult
 from ..sandbox import Sandbox
 from ..sync import SyncClient
 from .narration import Narration
 
-FIELDS = ["id", "remote_id", "user_id", "learning_object_id", "result", "completed_at", "time_spent"]
+PROGRAM = "stackone-lms"
+
+FIELDS = ["id", "user_id", "result", "completed_at", "time_spent"]
 PROXY = {"filter": {"eq": {"age": 25}}}
+QUESTION = "Which three courses are completed most, and how many pass?"
+SQL = (
+    "SELECT course_title, count(*) AS completions,",
+    "       round(100.0 * sum(result_value = 'Pass') / count(*)) AS passed",
+    "FROM completion_details WHERE course_title IS NOT NULL",
+    "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3",
+)
 
 
 def run() -> None:
@@ -28,7 +48,7 @@ def run() -> None:
 async def _demo(sandbox: Sandbox) -> None:
     show = Narration()
     show.say(f"stackone-lms {__version__}: the StackOne unified LMS API, from Python")
-    show.say("A sandbox plays the API here, with made-up data. The clients and the HTTP calls are the real ones.")
+    show.say("A sandbox plays the API here, with made-up data. The HTTP calls are real.")
     show.row("sandbox", f"{sandbox.url}, {len(sandbox.account_ids)} linked accounts")
     # The limit of 1000 requests a minute is the real API's; this one may be asked as fast as it answers.
     options: dict[str, Any] = {
@@ -45,18 +65,22 @@ async def _demo(sandbox: Sandbox) -> None:
         await _lists(show, client)
         await _bulk(show, client, ids)
         await _errors(show, sandbox, client, passed)
-    _next(show)
+        folder = Path(tempfile.mkdtemp(prefix="lms-demo-"))
+        database = await _export(show, client, sandbox.account_ids[:1], folder)
+    _report(show, database, folder)
+    _next(show, database)
 
 
 async def _one(show: Narration, sandbox: Sandbox, client: AsyncClient, id: str) -> CompletionResult:
     show.step("One completion, with raw, fields and proxy")
     show.code("client = AsyncClient(api_key, account_id)")
-    show.code(f"await client.completions.get(id, raw=True, fields=[{FIELDS[0]!r}, ...], proxy={PROXY})")
+    show.code("await client.completions.get(id, raw=True, fields=['id', ...],")
+    show.code(f"                             proxy={PROXY})")
     answer = await client.completions.get(id, raw=True, fields=FIELDS, proxy=PROXY)
     sent = sandbox.requests[-1]
     completion = answer.data
-    show.row("sent", f"{sent.method} {sent.path}?{sent.query}")
-    show.row("that is", unquote(sent.query).replace("&", "  "))
+    show.row("sent", f"{sent.method} {sent.path.removesuffix(id)}{id[:8]}...")
+    show.row("", unquote(sent.query).replace("&", " "))
     show.row("answer", f"{answer.status}, {answer.elapsed * 1000:.0f} ms, request id {answer.request_id}")
     show.row("typed", f"{type(answer).__name__} with data: {type(completion).__name__}")
     show.row("  id", f"{completion.id}")
@@ -64,7 +88,8 @@ async def _one(show: Narration, sandbox: Sandbox, client: AsyncClient, id: str) 
     show.row("  completed_at", f"{completion.completed_at!r}")
     show.row("  time_spent", f"{completion.time_spent!r} = {completion.time_spent_timedelta}")
     for call in answer.raw or []:
-        show.row("raw", f"the provider was asked: {call.method} {call.url}")
+        asked = urlsplit(call.url or "")
+        show.row("raw", f"the provider was asked: {call.method} {asked.netloc}/...?{unquote(asked.query)}")
     return answer
 
 
@@ -92,7 +117,7 @@ async def _lists(show: Narration, client: AsyncClient) -> None:
 async def _bulk(show: Narration, client: AsyncClient, ids: list[str]) -> None:
     show.step("Thousands of completions by id")
     show.code("async for outcome in client.completions.get_many(ids, progress=bar): ...")
-    show.row("limit", "off here (rate_limit=None): the client keeps to 1000 requests a minute unless told otherwise")
+    show.row("limit", "off here (rate_limit=None); by itself a client keeps to 1000 requests a minute")
     done = failed = 0
     with show.progress(len(ids)) as bar:
         begun = time.perf_counter()
@@ -113,15 +138,71 @@ async def _errors(show: Narration, sandbox: Sandbox, client: AsyncClient, id: st
         show.row("raised", f"{type(error).__name__}: status {error.status}, {error.message!r}")
         show.row("", f"retryable {error.retryable}, attempts {error.attempts}, request id {error.request_id}")
     sandbox.fail_next(429, retry_after=1, path_contains="/completions/")
-    show.code("await client.completions.get(id)  # and the API answers 429, Retry-After: 1")
+    show.code("await client.completions.get(id)  # answered 429, Retry-After: 1")
     answer = await client.completions.get(id)
     show.row("survived", f"status {answer.status} at attempt {answer.attempts}, {answer.elapsed:.1f} s in all")
 
 
-def _next(show: Narration) -> None:
+async def _export(show: Narration, client: AsyncClient, accounts: list[str], folder: Path) -> str:
+    kind = "duckdb" if find_spec("duckdb") else "sqlite"
+    database = f"{kind}:{folder / 'lms.db'}"
+    show.step("An export into a database, and a question")
+    show.code('await export(client, ["completions", "users", "courses"],')
+    show.code(f'             "{kind}:lms.db", accounts=[account_id])')
+    begun = time.perf_counter()
+    result = await export(client, ["completions", "users", "courses"], database, accounts=accounts)
+    records = sum(one.records for one in result.lists)
+    show.row("exported", f"{records:,} records in {time.perf_counter() - begun:.1f} s")
+    if kind == "sqlite":
+        show.row("", "into SQLite; DuckDB comes with: pip install 'stackone-lms[duckdb]'")
+    show.row("asked", QUESTION)
+    for line in SQL:
+        show.code(line)
+    for title, completions, passed in _answers(kind, folder / "lms.db"):
+        show.row("answer", f"{title}: {completions:,} completions, {passed:.0f} % passed")
+    return database
+
+
+def _answers(kind: str, file: Path) -> list[tuple[str, int, float]]:
+    query = "\n".join(SQL)
+    if kind == "sqlite":
+        with closing(sqlite3.connect(file)) as connection:
+            return connection.execute(query).fetchall()
+    import duckdb  # noqa: PLC0415 (an extra)
+
+    with duckdb.connect(file, read_only=True) as database:
+        return database.execute(query).fetchall()
+
+
+def _report(show: Narration, database: str, folder: Path) -> None:
+    show.step("A page for who asked for it")
+    if find_spec("plotly") is None:
+        show.row("not made", "it takes: pip install 'stackone-lms[report]'")
+        return
+    page = folder / "report.html"
+    show.code(f'write_report("{database.partition(":")[0]}:lms.db", "report.html")')
+    write_report(database, page)
+    show.command("page", str(page))
+
+
+def _next(show: Narration, database: str) -> None:
     show.step("What to do next")
-    show.row("with your data", "export STACKONE_API_KEY=... STACKONE_ACCOUNT_ID=...")
-    show.row("", "stackone-lms list completions")
-    show.row("with made-up", "stackone-lms sandbox")
-    show.row("the whole API", "stackone-lms operations")
-    show.row("all commands", "stackone-lms --help")
+    program = program_here()
+    show.command("this export", f"{program} export verify {quote(database)}")
+    show.command("your own data", f"{program} configure")
+    show.command("made-up data", f"{program} sandbox")
+    show.command("the whole API", f"{program} operations")
+    show.command("all commands", f"{program} --help")
+
+
+def program_here() -> str:
+    """Return how the program is started from here: by its name where that finds it, else by its path."""
+    started = Path(sys.argv[0])
+    if started.name.partition(".")[0] == PROGRAM and started.exists():
+        found = shutil.which(PROGRAM)
+        if found and Path(found).samefile(started):
+            return PROGRAM
+        here = os.path.relpath(started)
+        return quote(str(started) if here.startswith(os.pardir) else here)
+    python = Path(sys.executable).name
+    return f"{python if shutil.which(python) == sys.executable else quote(sys.executable)} -m stackone_lms"

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import sys
+from pathlib import Path
 
 import pytest
+
+from stackone_lms.cli import tour
 
 from .program import LONGEST, MODULE, environment, program, start
 from .terminal import on_terminal, plain
 
 
-def test_shows_everything_and_ends_well_without_a_terminal() -> None:
+def test_shows_everything_and_ends_well_without_a_terminal(tmp_path: Path) -> None:
     """Warnings are errors in this run, nothing is coloured, and settings of one's own are neither used nor needed."""
     env = environment(STACKONE_API_KEY="mine", STACKONE_ACCOUNT_ID="mine", STACKONE_BASE_URL="https://stackone.invalid")
-    ended = program("demo", env=env)
+    ended = program("demo", env=env | {"TMPDIR": str(tmp_path)})
     assert ended.code == 0, ended.err
-    assert [line[:2] for line in ended.out.splitlines() if re.match(r"\d\. ", line)] == [f"{n}." for n in range(1, 7)]
+    assert [line[:2] for line in ended.out.splitlines() if re.match(r"\d\. ", line)] == [f"{n}." for n in range(1, 9)]
     assert "\x1b" not in ended.out + ended.err
     for shown in (
-        "?raw=true&fields=id%2C",
-        "&proxy%5Bfilter%5D%5Beq%5D%5Bage%5D=25",
+        "raw=true fields=id,",
+        "proxy[filter][eq][age]=25",
         "CompletionResult with data: Completion",
         "completed_at  datetime.datetime(20",
-        "the provider was asked: GET https://",
+        "the provider was asked: GET",
         "equal to the one above",
         "= 200 users",
         "empty and passed over",
@@ -34,10 +38,53 @@ def test_shows_everything_and_ends_well_without_a_terminal() -> None:
         " completions a second",
         "NotFoundError: status 404",
         "status 200 at attempt 2, 1.",
-        "stackone-lms list completions",
+        "exported        5,240 records in ",
+        "Which three courses are completed most",
+        "stackone_lms configure",
     ):
         assert shown in ended.out
+    assert len(re.findall(r"^   (?:answer)? +\D.*: \d+ completions, \d+ %", ended.out, re.MULTILINE)) == 3
     assert re.fullmatch(r"   5000 of 5000, [\d,]+/s, 0 throttled, 0 retries", ended.err.splitlines()[-1])
+    (folder,) = tmp_path.glob("lms-demo-*")
+    assert (folder / "report.html").is_file()
+    assert f"{folder / 'report.html'}\n" in ended.out
+    paths = (line for line in ended.out.splitlines() if str(tmp_path) not in line)
+    assert max(map(len, paths)) <= 80
+    next_lines = ended.out.partition("What to do next")[2]
+    commands = re.findall(r"^ {3}(?:.{16})?(\S+ -m stackone_lms .+)$", next_lines, re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        words = shlex.split(command)
+        if words[3] == "export":
+            assert program(*words[3:], env=environment()).code == 0
+        elif words[3] != "--help":
+            assert program(*words[3:], "--help", env=environment()).code == 0
+
+
+@pytest.mark.parametrize(
+    ("started", "folder", "shown"),
+    [
+        ("stackone-lms", "elsewhere", "stackone-lms"),
+        ("checkout/.venv/bin/stackone-lms", "checkout", ".venv/bin/stackone-lms"),
+        ("checkout/.venv/bin/stackone-lms", "elsewhere", "{}/checkout/.venv/bin/stackone-lms"),
+        ("python -m", "elsewhere", f"{sys.executable} -m stackone_lms"),
+    ],
+)
+def test_next_lines_work_where_the_demo_was_started(
+    started: str, folder: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program is called by its name where that is found, by its path from here, or as a module."""
+    on_path, local = tmp_path / "bin/stackone-lms", tmp_path / "checkout/.venv/bin/stackone-lms"
+    for file in (on_path, local):
+        file.parent.mkdir(parents=True)
+        file.write_text("#!/bin/sh\n")
+        file.chmod(0o755)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("PATH", str(on_path.parent))
+    monkeypatch.chdir(tmp_path / folder)
+    called = {"stackone-lms": on_path, "python -m": tmp_path / "stackone_lms/__main__.py"}.get(started, local)
+    monkeypatch.setattr(sys, "argv", [str(called), "demo"])
+    assert tour.program_here() == shown.format(tmp_path)
 
 
 BAR = """
