@@ -45,15 +45,17 @@ class _Decoder:
 
     def struct(self) -> Struct:
         found: Struct = {}
-        number = 0
-        while head := self._byte():
+        number, data = 0, self._data
+        while head := data[self._at]:
+            self._at += 1
             step, kind = head >> 4, head & 15
             number = number + step if step else self._signed()
             found[number] = kind, self._value(kind)
+        self._at += 1
         return found
 
     def _value(self, kind: int) -> Any:
-        if kind in (_I16, _I32, _I64):
+        if _I16 <= kind <= _I64:
             return self._signed()
         if kind == _BINARY:
             return self._bytes(self._unsigned())
@@ -79,13 +81,16 @@ class _Decoder:
         return self._data[self._at - count : self._at]
 
     def _unsigned(self) -> int:
-        number = shift = 0
-        while True:
-            byte = self._byte()
+        data = self._data
+        byte = data[self._at]
+        self._at += 1
+        number, shift = byte & 127, 7
+        while byte > 127:
+            byte = data[self._at]
+            self._at += 1
             number |= (byte & 127) << shift
-            if byte < 128:
-                return number
             shift += 7
+        return number
 
     def _signed(self) -> int:
         number = self._unsigned()
@@ -97,19 +102,19 @@ class _Encoder:
         self.data = bytearray()
 
     def struct(self, fields: Struct) -> None:
-        last = 0
+        last, append = 0, self.data.append
         for number, (kind, value) in fields.items():
             if 0 < number - last < 16:
-                self.data.append((number - last) << 4 | kind)
+                append((number - last) << 4 | kind)
             else:
-                self.data.append(kind)
+                append(kind)
                 self._signed(number)
             self._value(kind, value)
             last = number
-        self.data.append(0)
+        append(0)
 
     def _value(self, kind: int, value: Any) -> None:
-        if kind in (_I16, _I32, _I64):
+        if _I16 <= kind <= _I64:
             self._signed(value)
         elif kind == _STRUCT:
             self.struct(value)

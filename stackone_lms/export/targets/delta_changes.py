@@ -133,33 +133,36 @@ def hold(sources: Sequence[Source], changes: Sequence[Change], check_cancelled: 
     accounts = sorted(change.account for change in changes if change.spec.keys or not change.keep)
     whole = {change.account for change in changes if not change.keep}
     merged = [change for change in changes if change.keep and change.spec.keys]
-    few = _ids_of_few(merged)
+    named = _ids_of_few(merged)
+    few = None if named is None else pa.array(named, "string")
     ours = [name for name, _ in changes[0].spec.columns]
     keys = [name for name in (ACCOUNT, OF_USER, "id") if name in ours]
     some_whole, some = pa.array(sorted(whole), "string"), pa.array(accounts, "string")
     for number, source in enumerate(sources):
-        for group in source.groups_of(accounts):
+        for group in source.groups_of(accounts, None if whole else named):
             check_cancelled()
             start, places, last = source.starts[group], list[list[int]](), False
             for batch in source.batches([group], keys):
                 is_one = pc.is_in(batch.column(ACCOUNT), value_set=some if few is None else some_whole)
                 if few is not None and merged:
-                    named = pc.is_in(batch.column(ACCOUNT), value_set=some)
-                    is_one = pc.or_(is_one, pc.and_(named, pc.is_in(batch.column("id"), value_set=few)))
+                    is_some = pc.is_in(batch.column(ACCOUNT), value_set=some)
+                    is_one = pc.or_(is_one, pc.and_(is_some, pc.is_in(batch.column("id"), value_set=few)))
                 places.append(pc.indices_nonzero(is_one).to_pylist())
                 last = last or bool(places[-1])
             if not last:
                 continue
-            for batch, rows in zip(source.batches([group], ours), places, strict=True):
+            whole_rows = [*source.batches([group])]
+            for batch, rows in zip((one.select(ours) for one in whole_rows), places, strict=True):
                 taken = batch.take(pa.array(rows, "int64")) if len(rows) < batch.num_rows else batch
                 of_whole = [account in whole for account in taken.column(ACCOUNT).to_pylist()]
                 held.note(number, [start + row for row in rows], taken, of_whole)
                 start += batch.num_rows
+            source.keep(group, whole_rows)
     held.sort()
     return held
 
 
-def _ids_of_few(changes: Sequence[Change]) -> Any:
+def _ids_of_few(changes: Sequence[Change]) -> list[str] | None:
     """Return the ids of changed records; None if they are many, or some have none."""
     found: set[str] = set()
     for change in changes:
@@ -170,7 +173,7 @@ def _ids_of_few(changes: Sequence[Change]) -> Any:
             found.update(ids)
             if None in ids or len(found) > _FEW:
                 return None
-    return import_pyarrow().array(sorted(found), "string")
+    return sorted(found)
 
 
 def new_rows(changes: Sequence[Change], held: Held, check_cancelled: CheckCancelled) -> Iterator[Any]:

@@ -25,6 +25,8 @@ SMALL_BYTES: Final = 8 * 1024 * 1024
 """Files below are written together with what comes, so that they do not become many."""
 _BATCH: Final = 4_096
 _BUFFER: Final = 256 * 1024
+_KEPT_BYTES: Final = 64 * 1024 * 1024
+"""Rows of a file that are kept from one reading to the next."""
 
 
 class DataFile(NamedTuple):
@@ -75,22 +77,29 @@ class Source:
             self._about = file.metadata
             self._there: list[str] = [name for name in schema.names if name in file.schema_arrow.names]
             self._as_ours: bool = file.schema_arrow.equals(schema)
+        self._kept: dict[int, list[Any]] = {}
+        self._room = _KEPT_BYTES
         self.groups: int = self._about.num_row_groups
         self.starts = [0]
         for number in range(self.groups):
             self.starts.append(self.starts[-1] + self._about.row_group(number).num_rows)
 
-    def groups_of(self, accounts: Sequence[str]) -> Iterator[int]:
-        """Yield the row groups that may have rows of some accounts, which are sorted."""
+    def groups_of(self, accounts: Sequence[str], ids: Sequence[str] | None = None) -> Iterator[int]:
+        """Yield the row groups that may have rows of some accounts, and with some ids; both are sorted."""
         names = [self._about.schema.column(place).path for place in range(len(self._about.schema))]
-        place = names.index(ACCOUNT) if ACCOUNT in names else None
+        wanted = {ACCOUNT: accounts} if ids is None else {ACCOUNT: accounts, "id": ids}
+        places = [(names.index(name), values) for name, values in wanted.items() if name in names]
         for number in range(self.groups):
-            found = None if place is None else self._about.row_group(number).column(place).statistics
-            if found is None or not found.has_min_max or _overlap(found.min, found.max, accounts):
+            group = self._about.row_group(number)
+            found = [(group.column(place).statistics, values) for place, values in places]
+            if all(one is None or not one.has_min_max or _overlap(one.min, one.max, values) for one, values in found):
                 yield number
 
     def batches(self, groups: Sequence[int], names: Sequence[str] | None = None) -> Iterator[Any]:
         """Yield rows of row groups, some at a time."""
+        if names is None and len(groups) == 1 and groups[0] in self._kept:
+            yield from self._kept.pop(groups[0])
+            return
         if not groups:
             return
         pa = import_pyarrow()
@@ -103,6 +112,12 @@ class Source:
                     for name, kind in zip(schema.names, schema.types, strict=True)
                 ]
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def keep(self, group: int, batches: list[Any]) -> None:
+        """Keep the rows of a row group, all of them as they were read, for the next reading, while there is room."""
+        self._room -= sum(batch.nbytes for batch in batches)
+        if self._room > 0:
+            self._kept[group] = batches
 
     def untouched(self, dropped: Sequence[int]) -> list[int]:
         """Return the row groups that can go over into a new file as they are: none of their rows is dropped."""
