@@ -82,17 +82,16 @@ class Tally:
         return "; ".join(parts)
 
     def _of_the_limit(self, now: float, stats: Stats) -> list[str]:
+        if stats.limit and stats.per and stats.used is not None:
+            a_minute = 60.0 / stats.per
+            waiting = ["waiting for the limit"] if stats.waiting or stats.paused_for else []
+            return [f"{stats.used * a_minute:,.0f} of {stats.limit * a_minute:,.0f} requests a minute", *waiting]
         samples = self._requests
         samples.append((now, stats.requests))
         while now - samples[0][0] > 60.0:
             samples.popleft()
         since, before = samples[0] if len(samples) > 1 else (self._began, 0)
-        a_minute = (stats.requests - before) / max(now - since, 1.0) * 60.0
-        if stats.limit is None or not stats.per:
-            return [f"{a_minute:,.0f} requests a minute"]
-        limit = stats.limit / stats.per * 60.0
-        waiting = ["waiting for the limit"] if stats.waiting or stats.paused_for else []
-        return [f"{a_minute:,.0f} of {limit:,.0f} requests a minute", *waiting]
+        return [f"{(stats.requests - before) / max(now - since, 1.0) * 60.0:,.0f} requests a minute"]
 
 
 @contextmanager

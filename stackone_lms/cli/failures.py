@@ -27,7 +27,7 @@ _HINTS: tuple[tuple[type[e.StackOneError], str], ...] = (
     (e.APITimeoutError, "--timeout allows a call more seconds"),
     (e.SharedLimitError, "check the URL (--shared-limit or STACKONE_SHARED_LIMIT), and what runs there"),
     (e.RedirectError, "check the address (STACKONE_BASE_URL or --base-url)"),
-    (e.PaginationError, "the server's cursors lead nowhere new; what was printed so far is good"),
+    (e.PaginationError, "the server's cursors lead nowhere new; what came before is good"),
 )
 
 _PLAIN_HTTP = re.compile("wrong.version.number|record layer failure|http request", re.IGNORECASE)

@@ -215,13 +215,14 @@ class _WithId(msgspec.Struct):
 _with_id = msgspec.json.Decoder(_WithId).decode
 
 
-def _id_of(user: msgspec.Raw) -> str | None:
+def _id_of(user: msgspec.Raw) -> str:
+    """Return the id of a user; an empty one, which is then refused, of whom no list can be asked for."""
     try:
         found = _with_id(user)
-    except FAILURES:  # no record, or none that a list can be asked for
-        return None
+    except FAILURES:
+        return ""
     id = found.id if found.id is not None else found.remote_id
-    return None if id is None else str(id) or None
+    return "" if id is None else str(id)
 
 
 async def user_ids(
@@ -231,8 +232,7 @@ async def user_ids(
     query = {"page_size": page_size, "fields": "id,remote_id"}
     async with aclosing(account_pages(carrier, find("users"), query, cursor)) as pages:
         async for fetched in pages:
-            ids = map(_id_of, fetched.page.data if fetched.page is not None else ())
-            yield [id for id in ids if id is not None], fetched.cursor
+            yield list(map(_id_of, fetched.page.data if fetched.page is not None else ())), fetched.cursor
 
 
 async def list_users(carrier: AsyncExecutor, page_size: int) -> list[str]:

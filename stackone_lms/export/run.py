@@ -120,7 +120,10 @@ class Run:
     def _open(self, stack: contextlib.ExitStack) -> list[ListJob]:
         """Refuse what cannot be done before anything is written; return the lists to be exported."""
         target, plan = self._target, self._plan
-        self._check_format(manifest.read(target.files))
+        found = manifest.read(target.files)
+        self._check_format(found)
+        if plan.retry_failed and found is None and not target.work.exists():
+            raise ExportError("nothing was exported there yet, so nothing failed there: export first")
         stack.enter_context(locked(target.work / "lock"))
         self._check_format(manifest.read(target.files))
         target.lock_timeout = plan.lock_timeout

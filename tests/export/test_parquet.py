@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -174,13 +174,16 @@ async def export_users(target: Path, *users: Any, incremental: bool = False) -> 
 
 
 async def test_moments_at_the_ends_of_the_calendar_are_merged(tmp_path: Path) -> None:
-    """In UTC they are of the years 0 and 10000, which Python does not have; Parquet does."""
+    """In UTC they are of the years 0 and 10000, which no reader expects: the first and last of UTC stand there."""
     ends = ("0001-01-01T00:00:00+02:00", "9999-12-31T23:59:59-05:00")
     users = [{"id": moment, "updated_at": moment} for moment in ends]
     await export_users(tmp_path, *users, {"id": "x", "updated_at": "2026-01-01T00:00:00Z", "name": "old"}, {"id": "y"})
     changed = {"id": "x", "updated_at": "2026-01-02T00:00:00Z", "name": "new"}
     late = {"id": ends[0], "updated_at": "2026-01-02T00:00:00Z", "name": "new"}
     early = {"id": ends[1], "updated_at": "2026-01-02T00:00:00Z", "name": "new"}
+    (path,) = tmp_path.glob("resource=users/*/*.parquet")
+    moments = set(table_of(path)["updated_at"].to_pylist())
+    assert {datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)} < moments
     rows = await export_users(tmp_path, changed, late, early, incremental=True)
     assert {row["id"]: row["name"] for row in rows} == {ends[0]: "new", ends[1]: None, "x": "new", "y": None}
     assert len(rows) == 4
@@ -220,7 +223,7 @@ async def test_provider_calls_of_odd_shape_are_kept(tmp_path: Path) -> None:
 
 
 async def test_odd_users_do_not_stop_the_lists_of_users(tmp_path: Path) -> None:
-    """Whoever cannot be asked for is left out."""
+    """Whoever cannot be asked for is passed over, and named."""
     from aiohttp import web
 
     async def users(request: web.Request) -> web.Response:
@@ -234,7 +237,11 @@ async def test_odd_users_do_not_stop_the_lists_of_users(tmp_path: Path) -> None:
         serving("/unified/lms/users", users, ("/unified/lms/users/{id}/completions", completions)) as url,
         AsyncClient("key", base_url=url) as other,
     ):
-        assert (await export(other, "users.completions", tmp_path, accounts=["a"])).ok
+        result = await export(other, "users.completions", tmp_path, accounts=["a"])
+    (of_users,) = result.lists
+    told = [(one.user, one.type, one.message) for one in of_users.skipped_users]
+    assert told == [("", "InvalidArgumentError", "'' cannot be an id")]
+    assert result.failed_accounts == ("a",)
     rows = table_of(next(tmp_path.glob("resource=users.completions/*/*.parquet"))).to_pylist()
     assert [(row["of_user_id"], row["id"]) for row in rows] == [("7", "c"), ("r", "c"), ("u", "c")]
 

@@ -515,6 +515,16 @@ def test_the_states_are_kept_in_linear_time(tmp_path: Path) -> None:
     assert steps(80) < 2.2 * steps(40)
 
 
+async def test_there_is_nothing_to_retry_where_nothing_was_exported(api: Api, tmp_path: Path) -> None:
+    """It says so before any request, and makes no folder."""
+    async with client_of(api) as client:
+        for target in (tmp_path / "lms", f"sqlite:{tmp_path / 'lms.db'}"):
+            with pytest.raises(ExportError, match="nothing was exported there yet"):
+                await export(client, "users", target, retry_failed=True)
+    assert not api.asked
+    assert not [*await asyncio.to_thread(tmp_path.glob, "*")]
+
+
 async def test_what_became_of_it_for_programs(api: Api, tmp_path: Path) -> None:
     """`summary`, `max_failures` and `retry_failed` of the function are those of the command."""
     api.failing = {"broken": (403, 0)}

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast, get_args, overload
 
 import msgspec
@@ -70,6 +71,8 @@ def batch_of(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.Reco
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+_LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 
 
 def _array(arrow: Any, values: Sequence[Any], kind: Any) -> Any:
@@ -82,7 +85,19 @@ def _array(arrow: Any, values: Sequence[Any], kind: Any) -> Any:
         return arrow.array(cleared(values), type=kind)
     # As durations since the epoch: three times as fast as aware datetimes, which pyarrow asks for their offsets.
     since = [None if moment is None or moment is UNSET else moment - EPOCH for moment in values]
-    return arrow.array(since, type=arrow.duration("us")).cast(arrow.int64()).cast(kind)
+    whole = arrow.array(since, type=arrow.duration("us")).cast(arrow.int64())
+    return _within_years(whole).cast(kind)
+
+
+def _within_years(microseconds: Any) -> Any:
+    """Return moments that have no date in UTC, at the ends of the years 1 and 9999, as the first or last that has."""
+    compute: Any = import_module("pyarrow.compute")
+    extremes = compute.min_max(microseconds)
+    if (extremes["max"].as_py() or 0) <= _LAST and (extremes["min"].as_py() or 0) >= _FIRST:
+        return microseconds
+    return compute.max_element_wise(
+        compute.min_element_wise(microseconds, _LAST, skip_nulls=False), _FIRST, skip_nulls=False
+    )
 
 
 @overload
