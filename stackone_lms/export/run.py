@@ -358,7 +358,10 @@ class Run:
         await Fetcher(carrier, self._plan, job, journal, tell).fetch()
         async with self._writing:
             self._tell(job, "writing", journal.checkpoint.records)
-            return await self._in_thread(lambda: self._write(job, journal, held))
+            written = await self._in_thread(lambda: self._write(job, journal, held))
+        if not written.durable and not journal.durable:
+            await journal.commit()  # until it is written that is all that there is of it
+        return written
 
     def _write(self, job: ListJob, journal: Journal, held: ListEntry | None) -> Written:
         base = held if journal.header.merge else None
@@ -374,8 +377,10 @@ class Run:
 
     def _flush(self) -> None:
         """Have what the target has kept written; then the journals of those lists are not needed any more."""
-        for job, entry in self._target.flush():
-            self._store.put(entry)
+        flushed = [*self._target.flush()]
+        if flushed:
+            self._store.put(*(entry for _, entry in flushed))
+        for job, entry in flushed:
             clear(self._target.work / LISTS / joined(job.folder))
             self._flushed[job.key] = entry
 

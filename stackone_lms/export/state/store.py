@@ -151,13 +151,13 @@ class StateStore:
         self._log.cut(good)
         sync_folder(self._work)
 
-    def put(self, entry: ListEntry) -> None:
-        """Set what is known about a list, durably."""
-        line = checked_line(msgspec.json.encode(_Logged(self._run, entry)))
+    def put(self, *entries: ListEntry) -> None:
+        """Set what is known about lists, durably."""
+        lines = b"".join(checked_line(msgspec.json.encode(_Logged(self._run, entry))) for entry in entries)
         with self._lock:
-            self._entries[entry.resource, entry.account_id] = entry
+            self._entries |= {(entry.resource, entry.account_id): entry for entry in entries}
             if self._log is not None:
-                self._log.append(line)
+                self._log.append(lines)
                 self._log.sync()
 
     def forget(self, accounts: Collection[str]) -> None:

@@ -69,8 +69,6 @@ class Storage:
             make_private(path)
             sync_file(path)
         sync_folder(log)
-        if not version:
-            sync_folder(self._root)
 
 
 class RemoteStorage(Storage):
