@@ -163,6 +163,12 @@ def _export(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove the data of accounts that are not asked for any more.")
     ] = False,
+    change_feed: Annotated[
+        bool, typer.Option("--change-feed", help="Of Delta tables: turn on their change data feed, which stays on.")
+    ] = False,
+    optimize: Annotated[
+        bool, typer.Option("--optimize", help="Of Delta tables: put small files together at the end.")
+    ] = False,
     resume_within: Annotated[
         str | None,
         typer.Option(
@@ -218,6 +224,8 @@ def _export(
         "restart": restart,
         "retry_failed": retry_failed,
         "prune": prune,
+        "change_feed": change_feed,
+        "optimize": optimize,
         "max_failures": max_failures,
         "summary": summary,
     }

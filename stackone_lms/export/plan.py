@@ -25,6 +25,7 @@ from .outcome import ProgressCallback
 from .state.manifest import ListEntry
 from .targets.base import ListJob, Target
 from .targets.choose import make_target
+from .targets.delta import Delta
 
 ALL: Final = "all"
 """Stands for every list of an account; the lists of each user have to be named."""
@@ -72,6 +73,10 @@ class ExportOptions(TypedDict, total=False):
     """A file for what became of each list, as JSON; see `ExportResult.to_dict`. There is none while the export runs."""
     prune: bool
     """Remove what the target holds of accounts that are not asked for, when every list was tried."""
+    change_feed: bool
+    """Of Delta tables: turn on their change data feed, which stays on."""
+    optimize: bool
+    """Of Delta tables: put small files together when every list was tried."""
     max_concurrent_accounts: int | None
     """Accounts under way at a time. Default: as many as the rate limit has room for."""
     commit_interval: float
@@ -125,6 +130,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_failures: FailureLimit = FailureLimit()
     summary: Path | None = None
     prune: bool = False
+    optimize: bool = False
     max_concurrent_accounts: int | None = None
     commit_interval: float = 1.0
     lock_timeout: float = 60.0
@@ -248,7 +254,10 @@ def make_plan(names: str | Iterable[str], target: str | os.PathLike[str], option
     known_keywords("export", options, _CHECKS)
     checked = {name: _CHECKS[name](name, value) for name, value in options.items()}
     form = checked.pop("format", "parquet")
-    plan = Plan(resources=_resources(names), target=make_target(target, form), **checked)
+    made = make_target(target, form, change_feed=checked.pop("change_feed", False))
+    plan = Plan(resources=_resources(names), target=made, **checked)
+    if plan.optimize and not isinstance(plan.target, Delta):
+        raise InvalidArgumentError("optimize is for Delta tables, such as delta:lake")
     if plan.since is not None and plan.incremental:
         raise InvalidArgumentError("since and incremental exclude each other: incremental knows since when")
     if plan.full_every is not None and not plan.incremental:
@@ -440,6 +449,8 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "max_failures": _failure_limit,
     "summary": _file_or_none,
     "prune": _flag,
+    "change_feed": _flag,
+    "optimize": _flag,
     "max_concurrent_accounts": _count_or_none,
     "commit_interval": seconds,
     "lock_timeout": seconds,

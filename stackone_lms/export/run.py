@@ -175,6 +175,8 @@ class Run:
 
     def _finish(self, *, complete: bool) -> tuple[str, ...]:
         pruned = self._prune() if self._plan.prune else ()
+        if self._plan.optimize:
+            self._target.optimize(self._check_cancelled)
         parameters = self._plan.parameters(self._client.base_url)
         self._store.finish(
             complete=complete, parameters=parameters, started=self._begun.started, finished=_now(), sdk=__version__

@@ -396,7 +396,8 @@ async def test_others_read_the_tables(lake: Lake) -> None:
     path = str(lake.root / "users")
     frame = polars.scan_delta(path).group_by("account_id").len().collect()
     assert {*frame.iter_rows()} == expected
-    users = lake.table().to_pyarrow_dataset()
+    table: Any = lake.table()
+    users = table.to_pyarrow_dataset()
     counted = duckdb.sql("SELECT account_id, count(*) FROM users GROUP BY 1").fetchall()
     assert (users.count_rows(), {*counted}) == (15, expected)
     assert lake.table().to_pandas().groupby("account_id").size().to_dict() == dict(expected)
@@ -469,3 +470,64 @@ async def test_what_is_kept_is_written_when_it_is_enough(lake: Lake, monkeypatch
     assert 3 <= lake.table().version() <= 12
     assert not [*(lake.root / ".export" / "lists").iterdir()]
     lake.check()
+
+
+async def test_the_change_data_feed_tells_what_changed_and_nothing_else(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that only go from one file into another are no changes; a change is what was, and what is."""
+    lake.fill("a", 20)
+    lake.fill("b", 20)
+    await lake.export(change_feed=True)
+    lake.api.night += 1
+    (first, *_) = lake.api.records["a"]["users"]
+    lake.api.records["a"]["users"][first] |= {"name": "changed", "updated_at": lake.api.now()}
+    lake.api.add("b", "users")
+    await lake.export(incremental=True)  # it stays on
+    version = lake.table().version()
+    (gone, *_) = lake.api.records["b"]["users"]
+    del lake.api.records["b"]["users"][gone]
+    await lake.export(optimize=True)
+    lake.check()
+    assert len(lake.table().file_uris()) == 1
+
+    def fed(start: int, end: int | None = None) -> list[tuple[str, str, str]]:
+        rows = pa.table(lake.table().load_cdf(starting_version=start, ending_version=end)).to_pylist()
+        return sorted((row["_change_type"], row["account_id"], row["id"]) for row in rows)
+
+    assert len(fed(0, 1)) == 40
+    (added,) = [id for id in lake.api.records["b"]["users"] if id not in {row[2] for row in fed(0, 1)}]
+    assert fed(2, version) == [("delete", "a", first), ("insert", "a", first), ("insert", "b", added)]
+    assert fed(version + 1) == [("delete", "b", gone)]
+
+
+async def test_small_files_are_put_together(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of many nights, of every table; no row changes, and the next run goes on as before."""
+    with monkeypatch.context() as patch:
+        patch.setattr(delta_table, "SMALL_BYTES", 0)
+        for account in "abcd":
+            lake.fill(account, 5)
+            await lake.export(account)
+    assert len(lake.table().file_uris()) == 4
+    runs = {row["id"]: row["_run"] for row in delta_rows(lake.root, "users")}
+    assert (await lake.export("a", incremental=True, optimize=True)).ok
+    assert len(lake.table().file_uris()) == 1
+    assert {row["id"]: row["_run"] for row in delta_rows(lake.root, "users")} == runs
+    lake.check()
+    folder = lake.root / "users"
+    assert len([*folder.glob("*.parquet")]) == 5, "older versions can be read for a week"
+    lake.table().alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 0 seconds"})
+    lake.api.night += 1
+    lake.api.change("b", "users")
+    assert (await lake.export(incremental=True, optimize=True)).ok
+    assert [path.name for path in folder.glob("*.parquet")] == [lake.table().file_uris()[0].rpartition("/")[2]]
+    lake.check()
+
+
+@pytest.mark.parametrize("option", ["change_feed", "optimize"])
+async def test_options_of_delta_tables_are_for_those(option: str, lake: Lake, tmp_path: Path) -> None:
+    """Elsewhere they are refused, before anything else."""
+    options: Any = {option: True}
+    with pytest.raises(InvalidArgumentError, match=f"{option} is for Delta tables"):
+        await export(lake.client, "users", tmp_path / "files", accounts=["a"], **options)
+    assert not (tmp_path / "files").exists()

@@ -26,7 +26,7 @@ STORES: Final = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
-def make_target(target: str | os.PathLike[str], form: str) -> Target:
+def make_target(target: str | os.PathLike[str], form: str, *, change_feed: bool = False) -> Target:
     """Return where an export goes: a folder (also `file://` and `~`), `duckdb:FILE`, `sqlite:FILE`, or `delta:PLACE`.
 
     Raises:
@@ -37,10 +37,14 @@ def make_target(target: str | os.PathLike[str], form: str) -> Target:
     text = os.fspath(target)
     kind, colon, file = text.partition(":")
     if colon and kind in DATABASES:
-        return database(kind, _file(kind, file))
-    if colon and kind == DELTA:
-        return delta(file)
-    return Folder(_path(text), form)
+        made: Target = database(kind, _file(kind, file))
+    elif colon and kind == DELTA:
+        return delta(file, change_feed=change_feed)
+    else:
+        made = Folder(_path(text), form)
+    if change_feed:
+        raise InvalidArgumentError("change_feed is for Delta tables, such as delta:lake")
+    return made
 
 
 def find_target(target: str | os.PathLike[str]) -> Target:

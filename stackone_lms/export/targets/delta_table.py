@@ -381,7 +381,16 @@ class LakeTable:
     # Keeping house
 
     def compact(self, check_cancelled: CheckCancelled) -> int:
-        """Put small files together; return how many files there are fewer."""
+        """Put small files together, and delete those that no version of the last days has any more.
+
+        How long that is, the table says; 7 days by default.
+
+        Returns:
+            How many files there are fewer.
+        """
+        with speaking(f"clearing old files of the Delta table {self.name}"):
+            if self._table.vacuum(dry_run=True):
+                self._table.vacuum(dry_run=False)
         files = sorted(self.files(), key=lambda file: (file.first or "", file.path))
         small = [file for file in files if file.bytes < SMALL_BYTES * 8]
         if len(small) < 2:
