@@ -1,6 +1,6 @@
 """CPU time of a pass through a shared limit: `python -m benchmarks.shared_limit`.
 
-It starts a redis-server of its own. 16 tasks pass as fast as they can: through a limit so wide that nobody waits, and
+It starts a redis-server of its own. 64 tasks pass as fast as they can: through a limit so wide that nobody waits, and
 through one that is always used up, where every pass is waited for.
 """
 
@@ -17,7 +17,7 @@ from stackone_lms.engine.rate_limit import Limiter
 from stackone_lms.options import RateLimit
 from stackone_lms.shared_limit import SharedLimit
 
-TASKS = 16
+TASKS = 64
 
 
 async def cost(limiter: Limiter, passes: int) -> tuple[float, float]:
@@ -58,6 +58,7 @@ def main() -> None:
         try:
             limits: dict[str, tuple[RateLimit | SharedLimit, int]] = {
                 "in the process, nobody waits": (RateLimit(1_000_000_000, burst=1_000_000_000), passes),
+                "in the process, always used up": (RateLimit(500, per=1.0, burst=1), 2_000),
                 "in Redis, nobody waits": (SharedLimit.redis(url, key="wide", requests=1_000_000_000), passes),
                 "in Redis, always used up": (SharedLimit.redis(url, key="narrow", requests=500, per=1.0), 2_000),
                 "in a file, nobody waits": (SharedLimit.sqlite(f"{folder}/wide", requests=1_000_000_000), 2_000),

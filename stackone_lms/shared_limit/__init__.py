@@ -93,15 +93,15 @@ class SharedLimit(RateLimitBackend):
 
         Needs the extra `redis`. Redis gives away times to depart, one after the other, by its own clock, so those of
         the machines do not matter. Processes get them in the order in which they ask: each process that has calls
-        waiting gets as much as the others. They are taken eight at a time while calls wait, and more while the limit is
-        not used up, so that a request costs little. A time that is not used (a process was killed, or stopped for a
-        while) is lost, and never made up for. 96 % of a limit a minute can be used, 88 % of one a second; a fiftieth of
-        it at once after a quiet time.
+        waiting gets as much as the others. They are taken eight at a time while calls wait (of a fast limit, those of a
+        tenth of a second), and more while the limit is not used up, so that a request costs little. A time that is not
+        used (a process was killed, or stopped for a while) is lost, and never made up for. 96 % of a limit a minute can
+        be used, 88 % of one a second; a fiftieth of it at once after a quiet time.
 
         A pause that a server asks for (`Retry-After`) holds up all processes, as soon as they ask Redis again. While
         Redis cannot be reached, calls wait, and raise SharedLimitError when their time is over. A Redis that has been
         started anew without its data is told by those who know, and lets pass what it gave away before; a process that
-        asks it first of all, and never before, may be eight requests too early.
+        asks it first of all, and never before, may be as many requests too early as it takes at a time.
 
         Args:
             connection: The URL: `redis://[[user]:password@]host[:port][/database][#key]`, `rediss://` for TLS,

@@ -12,8 +12,8 @@ from ..engine.rate_limit import Clock, Limiter, Sleep
 from ..errors import ClientClosedError, StackOneError
 from ..logs import log
 
-MOST_WAITED_FOR = 8
-"""Departures that are taken at once for calls that wait."""
+LEAST_LEASE = 8
+"""Departures that are taken at once for calls that wait; of a fast limit, those of a tenth of a second."""
 MOST_SPARE = 256
 """Departures that are taken at once while the limit is not used up and nobody else needs them."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
@@ -125,6 +125,7 @@ class ReservationLimiter(Limiter):
         self.requests, self.per = requests, per
         self.terms = terms_of(requests, per)
         self._store = store
+        self._most = max(LEAST_LEASE, round(0.1e6 / self.terms.step))
         self._departures: deque[_Departure] = deque()
         self._taken: _Departure | None = None
         self._asking: asyncio.Task[StackOneError | None] | None = None
@@ -188,7 +189,7 @@ class ReservationLimiter(Limiter):
                     break
                 await self._sleep(due - now)
                 continue
-            asking = self._ask(min(MOST_WAITED_FOR, len(self._queue)))
+            asking = self._ask(min(self._most, len(self._queue)))
             await asyncio.wait([asking])  # who is cancelled meanwhile leaves what comes to the next
             if self._closed or asking.cancelled():
                 raise ClientClosedError("the client is closed")
@@ -203,7 +204,7 @@ class ReservationLimiter(Limiter):
         self._taken = self._departures.popleft()
         missing = len(self._queue) - 1 - len(self._departures)
         if missing > 0 and len(self._departures) <= self._lease // 2:
-            self._ask(min(MOST_WAITED_FOR, missing))  # before they are needed, so that nobody waits for the answer
+            self._ask(min(self._most, missing))  # before they are needed, so that nobody waits for the answer
 
     def _drop_expired(self, now: float) -> None:
         departures = self._departures

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackone_lms.errors import ClientClosedError, SharedLimitError
-from stackone_lms.shared_limit.reservations import MOST_WAITED_FOR, Demand, Lease, ReservationLimiter, Terms, terms_of
+from stackone_lms.shared_limit.reservations import LEAST_LEASE, Demand, Lease, ReservationLimiter, Terms, terms_of
 from tests.fake.fakes import now, virtual
 
 from .windows import most_in_any
@@ -132,8 +132,17 @@ def _as_one(far: Queue, near: Queue) -> Any:
 async def test_many_who_wait_are_served_with_few_questions() -> None:
     queue, times = Queue(), list[float]()
     await passing(limiter_of(queue), 80, times)
-    assert len(queue.asked) <= 80 // MOST_WAITED_FOR + 1
+    assert len(queue.asked) <= 80 // LEAST_LEASE + 1
     assert len(queue.given) == 80
+
+
+@virtual
+async def test_of_a_fast_limit_a_tenth_of_a_second_is_taken_at_a_time() -> None:
+    queue, times = Queue(terms=terms_of(1000, 1.0)), list[float]()
+    limiter = ReservationLimiter(queue, requests=1000, per=1.0, clock=now, sleep=asyncio.sleep)
+    await passing(limiter, 900, times)
+    assert len(queue.given) == 900
+    assert len(queue.asked) <= 12
 
 
 @virtual
