@@ -21,7 +21,7 @@ from .export_display import Tally, shown, summarize
 from .known_accounts import named
 from .messages import note, problem
 from .output import write_text
-from .targets import Accounts, Target, existing
+from .targets import Accounts, BreakLock, StoreOptions, Target, Work, existing, store_options
 from .termination import run
 
 if TYPE_CHECKING:
@@ -96,7 +96,14 @@ def _export(
     provider: Providers = None,
     status: Statuses = None,
     category: Category = None,
-    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="The folder of the data set.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="DIR|URL",
+            help="The folder of the data set, or s3://, gs:// or az:// with bucket and prefix.",
+        ),
+    ] = None,
     to: Annotated[
         str | None,
         typer.Option(
@@ -185,6 +192,9 @@ def _export(
     output: Annotated[
         Result | None, typer.Option("--output", metavar="FORM", help="json: what became of it, on stdout.")
     ] = None,
+    work: Work = None,
+    options_of_store: StoreOptions = None,
+    break_lock: BreakLock = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew, whatever an interrupted export left.")
     ] = False,
@@ -205,6 +215,8 @@ def _export(
     stackone-lms export completions --account 4711 --out lms --incremental
 
     stackone-lms export completions users courses --account 4711 --to duckdb:lms.duckdb
+
+    stackone-lms export completions --account 4711 --out s3://bucket/lms --work lms-work
 
     stackone-lms export verify lms
 
@@ -228,6 +240,7 @@ def _export(
         "optimize": optimize,
         "max_failures": max_failures,
         "summary": summary,
+        "break_lock": break_lock,
     }
     optional = {
         "page_size": page_size,
@@ -235,6 +248,8 @@ def _export(
         "resume_within": resume_within,
         "lock_timeout": lock_timeout,
         "max_concurrent_accounts": max_concurrent_accounts,
+        "work": work,
+        "store_options": store_options(options_of_store),
     }
     options |= {name: value for name, value in optional.items() if value is not None}
     which = wanted(provider, status, category, all=all_accounts)
@@ -249,6 +264,8 @@ def _export(
         given["rate_limit"] = _limit(asked)
     plan = _check(resources, target, options)
     if which is not None:
+        plan.target.prepare()
+        plan.target.check_access()
         with connection.client() as client:
             found = look_up(connection, client, which, plan.target.files)
         options["accounts"] = found
@@ -272,15 +289,15 @@ app.command(_RUN, hidden=True, cls=_Unnamed)(without(_export, "account", "rate_l
 
 
 @app.command(_VERIFY)
-def verify_command(target: Target, accounts: Accounts = None) -> None:
+def verify_command(target: Target, accounts: Accounts = None, options: StoreOptions = None) -> None:
     """Check that a target holds what was exported to it.
 
-    Of a folder: presence, size, checksum and number of records of each file. Of a database: that all of it can be
-    read, and the number of records of each list.
+    Of a folder or a store: presence, size, checksum and number of records of each file. Of a database: that all of it
+    can be read, and the number of records of each list.
     """
     from ..export import verify  # noqa: PLC0415 (not needed for --help)
 
-    found = verify(existing(target), accounts=accounts or None)
+    found = verify(existing(target), accounts=accounts or None, store_options=store_options(options))
     for text in found.problems:
         problem(text)
     files = "1 file" if found.files == 1 else f"{found.files:,} files"
@@ -296,6 +313,9 @@ def forget_command(
     lock_timeout: Annotated[
         float, typer.Option("--lock-timeout", metavar="SECONDS", help="Wait for a database that is in use.")
     ] = 60.0,
+    work: Work = None,
+    options: StoreOptions = None,
+    break_lock: BreakLock = False,
 ) -> None:
     """Take everything of an account out of a target: its bytes are nowhere in it afterwards.
 
@@ -305,10 +325,20 @@ def forget_command(
     stackone-lms export forget lms --account 4711
 
     stackone-lms export forget duckdb:lms.duckdb --account 4711
+
+    stackone-lms export forget s3://bucket/lms --work lms-work --account 4711
     """
     from ..export import forget  # noqa: PLC0415 (not needed for --help)
 
-    for gone in forget(existing(target), accounts, lock_timeout=lock_timeout):
+    forgotten = forget(
+        existing(target),
+        accounts,
+        lock_timeout=lock_timeout,
+        work=work,
+        store_options=store_options(options),
+        break_lock=break_lock,
+    )
+    for gone in forgotten:
         there = f"{gone.lists:,} lists with {gone.records:,} records" if gone.lists else "no list of it was complete"
         note(f"account {gone.account_id}: {there}; nothing of it is left")
 

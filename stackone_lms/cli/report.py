@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .messages import note
-from .targets import Accounts, Target, existing
+from .targets import Accounts, StoreOptions, Target, existing, store_options
 
 _OUT = Path("report.html")
 
@@ -17,6 +17,7 @@ def command(
     target: Target,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", dir_okay=False, help="The HTML file.")] = _OUT,
     accounts: Accounts = None,
+    options: StoreOptions = None,
 ) -> None:
     """Make a report of an export: completions over time, pass rates and times by course, for each account.
 
@@ -29,5 +30,5 @@ def command(
     """
     from ..export.report import write_report  # noqa: PLC0415 (not needed for --help)
 
-    count = write_report(existing(target), out, accounts=accounts or None)
+    count = write_report(existing(target), out, accounts=accounts or None, store_options=store_options(options))
     note(f"{out}: {count:,} completions")

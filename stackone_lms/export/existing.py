@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ..errors import ExportError
 from .plan import account_ids
 from .state.manifest import NAME, ListEntry, Manifest
 from .state.store import load
+from .stores.address import read_options, store_access
 from .targets.base import Target
 from .targets.choose import find_target
 
@@ -26,11 +27,15 @@ class Existing(NamedTuple):
     """The same by the target's own word, where it has one."""
     accounts: tuple[str, ...] | None
     """The accounts asked for; None: all."""
-    interrupted: bool
-    """Whether the last run was, before each list had been tried."""
+    interruption: str | None
+    """What to say if the last run has not tried each list yet."""
 
 
-def read_existing(target: str | os.PathLike[str], accounts: str | Iterable[str] | None) -> Existing:
+def read_existing(
+    target: str | os.PathLike[str],
+    accounts: str | Iterable[str] | None,
+    store_options: Mapping[str, str] | None = None,
+) -> Existing:
     """Read what is known about a target.
 
     Raises:
@@ -38,7 +43,9 @@ def read_existing(target: str | os.PathLike[str], accounts: str | Iterable[str] 
         ExportError: There is no export, none of an account, or it cannot be read.
     """
     chosen = None if accounts is None else account_ids(accounts)
-    found = find_target(target)
+    found = find_target(
+        target, store_access(target, store_options=read_options("store_options", store_options), write=False)
+    )
     found.prepare()
     own = found.entries() if found.exists() else None
     state = load(found.files, found.work, found.format)
@@ -52,7 +59,10 @@ def read_existing(target: str | os.PathLike[str], accounts: str | Iterable[str] 
     if chosen is not None:
         listed, held = ([one for one in some if one.account_id in chosen] for some in (listed, held))
     about = state.manifest if state is not None else Manifest(sdk="", format=found.format)
-    return Existing(found, about, listed, held, chosen, state is not None and state.interrupted is not None)
+    interruption = found.interruption()
+    if state is not None and state.interrupted is not None:
+        interruption = "the last export is not finished: the same command goes on"
+    return Existing(found, about, listed, held, chosen, interruption)
 
 
 def _by_name(entry: ListEntry) -> tuple[str, str]:

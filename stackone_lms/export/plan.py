@@ -23,6 +23,7 @@ from .formats.base import with_user
 from .lists import Resource, find, resources
 from .outcome import ProgressCallback
 from .state.manifest import ListEntry
+from .stores.address import read_options, read_work, store_access
 from .targets.base import ListJob, Target
 from .targets.choose import make_target
 from .targets.delta import Delta
@@ -83,6 +84,14 @@ class ExportOptions(TypedDict, total=False):
     """How often what was fetched is made durable: the most that a crash can cost. Default: 1 second."""
     lock_timeout: float
     """Seconds to wait for a database that somebody else is writing to. Default: 60."""
+    work: str | os.PathLike[str] | None
+    """Of a target in a store: a folder on this machine for the journals, one for each target."""
+    store_options: Mapping[str, str] | None
+    """Of a target in a store: options of obstore such as `endpoint` and `region`. What is not given is taken from the
+    environment, such as `AWS_ACCESS_KEY_ID`."""
+    break_lock: bool
+    """Of a target in a store: take the place of an export that holds it, which was broken off and whose work folder is
+    lost."""
     progress: ProgressCallback | None
     """Called on the client's event loop after every page with an `ExportProgress`."""
 
@@ -254,7 +263,9 @@ def make_plan(names: str | Iterable[str], target: str | os.PathLike[str], option
     known_keywords("export", options, _CHECKS)
     checked = {name: _CHECKS[name](name, value) for name, value in options.items()}
     form = checked.pop("format", "parquet")
-    made = make_target(target, form, change_feed=checked.pop("change_feed", False))
+    own = {name: checked.pop(name) for name in ("work", "store_options", "break_lock") if name in checked}
+    access = store_access(target, **own, write=True)
+    made = make_target(target, form, access, change_feed=checked.pop("change_feed", False))
     plan = Plan(resources=_resources(names), target=made, **checked)
     if plan.optimize and not isinstance(plan.target, Delta):
         raise InvalidArgumentError("optimize is for Delta tables, such as delta:lake")
@@ -454,5 +465,8 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "max_concurrent_accounts": _count_or_none,
     "commit_interval": seconds,
     "lock_timeout": seconds,
+    "work": read_work,
+    "store_options": read_options,
+    "break_lock": _flag,
     "progress": _callback,
 }

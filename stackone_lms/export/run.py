@@ -47,6 +47,7 @@ from .state.store import (
     clear_lists,
     joined,
     name_failed_accounts,
+    partition,
 )
 from .targets.base import Describe, ListJob, WriteOptions, WriteResult, Written
 
@@ -120,19 +121,32 @@ class Run:
     def _open(self, stack: contextlib.ExitStack) -> list[ListJob]:
         """Refuse what cannot be done before anything is written; return the lists to be exported."""
         target, plan = self._target, self._plan
+        target.check_access()
         found = manifest.read(target.files)
         self._check_format(found)
         if plan.retry_failed and found is None and not target.work.exists():
             raise ExportError("nothing was exported there yet, so nothing failed there: export first")
         stack.enter_context(locked(target.work / "lock"))
-        self._check_format(manifest.read(target.files))
+        target.acquire()
+        try:
+            return self._begin(stack)
+        except BaseException:
+            target.release()
+            raise
+
+    def _begin(self, stack: contextlib.ExitStack) -> list[ListJob]:
+        target, plan = self._target, self._plan
         target.lock_timeout = plan.lock_timeout
         target.open(plan.resources)
         store = self._store = StateStore(target.files, target.work, format=target.format, sdk=__version__)
+        self._check_format(store.manifest)
         stack.callback(store.close)
         if (target.work / DRAFTS).exists():
             for entry in store.logged.values():
                 target.place(entry, after_crash=True)
+        for entry in store.logged.values():
+            if entry.error is None and not entry.skipped_users:  # it has ended, and its journal was to go
+                clear(target.work / LISTS / joined(partition(entry.resource, entry.account_id)))
         held = target.entries()
         if held is not None:
             store.adopt(held)
@@ -188,6 +202,7 @@ class Run:
         for folder in (work / LISTS).iterdir() if (work / LISTS).exists() else ():
             if folder.stat().st_mtime < old:
                 clear(folder)
+        self._target.release()
         return pruned
 
     def _prune(self) -> tuple[str, ...]:
@@ -363,6 +378,8 @@ class Run:
             written = await self._in_thread(lambda: self._write(job, journal, held))
         if not written.durable and not journal.durable:
             await journal.commit()  # until it is written that is all that there is of it
+        if self._target.remote:
+            await self._in_thread(lambda: self._target.place(written.entry))
         return written
 
     def _write(self, job: ListJob, journal: Journal, held: ListEntry | None) -> Written:
@@ -373,7 +390,7 @@ class Run:
         written = self._target.write(job, journal, options, describe)
         if written.durable:
             self._store.put(written.entry)
-            if held is not None:
+            if held is not None and not self._target.remote:
                 self._target.place(written.entry)
         return written
 

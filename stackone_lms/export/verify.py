@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -26,21 +26,28 @@ class Verification(msgspec.Struct, frozen=True):
         return not self.problems
 
 
-def verify(target: str | os.PathLike[str], *, accounts: str | Iterable[str] | None = None) -> Verification:
+def verify(
+    target: str | os.PathLike[str],
+    *,
+    accounts: str | Iterable[str] | None = None,
+    store_options: Mapping[str, str] | None = None,
+) -> Verification:
     """Check that a target holds what was exported to it, and nothing else.
 
-    Of a folder: presence, size, checksum and number of records of each file. Of a database: that each block can be
-    read, and the number of records of each list. That an account failed is no difference: it is about what was written.
+    Of a folder or a store: presence, size, checksum and number of records of each file. Of a database: that each block
+    can be read, and the number of records of each list. That an account failed is no difference: it is
+    about what was written.
 
     Args:
-        target: A folder, `duckdb:FILE` or `sqlite:FILE`.
+        target: A folder, a place in a store, `duckdb:FILE` or `sqlite:FILE`.
         accounts: Whose data are checked. Default: those of all.
+        store_options: Of a store; see `ExportOptions`.
 
     Raises:
         InvalidArgumentError: It is no target.
         ExportError: There is no export, none of one of the accounts, or it cannot be read.
     """
-    found = read_existing(target, accounts)
+    found = read_existing(target, accounts, store_options)
     check = found.target.check(found.listed, found.accounts)
-    unfinished = ["the last export is not finished: the same command goes on"] if found.interrupted else []
+    unfinished = [found.interruption] if found.interruption is not None else []
     return Verification(check.files, check.records, unfinished + check.problems)

@@ -6,7 +6,7 @@ import os
 import statistics
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -178,14 +178,18 @@ def _following(day: date, step: str) -> date:
     return date.fromordinal(day.toordinal() + (7 if step == "week" else 1))
 
 
-def summarize(target: str | os.PathLike[str], accounts: str | Iterable[str] | None = None) -> Summary:
+def summarize(
+    target: str | os.PathLike[str],
+    accounts: str | Iterable[str] | None = None,
+    store_options: Mapping[str, str] | None = None,
+) -> Summary:
     """Read what was exported, of some accounts or all.
 
     Raises:
         InvalidArgumentError: It is no target.
         ExportError: There is no export, none of one of the accounts, or none of completions.
     """
-    found = read_existing(target, accounts)
+    found = read_existing(target, accounts, store_options)
     entries = found.held
     name = next((n for n in ("completions", "users.completions") if any(e.resource == n for e in entries)), None)
     if name is None:

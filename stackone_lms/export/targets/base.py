@@ -106,12 +106,14 @@ class Target:
         files: The manifest, and the files of a data set.
         work: The folder of the journals.
         lock_timeout: Seconds to wait for somebody else who is writing.
+        remote: Whether its files lie elsewhere, so that placing them takes its time.
     """
 
     format: str
     files: Files
     work: Path
     lock_timeout = 60.0
+    remote = False
 
     @property
     def failed_accounts_path(self) -> Path:
@@ -120,6 +122,23 @@ class Target:
 
     def prepare(self) -> None:
         """Raise ExportError if a package is missing that it needs."""
+
+    def check_access(self) -> None:
+        """Raise ExportError if it is elsewhere and cannot be reached, before anything else is asked for."""
+
+    def acquire(self) -> None:
+        """Keep others out who would write from other machines.
+
+        Raises:
+            ExportError: One of them does.
+        """
+
+    def release(self) -> None:
+        """Let others in again, if nothing is unfinished."""
+
+    def interruption(self) -> str | None:
+        """Say who is writing, or was broken off, as far as the target itself knows."""
+        return None
 
     def open(self, resources: Sequence[Resource]) -> None:
         """Try what writing needs, before the first request.

@@ -11,23 +11,35 @@ from urllib.parse import unquote, urlsplit
 from ...errors import ExportError, InvalidArgumentError
 from ..formats.registry import formats
 from ..state import manifest
+from ..stores.address import DIRECT, StoreAccess, is_store, parse_address
 from .base import Target
 from .database import Database
 from .delta import Delta, DeltaOptions
 from .duckdb import DuckDB
 from .folder import Folder
 from .sqlite import SQLite
+from .store import Store
 
 DATABASES: Final = ("duckdb", "sqlite")
 DELTA: Final = "delta"
-ALLOWED: Final = "a folder, duckdb:FILE, sqlite:FILE or delta:FOLDER_OR_URL"
+ALLOWED: Final = (
+    "a folder, s3:// gs:// or az:// with bucket and prefix, duckdb:FILE, sqlite:FILE or delta:FOLDER_OR_URL"
+)
 STORES: Final = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 """Schemes of the URLs that deltalake knows."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
-def make_target(target: str | os.PathLike[str], form: str, *, change_feed: bool = False) -> Target:
-    """Return where an export goes: a folder (also `file://` and `~`), `duckdb:FILE`, `sqlite:FILE`, or `delta:PLACE`.
+def make_target(
+    target: str | os.PathLike[str], form: str, access: StoreAccess = DIRECT, *, change_feed: bool = False
+) -> Target:
+    """Return where an export goes: a folder (also `file://` and `~`), a store, a database, or `delta:PLACE`.
+
+    Args:
+        target: Which.
+        form: The form of files; a database has none.
+        access: How a store is reached.
+        change_feed: Whether Delta tables get a change data feed.
 
     Raises:
         InvalidArgumentError: It is none of these, or no form of files.
@@ -39,7 +51,10 @@ def make_target(target: str | os.PathLike[str], form: str, *, change_feed: bool 
     if colon and kind in DATABASES:
         made: Target = database(kind, _file(kind, file))
     elif colon and kind == DELTA:
-        return delta(file, change_feed=change_feed)
+        reach: DeltaOptions = {} if access == DIRECT else {"store_options": access.options, "work": access.work}
+        return delta(file, **reach, change_feed=change_feed)
+    elif is_store(text):
+        made = Store(parse_address(text), access, form)
     else:
         made = Folder(_path(text), form)
     if change_feed:
@@ -47,16 +62,18 @@ def make_target(target: str | os.PathLike[str], form: str, *, change_feed: bool 
     return made
 
 
-def find_target(target: str | os.PathLike[str]) -> Target:
-    """Return a target that was exported to; a folder in the form that its manifest tells.
+def find_target(target: str | os.PathLike[str], access: StoreAccess = DIRECT) -> Target:
+    """Return a target that was exported to; files in the form that its manifest tells.
 
     Raises:
         InvalidArgumentError: It cannot be a target.
         ExportError: The manifest cannot be read, or stands beside a database.
     """
-    made = make_target(target, "parquet")
+    made = make_target(target, "parquet", access)
     if not isinstance(made, Folder):
         return made
+    if made.remote:
+        made.check_access()
     found = manifest.read(made.files)
     if found is None:
         return made
@@ -66,7 +83,7 @@ def find_target(target: str | os.PathLike[str]) -> Target:
         raise ExportError(f"this stands beside a database: name that, as {found.format}:FILE")
     if found.format not in formats():
         raise ExportError(f"format {found.format!r:.40} is unknown to this version")
-    return Folder(made.files.root, found.format)
+    return made.in_form(found.format) if isinstance(made, Store) else Folder(made.files.root, found.format)
 
 
 def database(kind: str, file: Path) -> Database:

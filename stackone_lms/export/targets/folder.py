@@ -57,7 +57,7 @@ class Folder(Target):
             folder = partition(job.resource.name + CALLS, job.account)
             files += self._write(calls, folder, journal.calls_path, options, other)[1]
         entry = describe(WriteResult(found, files[0].records, files, history.new, history.changed))
-        if options.before is None:
+        if options.before is None and not self.remote:
             # Written again from the same journal they are the same; else they depend on what is in the place.
             self.place(entry)
         return Written(entry)
@@ -82,7 +82,7 @@ class Folder(Target):
         options: WriteOptions,
         history: History,
     ) -> tuple[DuplicateScan, list[FileEntry]]:
-        draft, named = self._draft(final), options.before is not None
+        draft, named = self._draft(final), options.before is not None or self.remote
         written = None
         if base is not None:
             found = self._form.find_duplicates(table, base, spool)
