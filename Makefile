@@ -75,7 +75,7 @@ soak: thorough
 # dear tests.
 thorough: $(VENV)/.dev
 	$(PYTEST) -n auto -m thorough tests
-	STACKONE_SOAK=1 $(PYTEST) -n auto tests/fuzz tests/contract/test_models.py tests/export/test_kill.py tests/shared_limit
+	STACKONE_SOAK=1 $(PYTEST) -n auto tests/fuzz tests/contract/test_models.py tests/export/test_kill.py tests/export/test_store_kill.py tests/shared_limit
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage erase

@@ -78,7 +78,7 @@ async def export(
     target: str | os.PathLike[str],
     **options: Unpack[ExportOptions],
 ) -> ExportResult:
-    """Export lists of the API to a folder or a database.
+    """Export lists of the API to a folder, here or in an object store, or to a database.
 
     A folder becomes a data set, `resource=.../account=.../part-0.parquet`, that DuckDB, Polars, Spark and pandas read
     as it is, with a manifest beside it. A list that was exported before is replaced, as a whole and in one step;
@@ -89,7 +89,8 @@ async def export(
     Args:
         client: Fetches, under its own rate limit and retry rules.
         resources: Such as `completions`, `users`, `courses`; for a list of each user `users.completions`.
-        target: A folder (`~` and `file://` too), or `duckdb:FILE` or `sqlite:FILE`: a table a resource.
+        target: A folder (`~` and `file://` too), `s3://BUCKET/PREFIX`, `gs://` or `az://` with `work`; or `duckdb:FILE`,
+            `sqlite:FILE`, `delta:FOLDER_OR_URL`: a table a resource.
         **options: See `ExportOptions`.
 
     Returns:
@@ -120,7 +121,7 @@ def export_sync(
     Args:
         client: Fetches, under its own rate limit and retry rules.
         resources: Such as `completions`, `users`, `courses`; for a list of each user `users.completions`.
-        target: A folder, or `duckdb:FILE` or `sqlite:FILE`.
+        target: A folder, a place in a store, or tables.
         **options: See `ExportOptions`; `progress` is called in the client's own thread.
 
     Returns:

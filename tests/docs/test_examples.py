@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -20,11 +21,14 @@ from stackone_lms.batches import connect
 from stackone_lms.sandbox import Sandbox
 
 from ..cli.program import program
+from ..export import s3
 from .table import ROWS, call_each_line
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(?P<language>[\w{}-]*)(?P<mark>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+STORES = ROOT / "docs/guide/object-stores.md"
+"""The page that needs a store."""
 RUN = {"python", "console"}
 SHOWN = {"text", "toml", "json", "", "{toctree}", "{eval-rst}", "{literalinclude}", "ini"}  # nothing to run
 
@@ -51,10 +55,14 @@ def test_only_known_languages_are_used() -> None:
 
 
 @pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox]:
+def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     monkeypatch.setattr(connect, "_clients", {})  # those of a process outlive the server of a page
     monkeypatch.setattr(logging.getLogger("stackone_lms"), "handlers", [])  # blocks add some, as programs do
-    with Sandbox.in_thread() as running:
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(Sandbox.in_thread())
+        if getattr(request.node, "callspec", None) and request.node.callspec.params.get("page") == STORES:
+            for name, value in stack.enter_context(s3.running()).environment.items():
+                monkeypatch.setenv(name, value)
         monkeypatch.setenv("STACKONE_API_KEY", running.api_key)
         monkeypatch.setenv("STACKONE_ACCOUNT_ID", running.account_ids[0])
         monkeypatch.setenv("STACKONE_BASE_URL", running.url)

@@ -83,6 +83,16 @@ class S3:
         """How many requests there were by method; deletions and listings by those names."""
         return Counter(key.strip("?") if key.startswith("?") else method for method, key in self.requests)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables to reach it."""
+        return {
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.url,
+        }
+
     def client(self) -> Any:
         made: Any = import_module("boto3").client(
             "s3", endpoint_url=self.url, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, and at every request to the store: objects end as an undisturbed run leaves them."""
+"""SIGKILL at random moments, and at each request to the store: objects end as an undisturbed run leaves them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from stackone_lms.export import verify
 from stackone_lms.export.stores.lock import LOCK
 from stackone_lms.sandbox import Sandbox
 
-from ..soak import rounds
+from ..soak import SOAK
 from .datasets import STAMPS
 from .s3 import BUCKET, S3, running
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = rounds(20)
+PARTS = 20
+"""In how many tests all requests are tried, so that none of them takes long."""
 MANIFEST = "_manifest.json"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 
@@ -121,32 +122,33 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         yield made
 
 
-def undisturbed(exports: Machine, prefix: str, **options: Any) -> dict[str, Any]:
-    assert exports.run(prefix, prefix, **options)[0] == 0
-    found = exports.s3.objects(prefix)
-    assert LOCK not in found
-    return {name: content(name, body) for name, body in found.items()}
-
-
-def test_killed_runs_end_with_the_objects_of_an_undisturbed_one(exports: Machine) -> None:
-    """Twenty blows at random moments, on one target after the other, each gone on with by the same work folder."""
-    options: dict[str, Any] = {"raw": True}
-    expected = undisturbed(exports, "random-none", **options)
-    code, took = exports.run("random-time", "random-time", **options)
+@pytest.fixture(scope="module")
+def undisturbed(exports: Machine) -> tuple[dict[str, Any], float]:
+    """Return the objects of a run that was left alone, and how long one takes that does not begin cold."""
+    assert exports.run("cold", "cold", raw=True)[0] == 0
+    code, took = exports.run("alone", "alone", raw=True)
+    found = exports.s3.objects("alone")
     assert code == 0
-    dice = random.Random(20261127)
-    killed = 0
-    for number in range(ROUNDS):
-        target = f"random-{number // 4}"
-        code, _ = exports.run(target, target, dice.uniform(0.0, 0.9) * took, **options)
+    assert LOCK not in found
+    return {name: content(name, body) for name, body in found.items()}, took
+
+
+@pytest.mark.parametrize("target", range(5 if SOAK else 1))
+def test_killed_runs_end_with_the_objects_of_an_undisturbed_one(
+    exports: Machine, undisturbed: tuple[dict[str, Any], float], target: int
+) -> None:
+    """Blows at random moments, twenty over all, each gone on with by the same work folder."""
+    expected, took = undisturbed
+    dice, prefix, killed = random.Random(20261127 + target), f"random-{target}", 0
+    for _ in range(4 if SOAK else 2):
+        code, _ = exports.run(prefix, prefix, dice.uniform(0.0, 0.7) * took, raw=True)
         killed += code == -signal.SIGKILL
-        for name, body in exports.s3.objects(target).items():
+        for name, body in exports.s3.objects(prefix).items():
             if name != LOCK:
                 content(name, body)  # each object is whole at any moment
-        if number % 4 == 3 or number == ROUNDS - 1:
-            assert exports.run(target, target, **options)[0] == 0
-            exports.check(target, expected, target)
-    assert killed >= ROUNDS // 4
+    assert killed
+    assert exports.run(prefix, prefix, raw=True)[0] == 0
+    exports.check(prefix, expected, prefix)
 
 
 def prepare(exports: Machine, prefix: str) -> None:
@@ -171,10 +173,11 @@ def changed(exports: Machine) -> tuple[dict[str, Any], dict[str, Any], int]:
     return options, expected, count
 
 
-def moments(count: int, seed: int) -> list[tuple[int, bool]]:
-    """Return at which requests to kill, before or after they are carried out: all, or a few of them."""
+def moments(count: int, part: int) -> list[tuple[int, bool]]:
+    """Return at which requests to kill, before or after they are carried out: a part of all."""
     every = [(number, after) for number in range(count) for after in (False, True)]
-    return every if ROUNDS == 20 else sorted(random.Random(seed).sample(every, 3))
+    random.Random(20261127).shuffle(every)
+    return every[part::PARTS] if SOAK else every[:2]
 
 
 def strike(exports: Machine, prefix: str, number: int, options: dict[str, Any], *, after: bool) -> None:
@@ -201,14 +204,15 @@ def strike(exports: Machine, prefix: str, number: int, options: dict[str, Any], 
     assert code == -signal.SIGKILL or (after and code == 0)
 
 
+@pytest.mark.parametrize("part", range(PARTS if SOAK else 1))
 @pytest.mark.parametrize("lost", [False, True], ids=["same-folder", "folder-lost"])
 def test_a_kill_at_any_request_leaves_nothing_behind(
-    exports: Machine, changed: tuple[dict[str, Any], dict[str, Any], int], lost: bool
+    exports: Machine, changed: tuple[dict[str, Any], dict[str, Any], int], lost: bool, part: int
 ) -> None:
     """The same work folder goes on; where that is lost, another one does with `break_lock`."""
     options, expected, count = changed
     assert count >= 15
-    for number, after in moments(count, seed=lost):
+    for number, after in moments(count, part):
         prefix = f"{'lost' if lost else 'same'}-{number}-{'after' if after else 'before'}"
         strike(exports, prefix, number, options, after=after)
         if lost:

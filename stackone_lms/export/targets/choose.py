@@ -51,8 +51,7 @@ def make_target(
     if colon and kind in DATABASES:
         made: Target = database(kind, _file(kind, file))
     elif colon and kind == DELTA:
-        reach: DeltaOptions = {} if access == DIRECT else {"store_options": access.options, "work": access.work}
-        return delta(file, **reach, change_feed=change_feed)
+        return delta(file, store_options=access.options, work=access.work, change_feed=change_feed)
     elif is_store(text):
         made = Store(parse_address(text), access, form)
     else:
