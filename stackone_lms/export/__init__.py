@@ -89,8 +89,8 @@ async def export(
     Args:
         client: Fetches, under its own rate limit and retry rules.
         resources: Such as `completions`, `users`, `courses`; for a list of each user `users.completions`.
-        target: A folder (`~` and `file://` too), `s3://BUCKET/PREFIX`, `gs://` or `az://` with `work`; or `duckdb:FILE`,
-            `sqlite:FILE`, `delta:FOLDER_OR_URL`: a table a resource.
+        target: A folder (`~` and `file://` too), `s3://BUCKET/PREFIX`, `gs://` or `az://` with `work`; or a table a
+            resource in `duckdb:FILE`, `sqlite:FILE`, `delta:FOLDER_OR_URL`.
         **options: See `ExportOptions`.
 
     Returns:
