@@ -8,6 +8,7 @@ import ssl
 import sys
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp.resolver import DefaultResolver
 
@@ -68,6 +69,18 @@ async def test_a_connection_that_is_not_made_is_given_up_in_time(
             assert isinstance(error, APITimeoutError)
             assert error.phase == "connect"
             assert error.retryable
+
+
+async def test_a_session_of_the_callers_own_does_not_round_that_up(clock: SkippingClock) -> None:
+    """aiohttp's own limits above five seconds end with the next whole second of the loop."""
+    limit = LIMIT + 0.3 - clock() % 1  # which is 0.7 seconds later
+    async with FaultServer(accept="hang") as server, aiohttp.ClientSession() as session:
+        timeout = Timeout(connect=limit, read=LONG, attempt=LONG, total=LONG)
+        async with client_for(None, server.url, session=session, timeout=timeout, retry=ONCE, clock=clock) as client:
+            call = asyncio.create_task(client.completions.get("x"))
+            error = await ends_after(limit, call, client, clock)
+            assert isinstance(error, APITimeoutError)
+            assert error.phase == "connect"
 
 
 @pytest.mark.parametrize("accept", ["refused", "hang", "stall"])
