@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from .. import __version__
 from ..errors import StackOneError
 from . import (
     accounts,
@@ -32,6 +31,7 @@ from .connection import Debug, LogFormats
 from .messages import LogFormat, choose_format, logs_as_json, note, problem, show_traceback
 from .output import OutputClosedError, discard_output, finish, leave_nothing_buffered
 from .termination import EXIT_CODE, sigterm_as_ctrl_c
+from .version import environment
 
 PROGRAM = "stackone-lms"
 
@@ -88,14 +88,14 @@ app.command("report")(report.command)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"{PROGRAM} {__version__}")
+        typer.echo(environment())
         raise typer.Exit
 
 
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the versions and exit.")
     ] = False,
     debug: Debug = False,
     log_format: LogFormats = LogFormat.TEXT,

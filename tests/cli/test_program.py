@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -60,12 +62,18 @@ def test_help_loads_no_client(arguments: list[str]) -> None:
 
 
 def test_version() -> None:
-    assert program("--version", env=environment()) == (0, f"stackone-lms {__version__}\n", "")
+    """With the environment: what a report of a problem needs."""
+    ended = program("--version", env=environment())
+    own, python, where, packages = ended.out.splitlines()
+    assert (ended.code, ended.err, own) == (0, "", f"stackone-lms {__version__}")
+    assert python.startswith(f"{platform.python_implementation()} {platform.python_version()} on ")
+    assert where == f"at {sys.executable}"
+    assert f"aiohttp {metadata.version('aiohttp')}, msgspec {metadata.version('msgspec')}, " in packages
 
 
 def test_the_package_itself_can_be_run() -> None:
     command = (sys.executable, "-W", "error", "-m", "stackone_lms")
-    assert program("--version", env=environment(), command=command) == (0, f"stackone-lms {__version__}\n", "")
+    assert program("--version", env=environment(), command=command).out.startswith(f"stackone-lms {__version__}\n")
 
 
 def test_help_names_all_commands_and_exit_codes(run_alone: Run) -> None:

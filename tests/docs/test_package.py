@@ -1,0 +1,110 @@
+"""The package: what the sdist holds, what the wheel says of itself, and what the Dockerfile installs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tarfile
+import tomllib
+from email import message_from_string
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from stackone_lms.export import _RENAMED as FORMER_OPTIONS  # pyright: ignore[reportPrivateUsage]
+
+from ..matrix.test_matrix import PYTHONS
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+
+
+def build(kind: str, folder: Path) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.iterdir()
+    return built
+
+
+def test_the_wheel_says_what_it_is(tmp_path: Path) -> None:
+    with ZipFile(build("wheel", tmp_path)) as wheel:
+        names = wheel.namelist()
+        about = message_from_string(wheel.read(next(n for n in names if n.endswith("/METADATA"))).decode())
+    assert "stackone_lms/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"stackone_lms"}
+    assert {f"stackone_lms/export/report/page.{kind}" for kind in ("css", "html", "js")} <= set(names)
+    assert about["License-Expression"] == "MIT"
+    assert about["License-File"] == "LICENSE"
+    assert about["Requires-Python"] == ">=3.11"
+    urls = dict(line.split(", ", 1) for line in about.get_all("Project-URL") or [])
+    assert urls.keys() == {"Homepage", "Documentation", "Changelog", "Issues", "Source"}
+    assert about["Keywords"]
+    assert set(about.get_all("Provides-Extra") or []) == set(PROJECT["optional-dependencies"])
+    assert about["Description-Content-Type"] == "text/markdown"
+
+
+def test_classifiers_name_pythons_that_the_tests_are_run_on() -> None:
+    """The oldest of them is what the package asks for."""
+    named = [c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.search(r"Python :: 3\.\d+$", c)]
+    assert PROJECT["requires-python"] == f">={named[0]}"
+    assert set(named) <= set(PYTHONS)
+
+
+def test_names_that_work_for_one_release_more_are_in_the_notes_on_upgrading() -> None:
+    notes = (ROOT / "UPGRADING.md").read_text("utf-8")
+    former = {name for name in FORMER_OPTIONS if name != "updated_after"}  # which is the name that lists have
+    source = (ROOT / "stackone_lms/cli/export.py").read_text("utf-8")
+    former |= set(re.findall(r'typer\.Option\("--([\w-]+)", hidden=True', source))
+    assert len(former) == 4
+    for name in former:
+        assert re.search(rf"`(--)?{name}=?` \|", notes), name
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(1300)
+def test_the_sdist_has_what_its_tests_need(tmp_path: Path) -> None:
+    """Unpacked elsewhere it collects all tests, and those of the ground floor and of the contract pass."""
+    with tarfile.open(build("sdist", tmp_path / "built")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.glob("stackone_lms-*")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    for name in tracked.stdout.split() if tracked.returncode == 0 else []:
+        assert (folder / name).is_file(), name
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    env["PYTHONPATH"] = str(folder)
+    for arguments in (["--collect-only", "-q"], ["-q", "tests/unit", "tests/contract", "tests/docs/test_readme.py"]):
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_the_image_installs_extras_that_are_there_from_files_that_it_is_given() -> None:
+    (extras,) = re.findall(r"pip install --no-cache-dir '\.\[([\w,-]+)\]'", DOCKERFILE)
+    assert set(extras.split(",")) <= PROJECT["optional-dependencies"].keys()
+    copied = [
+        name for line in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE) for name in line.split()
+    ]
+    assert {"pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], "stackone_lms"} <= set(copied)
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")]
+    assert sorted(allowed) == sorted(copied)
+    assert all((ROOT / name).exists() for name in copied)
+
+
+def test_the_image_runs_the_program_as_nobody_in_particular() -> None:
+    lines = DOCKERFILE.splitlines()
+    (entry,) = (line for line in lines if line.startswith("ENTRYPOINT "))
+    assert shlex.split(entry)[1] == "[stackone-lms]"
+    assert "stackone-lms" in PROJECT["scripts"]
+    (user,) = (line.split()[1] for line in lines if line.startswith("USER "))
+    assert user != "root"
+    assert f" {user} " in DOCKERFILE.partition("USER")[0]
+    assert all(line.split()[1].endswith("-slim") for line in lines if line.startswith("FROM "))
+    (python,) = re.findall(r"^ARG PYTHON=(.+)$", DOCKERFILE, re.MULTILINE)
+    assert f"Programming Language :: Python :: {python}" in PROJECT["classifiers"]
