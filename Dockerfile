@@ -5,7 +5,7 @@ WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY stackone_lms ./stackone_lms
 RUN python -m venv /opt/stackone-lms \
-    && /opt/stackone-lms/bin/pip install --no-cache-dir '.[cli,tls,redis,duckdb,arrow,report,otel]'
+    && /opt/stackone-lms/bin/pip install --no-cache-dir '.[cli,tls,redis,duckdb,arrow,otel]'
 
 FROM python:${PYTHON}-slim
 COPY --from=build /opt/stackone-lms /opt/stackone-lms

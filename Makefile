@@ -12,7 +12,7 @@ $(shell $(BIN)/python -c '' 2>/dev/null || rm -f $(VENV)/.run $(VENV)/.dev)
 $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	@.ci/venv $(PYTHON) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[cli,duckdb,report]'
+	$(BIN)/python -m pip install --quiet --editable '.[cli,duckdb]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run

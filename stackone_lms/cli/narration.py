@@ -50,7 +50,7 @@ class Narration:
     def command(self, label: str, command: str) -> None:
         """Print a command line whole, so that it can be copied: below its label where it is too long for the line."""
         if len(command) > _WIDTH - _LABEL - 3:
-            self.row(label, "")
+            self._print(Text(f"   {label}", style="dim"))
             self.code(command)
         else:
             self._print(Text.assemble((f"   {label:<{_LABEL}}", "dim"), command))

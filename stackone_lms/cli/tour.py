@@ -147,10 +147,10 @@ async def _export(show: Narration, client: AsyncClient, accounts: list[str], fol
     kind = "duckdb" if find_spec("duckdb") else "sqlite"
     database = f"{kind}:{folder / 'lms.db'}"
     show.step("An export into a database, and a question")
-    show.code('await export(client, ["completions", "users", "courses"],')
+    show.code('await export(client, ["completions", "assignments", "users", "courses"],')
     show.code(f'             "{kind}:lms.db", accounts=[account_id])')
     begun = time.perf_counter()
-    result = await export(client, ["completions", "users", "courses"], database, accounts=accounts)
+    result = await export(client, ["completions", "assignments", "users", "courses"], database, accounts=accounts)
     records = sum(one.records for one in result.lists)
     show.row("exported", f"{records:,} records in {time.perf_counter() - begun:.1f} s")
     if kind == "sqlite":
@@ -176,9 +176,6 @@ def _answers(kind: str, file: Path) -> list[tuple[str, int, float]]:
 
 def _report(show: Narration, database: str, folder: Path) -> None:
     show.step("A page for who asked for it")
-    if find_spec("plotly") is None:
-        show.row("not made", "it takes: pip install 'stackone-lms[report]'")
-        return
     page = folder / "report.html"
     show.code(f'write_report("{database.partition(":")[0]}:lms.db", "report.html")')
     write_report(database, page)

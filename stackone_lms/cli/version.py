@@ -11,7 +11,7 @@ from .. import __version__
 
 _PACKAGES = (
     *("aiohttp", "msgspec", "anyio", "typer", "rich", "pyarrow", "pandas", "polars", "duckdb", "deltalake", "dlt"),
-    *("plotly", "redis", "pyrate-limiter", "opentelemetry-api", "truststore", "uvloop"),
+    *("redis", "pyrate-limiter", "opentelemetry-api", "truststore", "uvloop"),
 )
 
 

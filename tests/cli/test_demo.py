@@ -38,7 +38,7 @@ def test_shows_everything_and_ends_well_without_a_terminal(tmp_path: Path) -> No
         " completions a second",
         "NotFoundError: status 404",
         "status 200 at attempt 2, 1.",
-        "exported        5,240 records in ",
+        "exported        5,840 records in ",
         "Which three courses are completed most",
         "stackone_lms configure",
     ):

@@ -21,6 +21,12 @@ from ..matrix.test_matrix import PYTHONS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+BOUNDED = (
+    "tests/unit/test_layers.py",
+    "tests/unit/test_endpoint.py",
+    "tests/contract/test_models.py",
+    "tests/docs/test_make.py",
+)
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 
 
@@ -41,7 +47,7 @@ def test_the_wheel_says_what_it_is(tmp_path: Path) -> None:
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"stackone_lms"}
     assert {f"stackone_lms/export/report/page.{kind}" for kind in ("css", "html", "js")} <= set(names)
     assert about["License-Expression"] == "MIT"
-    assert about["License-File"] == "LICENSE"
+    assert about.get_all("License-File") == PROJECT["license-files"]
     assert about["Requires-Python"] == ">=3.11"
     urls = dict(line.split(", ", 1) for line in about.get_all("Project-URL") or [])
     assert urls.keys() == {"Homepage", "Documentation", "Changelog", "Issues", "Source"}
@@ -68,9 +74,9 @@ def test_names_that_work_for_one_release_more_are_in_the_notes_on_upgrading() ->
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(1300)
+@pytest.mark.timeout(600)
 def test_the_sdist_has_what_its_tests_need(tmp_path: Path) -> None:
-    """Unpacked elsewhere it collects all tests, and those of the ground floor and of the contract pass."""
+    """Unpacked elsewhere it collects all tests, and some that read other files of it pass."""
     with tarfile.open(build("sdist", tmp_path / "built")) as archive:
         archive.extractall(tmp_path, filter="data")
     (folder,) = tmp_path.glob("stackone_lms-*")
@@ -79,9 +85,9 @@ def test_the_sdist_has_what_its_tests_need(tmp_path: Path) -> None:
         assert (folder / name).is_file(), name
     env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     env["PYTHONPATH"] = str(folder)
-    for arguments in (["--collect-only", "-q"], ["-q", "tests/unit", "tests/contract", "tests/docs/test_readme.py"]):
+    for arguments in (["--collect-only", "-q"], ["-q", *BOUNDED]):
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False)
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=250, check=False)
         assert done.returncode == 0, done.stdout[-3000:]
 
 
@@ -91,7 +97,8 @@ def test_the_image_installs_extras_that_are_there_from_files_that_it_is_given() 
     copied = [
         name for line in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE) for name in line.split()
     ]
-    assert {"pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], "stackone_lms"} <= set(copied)
+    for name in ("pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], "stackone_lms"):
+        assert {name, name.partition("/")[0]} & set(copied), name
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")]
     assert sorted(allowed) == sorted(copied)
     assert all((ROOT / name).exists() for name in copied)

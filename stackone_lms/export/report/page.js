@@ -7,6 +7,7 @@
   const MOST = 12;
 
   const share = (part) => (part.passed + part.failed ? part.passed / (part.passed + part.failed) : null);
+  const rate = (part) => (part.assigned ? (part.assigned - part.open) / part.assigned : null);
   const percent = (value) => (value === null ? "–" : `${(100 * value).toFixed(value === 1 ? 0 : 1)} %`);
   const time = (minutes) => {
     if (minutes === null) return "–";
@@ -71,6 +72,12 @@
     });
   };
 
+  // Courses of one title are told apart here too.
+  const label = ({ title, note }, narrow) => {
+    if (note === null) return narrow ? wrapped(title, 20) : `${plain(short(title, 34))} `;
+    return [title, note].map((text) => `${plain(short(text, narrow ? 20 : 34))} `).join("<br>");
+  };
+
   const bars = (id, courses, traces, xaxis) => {
     get(id).closest("section").hidden = courses.length === 0;
     if (courses.length === 0) return;
@@ -81,14 +88,14 @@
       xaxis: axis({ rangemode: "tozero", nticks: narrow ? 4 : 7, ...xaxis }),
       yaxis: axis({
         range: [Math.max(courses.length, 3) - 0.5, -0.5], showgrid: false, zeroline: false, ticks: "", tickmode: "array",
-        tickvals: courses.map((_, n) => n), ticktext: courses.map(({ title }) => (narrow ? wrapped(title, 20) : `${plain(short(title, 34))} `)),
+        tickvals: courses.map((_, n) => n), ticktext: courses.map((course) => label(course, narrow)),
         tickfont: { color: color("text"), size: narrow ? 11 : 12 },
       }),
     });
   };
 
   const byCourse = (account) => {
-    const top = account.top.slice(0, MOST);
+    const top = account.top.filter((course) => course.completions).slice(0, MOST);
     const called = ({ title, note }) => plain(title) + (note === null ? "" : `<br>${plain(note)}`);
     const rest = (course) => course.completions - course.passed - course.failed;
     const values = { Pass: (c) => c.passed, Fail: (c) => c.failed, Other: rest };
@@ -102,6 +109,13 @@
       textposition: "auto", cliponaxis: false, insidetextfont: { color: color("card") },
       customdata: rated.map((c) => [called(c), count.format(c.passed), count.format(c.passed + c.failed)]),
       hovertemplate: "%{customdata[0]}<br>%{customdata[1]} of %{customdata[2]} passed<extra></extra>",
+    }], { tickformat: ".0%", range: [0, 1.02], dtick: 0.25 });
+    const given = account.top.filter((course) => course.assigned).sort((a, b) => b.assigned - a.assigned).slice(0, MOST);
+    bars("completed", given, [{
+      x: given.map(rate), marker: { color: color("one") }, text: given.map((c) => percent(rate(c))),
+      textposition: "auto", cliponaxis: false, insidetextfont: { color: color("card") },
+      customdata: given.map((c) => [called(c), count.format(c.assigned - c.open), count.format(c.assigned), count.format(c.overdue)]),
+      hovertemplate: "%{customdata[0]}<br>%{customdata[1]} of %{customdata[2]} completed<br>%{customdata[3]} overdue<extra></extra>",
     }], { tickformat: ".0%", range: [0, 1.02], dtick: 0.25 });
     const timed = top.filter((course) => course.minutes !== null);
     bars("minutes", timed, [{
@@ -131,6 +145,10 @@
     get(id).replaceChildren(head, body);
   };
 
+  const heads = data.assignments ? ["Assigned", "Open", "Overdue", "Completion rate"] : [];
+  const assigned = (part) => (data.assignments
+    ? [count.format(part.assigned), count.format(part.open), count.format(part.overdue), percent(rate(part))] : []);
+
   const figures = (account) => {
     const shown = [
       ["Completions", count.format(account.completions)],
@@ -139,6 +157,12 @@
       ["Pass rate", percent(share(account))],
       ["Median time", time(account.minutes)],
       ["Last completion", account.last ?? "–"],
+      ...(data.assignments ? [
+        ["Assignments", count.format(account.assigned)],
+        ["Open", count.format(account.open)],
+        ["Overdue", count.format(account.overdue)],
+        ["Completion rate", percent(rate(account))],
+      ] : []),
     ];
     get("figures").replaceChildren(...shown.map(([name, value]) => {
       const box = document.createElement("div");
@@ -153,20 +177,24 @@
 
   const show = () => {
     const account = data.accounts[Number(get("account").value)];
-    get("about").textContent = account.as_of ? `As of ${moments(account)}` : "";
+    const [first, last] = data.span;
+    const days = [first && `from ${first}`, last && `to ${last}`].filter(Boolean).join(" ");
+    get("about").textContent = [account.as_of && `As of ${moments(account)}`, days && `Days ${days}`].filter(Boolean).join(" · ");
     get("warning").hidden = !account.behind;
     figures(account);
-    get("nothing").hidden = account.completions > 0;
-    get("charts").hidden = account.completions === 0;
-    if (account.completions === 0) return;
+    const some = account.completions + account.assigned > 0;
+    get("nothing").hidden = some;
+    get("charts").hidden = !some;
+    if (!some) return;
     overTime(account);
     byCourse(account);
     const left = account.courses - account.top.length;
     get("courses-note").textContent =
       (left > 0 ? `The ${account.top.length} with the most completions, of ${count.format(account.courses)}. ` : "") +
       (data.titles ? "" : "Export courses as well to see their titles.");
-    fill("courses", ["Course", "Completions", "Passed", "Failed", "Pass rate", "Median time"], account.top.map((c) => [
+    fill("courses", ["Course", "Completions", "Passed", "Failed", "Pass rate", "Median time", ...heads], account.top.map((c) => [
       [c.title, c.note], count.format(c.completions), count.format(c.passed), count.format(c.failed), percent(share(c)), time(c.minutes),
+      ...assigned(c),
     ]));
   };
 
@@ -183,8 +211,9 @@
   });
   get("choice").hidden = each.length < 2;
   get("accounts-section").hidden = each.length < 2;
-  fill("accounts", ["Account", "Completions", "Learners", "Pass rate", "Last", "As of"], each.map((a) => [
-    a.name, count.format(a.completions), count.format(a.learners), percent(share(a)), a.last ?? "–", moments(a) + (a.behind ? ", failed since" : ""),
+  fill("accounts", ["Account", "Completions", "Learners", "Pass rate", "Last", ...heads, "As of"], each.map((a) => [
+    a.name, count.format(a.completions), count.format(a.learners), percent(share(a)), a.last ?? "–", ...assigned(a),
+    moments(a) + (a.behind ? ", failed since" : ""),
   ]));
   get("account").addEventListener("change", show);
   dark.addEventListener("change", show);
@@ -195,5 +224,12 @@
       show();
     }
   });
+  // Printed, charts are as wide as the paper, on white.
+  const paper = (on) => {
+    document.documentElement.classList.toggle("paper", on);
+    show();
+  };
+  addEventListener("beforeprint", () => paper(true));
+  addEventListener("afterprint", () => paper(false));
   show();
 })();

@@ -23,10 +23,11 @@ COURSES: Final = 100
 """Courses that are shown, those with the most completions."""
 _STEPS: Final = ((45, "day"), (210, "week"), (3660, "month"))
 """Days of the whole span, and how long a period is then; beyond the last: years."""
-_NEEDED: Final = (
-    "result_value", "completed_at", "time_spent", "user_id", "remote_user_id", "course_id", "remote_course_id",
-    "learning_object_type_value", "learning_object_id", "remote_learning_object_id",
+_COURSE: Final = (
+    "course_id", "remote_course_id", "learning_object_type_value", "learning_object_id", "remote_learning_object_id",
 )  # fmt: skip
+_OF_COMPLETIONS: Final = ("result_value", "completed_at", "time_spent", "user_id", "remote_user_id", *_COURSE)
+_OF_ASSIGNMENTS: Final = ("status_value", "completed_at", "due_date", "assigned_at", *_COURSE)
 
 
 class Course(msgspec.Struct):
@@ -40,6 +41,12 @@ class Course(msgspec.Struct):
     failed: int
     minutes: float | None
     """Median time to complete."""
+    assigned: int = 0
+    """Assignments of it."""
+    open: int = 0
+    """Those that are not completed."""
+    overdue: int = 0
+    """Those of the open ones that were due before the list was exported."""
 
 
 class Account(msgspec.Struct):
@@ -60,7 +67,13 @@ class Account(msgspec.Struct):
     results: dict[str, list[int]]
     """By result: completions in each period."""
     top: list[Course]
-    """The courses with the most completions."""
+    """The courses with the most completions, then those with the most assignments."""
+    assigned: int = 0
+    """Assignments."""
+    open: int = 0
+    """Those that are not completed."""
+    overdue: int = 0
+    """Those of the open ones that were due before the list was exported."""
     as_of: tuple[str, str] | None = None
     """When its list was exported; of several accounts the first and the last moment. None: never to its end."""
     behind: int = 0
@@ -74,6 +87,26 @@ class Summary(msgspec.Struct):
     """All of them together first, then each."""
     titles: bool
     """Whether the titles of courses are known."""
+    assignments: bool = False
+    """Whether assignments were exported."""
+    span: tuple[str | None, str | None] = (None, None)
+    """The first and the last day that it is about; None: no limit."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Days that a report is about, in UTC."""
+
+    first: date | None = None
+    last: date | None = None
+
+    def holds(self, day: date | None) -> bool:
+        """Tell whether a day is one of them. What has no day is, where no day is left out."""
+        if day is None:
+            return self.first is None and self.last is None
+        return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
+
+
+_STATES: Final = ("assigned", "open", "overdue")
 
 
 class _Tally:
@@ -85,6 +118,8 @@ class _Tally:
         self.users: set[Any] = set()
         self.courses: dict[Any, Counter[str]] = defaultdict(Counter)
         self.minutes: dict[Any, array[float]] = defaultdict(lambda: array("d"))
+        self.assigned: Counter[str] = Counter()
+        self.assigned_by_course: dict[Any, Counter[str]] = defaultdict(Counter)
 
     def add(self, result: str, day: date | None, user: Any, course: Any, minutes: float | None) -> None:
         if day is None:
@@ -98,30 +133,50 @@ class _Tally:
         if minutes is not None:
             self.minutes[course].append(minutes)
 
-    def account(self, name: str, titles: dict[Any, str]) -> Account:
+    def assign(self, states: Iterable[str], course: Any) -> None:
+        states = tuple(states)
+        self.assigned.update(states)
+        if course is not None:
+            self.assigned_by_course[course].update(states)
+
+    def account(self, name: str, titles: dict[Any, str], names: dict[str, str]) -> Account:
         counts = {result: days.total() + self.undated[result] for result, days in self.days.items()}
         every = [day for days in self.days.values() for day in days]
         starts, results = _periods(self.days, every)
-        shown = sorted(self.courses.items(), key=lambda item: (-item[1].total(), str(item[0])))[:COURSES]
+        none: Counter[str] = Counter()
+        courses = {key: (self.courses.get(key, none), self.assigned_by_course.get(key, none)) for key in self._keys()}
+        shown = sorted(courses.items(), key=lambda one: (-one[1][0].total(), -one[1][1]["assigned"], str(one[0])))
+        shown = shown[:COURSES]
         return Account(
             name=name,
             completions=sum(counts.values()),
             passed=counts["Pass"],
             failed=counts["Fail"],
             learners=len(self.users),
-            courses=len(self.courses),
+            courses=len(courses),
             minutes=_median(value for some in self.minutes.values() for value in some),
             last=max(every).isoformat() if every else None,
             periods=starts,
             results=results,
             top=[
-                Course(*called, found.total(), found["Pass"], found["Fail"], _median(self.minutes[key]))
-                for called, (key, found) in zip(_called([key for key, _ in shown], titles), shown, strict=True)
+                Course(
+                    *(*called, found.total(), found["Pass"], found["Fail"], _median(self.minutes.get(key, ()))),
+                    **{state: given[state] for state in _STATES},
+                )
+                for called, (key, (found, given)) in zip(
+                    _called([key for key, _ in shown], titles, names), shown, strict=True
+                )
             ],
+            **{state: self.assigned[state] for state in _STATES},
         )
 
+    def _keys(self) -> Iterable[Any]:
+        return {**self.courses, **self.assigned_by_course}
 
-def _called(courses: list[tuple[str, str]], titles: dict[Any, str]) -> Iterator[tuple[str, str | None]]:
+
+def _called(
+    courses: list[tuple[str, str]], titles: dict[Any, str], names: dict[str, str]
+) -> Iterator[tuple[str, str | None]]:
     """Yield titles of courses, with what tells a course from others of the same title: account, or id."""
     called = [titles.get(key) or key[1] for key in courses]
     same: dict[str, Counter[str]] = defaultdict(Counter)
@@ -131,7 +186,8 @@ def _called(courses: list[tuple[str, str]], titles: dict[Any, str]) -> Iterator[
         if same[title].total() == 1:
             yield title, None
         else:
-            yield title, f"id {_end(id, 16)}" if same[title][account] > 1 else f"account {_end(account, 4)}"
+            of_account = f"account {_end(account, 4)}" if names[account] == account else names[account]
+            yield title, f"id {_end(id, 16)}" if same[title][account] > 1 else of_account
 
 
 def _end(id: str, count: int) -> str:
@@ -181,37 +237,58 @@ def _following(day: date, step: str) -> date:
 def summarize(
     target: str | os.PathLike[str],
     accounts: str | Iterable[str] | None = None,
+    span: Span | None = None,
     store_options: Mapping[str, str] | None = None,
 ) -> Summary:
     """Read what was exported, of some accounts or all.
+
+    Args:
+        target: A folder, or a database.
+        accounts: The accounts. Default: all.
+        span: The days: of completions when they were completed, of assignments when they were assigned. Default: all.
+        store_options: Of a store.
 
     Raises:
         InvalidArgumentError: It is no target.
         ExportError: There is no export, none of one of the accounts, or none of completions.
     """
+    span = span or Span()
     found = read_existing(target, accounts, store_options)
     entries = found.held
-    name = next((n for n in ("completions", "users.completions") if any(e.resource == n for e in entries)), None)
+    name = _first_of(entries, "completions", "users.completions")
     if name is None:
         raise ExportError("the export has no completions: export completions and courses, then make the report")
+    assigned = _first_of(entries, "assignments", "users.assignments")
     titles = dict(_titles(found))
+    names = _account_names((*found.listed, *found.held))
     whole, each = _Tally(), dict[str, _Tally]()
     for entry in entries:
         if entry.resource == name:
             tally = each.setdefault(entry.account_id, _Tally())
-            for one in _completions(found.target, entry):
+            for one in _completions(found.target, entry, span):
                 whole.add(*one)
                 tally.add(*one)
+    for entry in entries:
+        if entry.resource == assigned:
+            tally = each.setdefault(entry.account_id, _Tally())
+            for states, course in _assignments(found.target, entry, span):
+                whole.assign(states, course)
+                tally.assign(states, course)
     ended = {entry.account_id: entry.finished for entry in entries if entry.resource == name}
     failed = {one.account_id for one in found.listed if one.resource == name and (one.error or one.skipped_users)}
-    told = [whole.account("All accounts", titles)]
-    names = _account_names((*found.listed, *found.held))
-    told += [tally.account(names[account], titles) for account, tally in each.items()]
+    told = [whole.account("All accounts", titles, names)]
+    told += [tally.account(names[account], titles, names) for account, tally in each.items()]
     for account, ids in zip(told, (list(each), *([id] for id in each)), strict=True):
-        times = sorted(time for id in ids if (time := ended[id]) is not None)
+        times = sorted(time for id in ids if (time := ended.get(id)) is not None)
         account.as_of = (times[0], times[-1]) if times else None
         account.behind = len(failed.intersection(ids))
-    return Summary(told, bool(titles))
+    days = (span.first and span.first.isoformat(), span.last and span.last.isoformat())
+    return Summary(told, bool(titles), assigned is not None, days)
+
+
+def _first_of(entries: Iterable[ListEntry], *resources: str) -> str | None:
+    there = {entry.resource for entry in entries}
+    return next((resource for resource in resources if resource in there), None)
 
 
 def _account_names(entries: Iterable[ListEntry]) -> dict[str, str]:
@@ -234,22 +311,40 @@ def _titles(found: Existing) -> Iterator[tuple[Any, str]]:
                     yield (entry.account_id, key), title
 
 
-def _completions(target: Target, entry: ListEntry) -> Iterator[tuple[Any, ...]]:
+def _completions(target: Target, entry: ListEntry, span: Span) -> Iterator[tuple[Any, ...]]:
     account = entry.account_id
-    for row in _rows(target, entry, _NEEDED):
-        result, completed, spent, user, remote_user, course, remote_course, kind, learned, remote_learned = row
-        if not course and not remote_course and kind == "course":
-            course, remote_course = learned, remote_learned
-        key = course or remote_course
+    for result, completed, spent, user, remote_user, *course in _rows(target, entry, _OF_COMPLETIONS):
+        day = _day(completed)
+        if not span.holds(day):
+            continue
         person = user or remote_user
         time = to_timedelta(spent)
         yield (
             result if result in {"Pass", "Fail"} else "Other",
-            _day(completed),
+            day,
             (account, person) if person else None,
-            (account, key) if key else None,
+            _course(account, *course),
             None if time is None else time.total_seconds() / 60,
         )
+
+
+def _assignments(target: Target, entry: ListEntry, span: Span) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield of each assignment what it counts as, and its course."""
+    exported = datetime.fromisoformat(entry.finished) if entry.finished else datetime.now(UTC)
+    for status, completed, due, assigned, *course in _rows(target, entry, _OF_ASSIGNMENTS):
+        if not span.holds(_day(assigned)):
+            continue
+        states = ("assigned",)
+        if status != "completed" and (status is not None or completed is None):
+            states = ("assigned", "open", "overdue") if due is not None and due < exported else ("assigned", "open")
+        yield states, _course(entry.account_id, *course)
+
+
+def _course(account: str, course: Any, remote: Any, kind: Any, learned: Any, remote_learned: Any) -> Any:
+    if not course and not remote and kind == "course":
+        course, remote = learned, remote_learned
+    key = course or remote
+    return (account, key) if key else None
 
 
 def _day(moment: datetime | None) -> date | None:
