@@ -177,7 +177,7 @@ async def test_days_narrow_it(tmp_path: Path) -> None:
         async with Canned({None: (None, some)}, name) as url, AsyncClient("key", base_url=url) as client:
             await export(client, name, tmp_path, accounts=["a"], format="jsonl")
     for first, last, count in ((None, None, 11), (4, None, 7), (None, 4, 4), (4, 6, 3)):
-        span = Span(first and date(2026, 1, first), last and date(2026, 1, last))
+        span = Span(*(None if day is None else date(2026, 1, day) for day in (first, last)))
         found = summarize(tmp_path, span=span)
         assert (found.accounts[0].completions, found.accounts[0].assigned) == (count, count)
     out = tmp_path / "report.html"

@@ -52,7 +52,7 @@
     tickfont: { color: color("soft") }, ...more,
   });
   const draw = (id, traces, more) =>
-    Plotly.react(get(id), traces, layout(more), { displayModeBar: false, responsive: true, scrollZoom: false });
+    Plotly.react(get(id), traces, layout({ width: get(id).clientWidth, ...more }), { displayModeBar: false, scrollZoom: false });
 
   const results = [["Pass", "Passed", "pass"], ["Fail", "Failed", "fail"], ["Other", "Other", "other"]];
 

@@ -161,13 +161,15 @@ class _Tally:
             top=[
                 Course(
                     *(*called, found.total(), found["Pass"], found["Fail"], _median(self.minutes.get(key, ()))),
-                    **{state: given[state] for state in _STATES},
+                    *(given[state] for state in _STATES),
                 )
                 for called, (key, (found, given)) in zip(
                     _called([key for key, _ in shown], titles, names), shown, strict=True
                 )
             ],
-            **{state: self.assigned[state] for state in _STATES},
+            assigned=self.assigned["assigned"],
+            open=self.assigned["open"],
+            overdue=self.assigned["overdue"],
         )
 
     def _keys(self) -> Iterable[Any]:
@@ -282,8 +284,8 @@ def summarize(
         times = sorted(time for id in ids if (time := ended.get(id)) is not None)
         account.as_of = (times[0], times[-1]) if times else None
         account.behind = len(failed.intersection(ids))
-    days = (span.first and span.first.isoformat(), span.last and span.last.isoformat())
-    return Summary(told, bool(titles), assigned is not None, days)
+    first, last = (day.isoformat() if day else None for day in (span.first, span.last))
+    return Summary(told, bool(titles), assigned is not None, (first, last))
 
 
 def _first_of(entries: Iterable[ListEntry], *resources: str) -> str | None:
@@ -334,7 +336,7 @@ def _assignments(target: Target, entry: ListEntry, span: Span) -> Iterator[tuple
     for status, completed, due, assigned, *course in _rows(target, entry, _OF_ASSIGNMENTS):
         if not span.holds(_day(assigned)):
             continue
-        states = ("assigned",)
+        states: tuple[str, ...] = ("assigned",)
         if status != "completed" and (status is not None or completed is None):
             states = ("assigned", "open", "overdue") if due is not None and due < exported else ("assigned", "open")
         yield states, _course(entry.account_id, *course)
