@@ -23,7 +23,7 @@ TARGET_BYTES: Final = 128 * 1024 * 1024
 """Size of a file that takes no more rows."""
 SMALL_BYTES: Final = 8 * 1024 * 1024
 """Files below are written together with what comes, so that they do not become many."""
-_BATCH: Final = 4_096
+_BATCH: Final = 2 * ROW_GROUP
 _BUFFER: Final = 256 * 1024
 _KEPT_BYTES: Final = 64 * 1024 * 1024
 """Rows of a file that are kept from one reading to the next."""
@@ -106,7 +106,7 @@ class Source:
         schema = self.schema if names is None else pa.schema([self.schema.field(name) for name in names])
         there = [name for name in schema.names if name in self._there]
         with self._open(self._about) as file:
-            for batch in file.iter_batches(_BATCH, row_groups=list(groups), columns=there):
+            for batch in file.iter_batches(_BATCH, row_groups=list(groups), columns=there, use_threads=False):
                 columns = [
                     _as(batch.column(name), kind) if name in there else pa.nulls(batch.num_rows, kind)
                     for name, kind in zip(schema.names, schema.types, strict=True)
