@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -49,6 +50,7 @@ class S3:
         self._thread.start()
 
     def close(self) -> None:
+        self.client.close()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -93,7 +95,9 @@ class S3:
             "AWS_ENDPOINT_URL": self.url,
         }
 
+    @cached_property
     def client(self) -> Any:
+        """A client of boto3."""
         made: Any = import_module("boto3").client(
             "s3", endpoint_url=self.url, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
         )
@@ -101,7 +105,7 @@ class S3:
 
     def objects(self, prefix: str = "") -> dict[str, bytes]:
         """Return all objects below a prefix, by their names from there on."""
-        client = self.client()
+        client = self.client
         names = [
             one["Key"]
             for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
@@ -117,7 +121,7 @@ class S3:
 def running() -> Generator[S3]:
     server = S3()
     try:
-        server.client().create_bucket(Bucket=BUCKET)
+        server.client.create_bucket(Bucket=BUCKET)
         server.requests.clear()
         yield server
     finally:

@@ -39,7 +39,7 @@ def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     """The server, with nothing in the bucket and no fault; nothing in the environment says how to reach another."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    client = server.client()
+    client = server.client
     for name in server.objects():
         client.delete_object(Bucket=BUCKET, Key=name)
     server.fault = lambda method, key: None
@@ -209,7 +209,7 @@ async def test_a_broken_lock_is_that_of_whoever_broke_it(exports: Exports) -> No
 
 async def test_an_export_whose_lock_is_broken_stops(exports: Exports) -> None:
     """It writes nothing more, not even the manifest, from the moment that another one has taken its place."""
-    client = exports.s3.client()
+    client = exports.s3.client
 
     def take(method: str, key: str) -> None:
         if method == "PUT" and "resource=completions" in key:
@@ -225,7 +225,7 @@ async def test_an_export_whose_lock_is_broken_stops(exports: Exports) -> None:
 
 async def test_a_manifest_that_somebody_else_wrote_is_not_written_over(exports: Exports) -> None:
     await exports()
-    client = exports.s3.client()
+    client = exports.s3.client
     other = exports.objects()["_manifest.json"].replace(b'"sdk"', b'"sdk" ')
 
     def slip_in(method: str, key: str) -> None:
@@ -336,7 +336,7 @@ async def test_a_store_without_conditional_writes_is_refused(exports: Exports, m
     before = objects.Objects.put
 
     def put(self: objects.Objects, name: str, data: bytes, over: objects.Version | None) -> objects.Version:
-        exports.s3.client().delete_object(Bucket=BUCKET, Key=f"lms/all/{name}")
+        exports.s3.client.delete_object(Bucket=BUCKET, Key=f"lms/all/{name}")
         return before(self, name, data, None)
 
     monkeypatch.setattr(objects.Objects, "put", put)
@@ -407,7 +407,7 @@ async def test_a_work_folder_is_of_one_target(exports: Exports) -> None:
 async def test_verify_finds_an_object_that_is_damaged_gone_or_not_part_of_it(exports: Exports) -> None:
     await exports()
     names = sorted(name for name in exports.names() if name.startswith("resource="))
-    client, prefix = exports.s3.client(), "lms/all"
+    client, prefix = exports.s3.client, "lms/all"
     body = bytearray(exports.objects()[names[0]])
     body[len(body) // 2] ^= 1
     client.put_object(Bucket=BUCKET, Key=f"{prefix}/{names[0]}", Body=bytes(body))

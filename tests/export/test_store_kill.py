@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -78,7 +79,7 @@ class Machine:
         assert set(found) == {MANIFEST, *named}
         checked = verify(f"s3://{BUCKET}/{prefix}", store_options=self.s3.options)
         assert checked.ok, checked.problems
-        assert not self.s3.client().list_multipart_uploads(Bucket=BUCKET).get("Uploads")
+        assert not self.s3.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads")
         for work in works:
             left = {path.name for path in (self.folder / work).rglob("*") if path.is_file()}
             assert left <= {"lock", "store.json"}, left
@@ -140,20 +141,21 @@ def test_killed_runs_end_with_the_objects_of_an_undisturbed_one(
     """Blows at random moments, twenty over all, each gone on with by the same work folder."""
     expected, took = undisturbed
     dice, prefix, killed = random.Random(20261127 + target), f"random-{target}", 0
-    for _ in range(4 if SOAK else 2):
-        code, _ = exports.run(prefix, prefix, dice.uniform(0.0, 0.7) * took, raw=True)
+    latest = 0.7 * took
+    while killed < (4 if SOAK else 2):
+        code, _ = exports.run(prefix, prefix, dice.uniform(0.0, latest), raw=True)
         killed += code == -signal.SIGKILL
+        latest /= 1 if code else 2  # it had come to its end already
         for name, body in exports.s3.objects(prefix).items():
             if name != LOCK:
                 content(name, body)  # each object is whole at any moment
-    assert killed
     assert exports.run(prefix, prefix, raw=True)[0] == 0
     exports.check(prefix, expected, prefix)
 
 
 def prepare(exports: Machine, prefix: str) -> None:
     """Put what an earlier export left: an account more, and provider calls, which the next one takes away."""
-    client = exports.s3.client()
+    client = exports.s3.client
     for name, body in exports.s3.objects("prepared").items():
         client.put_object(Bucket=BUCKET, Key=f"{prefix}/{name}", Body=body)
 
@@ -184,11 +186,10 @@ def strike(exports: Machine, prefix: str, number: int, options: dict[str, Any], 
     """Run an export, and kill it at a request to the store."""
     prepare(exports, prefix)
     exports.s3.requests.clear()
-    seen = [0]
+    seen = itertools.count()
 
     def blow(method: str, key: str) -> str | None:
-        seen[0] += 1
-        if seen[0] == number + 1:
+        if next(seen) == number:
             exports.kill()
             return "503"
         return None
