@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +18,7 @@ from . import completion
 from .all_accounts import AllAccounts, Category, Providers, Statuses, look_up, wanted
 from .arguments import find, names, pairs, rate_limit
 from .connection import Connection, connected, without
-from .export_display import Tally, shown, summarize
+from .export_display import Tally, shown, summarize, without_halves
 from .known_accounts import named
 from .messages import note, problem
 from .output import write_text
@@ -271,7 +272,7 @@ def _export(
         options["accounts"] = found
     tally = Tally(len(found), len(found) * len(plan.resources))
     try:
-        with shown(tally) as watch:
+        with shown(tally) as watch, nullcontext() if connection.verbose else without_halves():
             result = run(_run(connection, given, resources, target, {**options, "progress": watch}, tally))
     except KeyboardInterrupt:
         note("the same command goes on where this one stops")

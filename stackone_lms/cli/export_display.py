@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from ..models.base import REPLACED
 from .failures import report
 from .messages import as_json, console, note, write_json
 
@@ -109,6 +111,21 @@ def shown(tally: Tally) -> Generator[ProgressCallback]:
 
     with Live(get_renderable=draw, console=out, transient=True, refresh_per_second=_A_SECOND):
         yield tally.tell
+
+
+@contextmanager
+def without_halves() -> Generator[None]:
+    """Keep meanwhile out of the log what pages tell of halves of characters: `summarize` does, in one line."""
+    log = logging.getLogger("stackone_lms")
+
+    def other(record: logging.LogRecord) -> bool:
+        return REPLACED not in record.getMessage()
+
+    log.addFilter(other)
+    try:
+        yield
+    finally:
+        log.removeFilter(other)
 
 
 def _screen(tally: Tally, width: int) -> list[str]:

@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from ..errors import DecodeError
+from ..safe_json import repair
 from .accounts import ShowCredentials, get_accounts
 from .arguments import (
     Fields,
@@ -105,7 +106,7 @@ def _one(
     except DecodeError as error:
         # It fits no model, but may be good JSON, which is all that was asked for.
         with suppress(msgspec.DecodeError):
-            msgspec.json.format(error.body)
+            msgspec.json.format(repair(error.body))
             write_one(error.body, output, fields)
         raise
     write_one(answer.body, output, fields)
@@ -140,7 +141,7 @@ _split = msgspec.json.Decoder(_Data).decode
 
 
 def _as_sent(result: Any, *, whole: bool) -> bytes:
-    return result.body if whole else bytes(_split(result.body).data)
+    return result.body if whole else bytes(_split(repair(result.body)).data)
 
 
 @contextmanager

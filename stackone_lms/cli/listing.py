@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from ..errors import DecodeError, PaginationError, StackOneError
+from ..safe_json import repair
 from . import completion
 from .arguments import (
     Fields,
@@ -137,7 +138,7 @@ class _Walk:
     def _print(self, show: Callable[[int], None], *, everything: bool, most: int | None, whole_pages: bool) -> bool:
         """Print as much as is wanted; tell whether that ended within a page."""
         for page in self._pager.pages():
-            items = [bytes(item) for item in _split(page.body).data or ()]
+            items = [bytes(item) for item in _split(repair(page.body)).data or ()]
             taken = items if most is None else items[: most - self._printed]
             self._writer.write([page.body] if whole_pages else taken)
             self._printed += len(taken)

@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from ..errors import DecodeError, printable
-from ..safe_json import parse
+from ..safe_json import parse, repair
 from .messages import console, note
 
 
@@ -188,7 +188,7 @@ class Writer:
 
 def _json(body: bytes, *, indented: bool) -> bytes:
     # Reformatted, not decoded: numbers, escapes and the order of the keys stay as they were sent.
-    text = msgspec.json.format(body, indent=2 if indented else -1)
+    text = msgspec.json.format(repair(body), indent=2 if indented else -1)
     if not on_terminal():
         return text
     from rich.highlighter import JSONHighlighter  # noqa: PLC0415 (for people only)

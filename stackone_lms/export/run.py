@@ -262,6 +262,8 @@ class Run:
     async def _account(self, jobs: list[ListJob]) -> None:
         # One list after the other: the API advises against concurrent requests to one account.
         for job in jobs:
+            if self._refused is not None:
+                return
             observed = None
             if self._observed is not None:
                 start = BulkStart(operation=job.resource.operation.name, account_id=job.account)
@@ -373,6 +375,19 @@ class Run:
 
         tell(journal.checkpoint.records, None)
         await Fetcher(carrier, self._plan, job, journal, tell).fetch()
+        placing = asyncio.ensure_future(self._place(job, journal, held))
+        try:
+            return await asyncio.shield(placing)
+        except asyncio.CancelledError:
+            # Where the key was refused, what was fetched before is kept: that needs no request any more.
+            if self._refused is None:
+                placing.cancel()
+            await asyncio.wait([placing])
+            if placing.cancelled():
+                raise
+            return placing.result()
+
+    async def _place(self, job: ListJob, journal: Journal, held: ListEntry | None) -> Written:
         async with self._writing:
             self._tell(job, "writing", journal.checkpoint.records)
             written = await self._in_thread(lambda: self._write(job, journal, held))
@@ -496,7 +511,7 @@ class Run:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             # The lock is given back only when nothing writes any more.
-            self._stopped = True
+            self._stopped = self._refused is None
             await asyncio.wait([work])
             with contextlib.suppress(StackOneError):
                 work.result()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import import_module
 from types import NoneType
-from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET
@@ -198,6 +198,10 @@ _raw_decoder: msgspec.json.Decoder[list[RawResponse] | None] = msgspec.json.Deco
 _NOTHING = ResponseInfo()
 
 
+REPLACED: Final = "half of a surrogate pair was replaced by U+FFFD"
+"""What `problems` of an answer, and the log, tell of text that was cut within a character."""
+
+
 class Answer(Model, frozen=True, dict=True, gc=True):
     """Base of whole answers: what was decoded, and the answer as it came."""
 
@@ -234,7 +238,7 @@ class Answer(Model, frozen=True, dict=True, gc=True):
     @property
     def problems(self) -> tuple[str, ...]:
         """What is wrong with the answer as a whole; a record in it has its own."""
-        replaced = ("half of a surrogate pair was replaced by U+FFFD",) if "_replaced" in self.__dict__ else ()
+        replaced = (REPLACED,) if "_replaced" in self.__dict__ else ()
         return (*super().problems, *replaced)
 
     def json(self) -> Any:

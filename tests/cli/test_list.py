@@ -53,6 +53,19 @@ def test_one_page_means_one_with_items(run: Run) -> None:
     assert "--next b" in ended.err
 
 
+@pytest.mark.parametrize(
+    "command", ["list courses", "list courses --raw", "get courses 1", "get courses 1 1", "request GET /x"]
+)
+def test_half_a_character_is_replaced(command: str, run: Run) -> None:
+    r"""As JavaScript cuts texts: `\ud83d` alone is no JSON."""
+    record = rb'{"id":"1","title":"x\ud83d"}'
+    body = rb'{"data":%b}' % (b"[%b]" % record if command.startswith("list") else record)
+    with canned(body) as url:
+        ended = run(*command.split(), "--base-url", url)
+    assert ended.code == 0, ended.err
+    assert rb'"title":"x\ufffd"'.decode() in ended.out
+
+
 @pytest.mark.parametrize(("most", "size"), [(1, 3), (7, 5), (10, 5), (1000, 25)])
 def test_max_items_is_exact(sandbox: Sandbox, run: Run, most: int, size: int) -> None:
     ended = run("list", "completions", "--max-items", str(most), "--page-size", str(size))

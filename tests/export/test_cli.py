@@ -22,6 +22,7 @@ from stackone_lms.export import ExportProgress, ExportResult, ListOutcome
 from stackone_lms.export.state.manifest import SkippedUser
 from stackone_lms.sandbox import Sandbox
 
+from ..cli.canned import canned
 from ..cli.program import MODULE, Run, environment, runner, settings, start
 from .datasets import lines, records, sent
 
@@ -418,6 +419,21 @@ def test_half_a_character_is_told_in_one_line(capsys: pytest.CaptureFixture[str]
     export_display.summarize(ExportResult(lists=lists, seconds=1.0), "failed-accounts.txt")
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "U+FFFD" in line]
     assert line == "8 records held half of a character, replaced by U+FFFD: 2 accounts (a, b)"
+
+
+def test_half_characters_on_many_pages_are_told_once(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the summary; the log of each page is for `--verbose`."""
+    pages = [rb'{"data":[{"id":"%d","name":"x\ud83d"}],"next":"%d"}' % (n, n) for n in range(3)]
+    command = ["export", "users", "--account", "a", "--out", str(tmp_path), "--format", "jsonl"]
+    for verbose, logged in ([], 0), (["--verbose"], 3):
+        caplog.clear()
+        with canned(*pages, b'{"data":[]}') as url:
+            ended = run(*command, "--base-url", url, *verbose)
+        assert ended.code == 0
+        assert ended.err.count("U+FFFD") == 1 + logged
+        assert caplog.text.count("U+FFFD") == logged
 
 
 def test_accounts_from_stdin(sandbox: Sandbox, tmp_path: Path) -> None:

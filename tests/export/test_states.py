@@ -8,7 +8,8 @@ import os
 import sqlite3
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from stackone_lms.errors import AuthenticationError, ExportError, InvalidArgumen
 from stackone_lms.export import ExportProgress, export, export_sync, verify
 from stackone_lms.export.accounts import parse_accounts, read_accounts
 from stackone_lms.export.plan import make_plan
+from stackone_lms.export.run import Run
 from stackone_lms.export.state.files import Files
 from stackone_lms.export.state.manifest import ListEntry
 from stackone_lms.export.state.storage import locked
@@ -306,6 +308,55 @@ async def test_a_dead_key_is_not_tried_on_all_accounts(sandbox: Sandbox, tmp_pat
     assert records(tmp_path) == sent(sandbox, "users")
 
 
+@pytest.mark.parametrize("target", ["folder", "sqlite:x.db", "delta:x"])
+async def test_what_was_fetched_before_the_key_was_refused_is_kept(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists that wait for their turn to be written when the refusal comes need no request any more."""
+    write = Run._write  # pyright: ignore[reportPrivateUsage]
+    asked: list[str] = []
+    fetched: set[str] = set()
+    good = False
+    both = asyncio.Event()
+
+    def slowly(self: Run, *args: Any) -> Any:
+        end = time.monotonic() + 20
+        while self._refused is None and not good and time.monotonic() < end:  # pyright: ignore[reportPrivateUsage]
+            time.sleep(0.005)
+        return write(self, *args)
+
+    async def answer(request: web.Request) -> web.Response:
+        account = request.headers["x-account-id"]
+        asked.append(account)
+        if account == "last" and not good:
+            await asyncio.wait_for(both.wait(), 20)
+            return web.json_response({"message": "Unauthorized"}, status=401)
+        return web.json_response({"data": [{"id": account}]})
+
+    def progress(told: ExportProgress) -> None:
+        if told.records:
+            fetched.add(told.account_id)
+        if len(fetched) == 2:
+            both.set()
+
+    monkeypatch.setattr(Run, "_write", slowly)
+    monkeypatch.chdir(tmp_path)
+    options: dict[str, Any] = {"accounts": ["first", "second", "last"], "progress": progress, "commit_interval": 1000}
+    async with answered_by(answer) as client:
+        result = await export(client, "users", target, **options)
+        assert [(one.account_id, one.ok) for one in result.lists] == [
+            ("first", True),
+            ("second", True),
+            ("last", False),
+        ]
+        assert result.interrupted
+        asked.clear()
+        good = True
+        assert (await export(client, "users", target, **options)).ok
+    assert asked == ["last"]
+    assert verify(target).ok
+
+
 @pytest.mark.parametrize(
     "target",
     ["s3://bucket/x", "gs://b/x", "abfss://c@a/x", "S3://b", "duckdb:md:x", "sqlite::memory:", "duckdb::memory:",
@@ -582,6 +633,13 @@ async def answering(body: Callable[[], bytes]) -> AsyncGenerator[AsyncClient]:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=body(), content_type="application/json")
 
+    async with answered_by(answer) as client:
+        yield client
+
+
+@asynccontextmanager
+async def answered_by(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncGenerator[AsyncClient]:
+    """Give a client of a server that answers lists of users that way."""
     app = web.Application()
     app.router.add_get("/unified/lms/users", answer)
     runner = web.AppRunner(app)
