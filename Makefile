@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 # An environment whose Python is gone, or was moved, is made anew.
 $(shell $(BIN)/python -c '' 2>/dev/null || rm -f $(VENV)/.run $(VENV)/.dev)
 
-.PHONY: demo test check mypy pyright typing docs engines matrix soak thorough coverage fmt bench clean
+.PHONY: demo test check mypy pyright typing docs engines spark matrix soak thorough coverage fmt bench clean
 
 $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	@.ci/venv $(PYTHON) $(VENV)
@@ -66,6 +66,21 @@ $(ENGINES)/.ready: docs/examples/requirements.txt $(VENV)/.dev
 
 engines: $(ENGINES)/.ready
 	$(PYTEST) -m engines tests/engines
+
+# The source for Spark in a cluster on loopback, in an environment with pyspark. Without Java, or where pyspark cannot be
+# had in time, its tests are skipped and say why. All of it ends within ten minutes.
+SPARK := $(VENV)/spark
+
+$(SPARK)/.ready: tests/spark/requirements.txt $(VENV)/.dev
+	test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK)
+	timeout 320 $(SPARK)/bin/python -m pip install --quiet --retries 1 --timeout 20 --disable-pip-version-check \
+		--editable '.[arrow]' --requirement tests/spark/requirements.txt >$(SPARK).log 2>&1 \
+		&& touch $@ || echo "installing pyspark took too long, or failed: make spark" >>$(SPARK).log
+
+spark: $(VENV)/.dev
+	began=$$(date +%s); \
+	{ command -v java >/dev/null && $(MAKE) --no-print-directory $(SPARK)/.ready; } || true; \
+	SPARK_SECONDS=$$((began + 580 - $$(date +%s))) $(PYTEST) -m spark tests/spark
 
 # What takes long: thousands of requests in trouble, months of exports, many kills, many examples.
 soak: thorough

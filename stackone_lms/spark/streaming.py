@@ -83,12 +83,17 @@ class StreamQuery:
             try:
                 here = self._begin(offset)
             except StackOneError as error:
-                if self._fails or not error.retryable:
+                if self._fails or self._once or not error.retryable:
                     raise
                 log.warning("the accounts cannot be looked up, which is tried again later: %s", words(error))
                 self._looked_at = time.monotonic()
+                time.sleep(_PAUSE)
                 return [], dict(start)
-        rows, here = self._pull(here)
+        try:
+            rows, here = self._pull(here)
+        except BaseException:
+            self.close()
+            raise
         if here.ended:
             self.close()
         if not rows and _same(here, offset):

@@ -42,12 +42,15 @@ class Accounts:
         self.down: dict[str, int] = {}
         self.breaks: dict[tuple[str, int], int] = {}
         """By account and number of the record at which a page begins: with what it fails."""
+        self.lookups_fail = False
         self.asked: list[tuple[str, int, str | None]] = []
         self.transport = InMemoryTransport()
         self.transport.reply("GET", "/unified/lms/users", self._answer)
         self.transport.reply("GET", "/accounts", self._list_accounts)
 
     def _list_accounts(self, _: SentRequest) -> Any:
+        if self.lookups_fail:
+            return answer({"message": "no"}, 503)
         return answer([{"id": id, "status": "active", "provider": "x"} for id in self.records])
 
     def _answer(self, sent: SentRequest) -> Any:

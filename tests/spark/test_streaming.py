@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from stackone_lms.errors import InvalidArgumentError, PreconditionFailedError
+from stackone_lms.errors import InternalServerError, InvalidArgumentError, PreconditionFailedError
 from stackone_lms.spark.offsets import Offset, Place
 from stackone_lms.spark.options import read_options
 from stackone_lms.spark.streaming import StreamQuery
@@ -194,6 +194,29 @@ def test_a_list_that_broke_off_goes_on_there_and_misses_no_change(stream: Make) 
     assert accounts.asked == [("a", 0, moment(80))]
 
 
+def test_a_cursor_that_is_refused_is_given_up(stream: Make) -> None:
+    accounts = Accounts(a=[user(str(n), n) for n in range(7)])
+    accounts.breaks = {("a", 4): 503}
+    a = stream(accounts)
+    a.round()
+    accounts.breaks = {("a", 4): 410}
+    assert a.round() == []
+    accounts.asked.clear()
+    accounts.breaks = {}
+    assert sorted(a.round()) == everything(accounts)
+    assert accounts.asked[0] == ("a", 0, None)
+
+
+def test_an_account_that_is_taken_out_of_a_round_leaves_the_others_as_they_are() -> None:
+    now = {"now": BEGIN, "lag": timedelta(0), "since": None, "dated": True}
+    before = Offset.first("users").next_round(["a", "b"], **now).delivered("a", None, 1).delivered("b", None, 1)  # type: ignore[arg-type]
+    here = before.next_round(["b", "c", "d"], **now)  # type: ignore[arg-type]
+    assert list(here.waiting()) == [("c", Place()), ("d", Place()), ("b", Place(moment(0)))]
+    assert list(here.without(["b", "d"]).waiting()) == [("d", Place()), ("b", Place(moment(0)))]
+    later = here.delivered("c", "cursor", 1).without(["b", "d"])
+    assert list(later.waiting()) == [("d", Place()), ("b", Place(moment(0)))]
+
+
 def test_on_error_fail_ends_the_stream(stream: Make) -> None:
     accounts = two()
     accounts.down = {"a": 412}
@@ -307,3 +330,28 @@ def test_lists_without_dates_are_read_whole_each_round() -> None:
         assert before.bounds(Place()) is None
         before = before.delivered("a", None, 1)
         assert before.ended
+
+
+def test_a_stream_that_has_failed_begins_anew(stream: Make) -> None:
+    """Spark starts another process; but nothing may look as if there was no more to read."""
+    accounts = two()
+    accounts.down = {"b": 412}
+    a = stream(accounts, onError="fail", accountsAtOnce="1")
+    for _ in range(2):
+        with pytest.raises(PreconditionFailedError):
+            a.round()
+    accounts.down = {}
+    a.start = a.query.first()
+    assert sorted(a.round()) == everything(accounts)
+
+
+def test_accounts_that_cannot_be_looked_up_are_tried_again_but_end_what_shall_come_to_an_end(stream: Make) -> None:
+    accounts = Accounts(a=[user("1", 1)])
+    a = stream(accounts, allAccounts="true")
+    accounts.lookups_fail = True
+    assert a.batch() == []
+    a.query.finish_soon()
+    with pytest.raises(InternalServerError):
+        a.batch()
+    accounts.lookups_fail = False
+    assert a.round() == [("a", "1", "1")]
