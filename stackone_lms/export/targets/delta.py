@@ -22,6 +22,7 @@ from ..state.files import WORK, Files
 from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
 from ..state.store import DRAFTS, clear
+from ..stores.address import allows_http, is_store, parse_address
 from .base import CALLS, FAILED_ACCOUNTS, Check, Describe, ListJob, Target, WriteOptions, WriteResult, Written, lost
 from .delta_changes import Change
 from .delta_storage import RemoteStorage, Storage
@@ -78,7 +79,9 @@ class Delta(Target):
         work: Path | None = None,
         change_feed: bool = False,
     ) -> None:
-        self._place, self._options, self._feed = place, store_options or {}, change_feed
+        self._place, self._options, self._feed = place, dict(store_options or {}), change_feed
+        if isinstance(place, str) and is_store(place) and allows_http(parse_address(place), self._options):
+            self._options["allow_http"] = "true"  # it is on this machine, or that was said
         if isinstance(place, Path):
             self.files, self.work = Files(place), place / WORK
         else:

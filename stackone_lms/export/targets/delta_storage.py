@@ -80,11 +80,14 @@ class RemoteStorage(Storage):
         self._opened: Any = None
 
     @property
-    def _files(self) -> Any:
+    def _handler(self) -> Any:
         if self._opened is None:
-            handler = import_module("deltalake.fs").DeltaStorageHandler(self.uri, self.options)
-            self._opened = import_module("pyarrow.fs").PyFileSystem(handler)
+            self._opened = import_module("deltalake.fs").DeltaStorageHandler(self.uri, self.options)
         return self._opened
+
+    @property
+    def _files(self) -> Any:
+        return import_module("pyarrow.fs").PyFileSystem(self._handler)
 
     def make_folder(self) -> None:
         """Do nothing: a store has no folders."""
@@ -114,8 +117,16 @@ class RemoteStorage(Storage):
     def put(self, draft: Path, name: str) -> None:
         """Put a file there."""
         with wrap_os_errors("putting a file in its place"):
-            with draft.open("rb") as body, self._files.open_output_stream(name) as file:
-                shutil.copyfileobj(body, file, 1 << 20)
+            # Not through pyarrow's wrapper, which gives it buffers in place of bytes.
+            with draft.open("rb") as body:
+                file = (
+                    import_module("deltalake._internal")
+                    .DeltaFileSystemHandler(self.uri, self.options)
+                    .open_output_stream(name)
+                )
+                while part := body.read(1 << 20):
+                    file.write(part)
+                file.close()
             draft.unlink()
 
     def delete(self, names: Iterable[str]) -> None:

@@ -1,0 +1,93 @@
+"""Delta tables in an object store, which another process serves: deltalake does not let go of the interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackone_lms import AsyncClient
+from stackone_lms.errors import InvalidArgumentError
+from stackone_lms.export import export, forget, verify
+from stackone_lms.sandbox import Sandbox
+
+from .s3 import BUCKET, OPTIONS
+from .test_incremental import change
+from .test_kill import ROOT
+
+PLACE = f"s3://{BUCKET}/delta"
+SERVE = """
+import sys
+from tests.export.s3 import running
+with running() as server:
+    print(server.url, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def options() -> Iterator[dict[str, str]]:
+    """What reaching the store takes."""
+    command = [sys.executable, "-c", SERVE]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield {**OPTIONS, "endpoint": process.stdout.readline().strip()}
+        finally:
+            process.stdin.close()
+            process.wait(60)
+
+
+def rows(options: dict[str, str]) -> dict[tuple[str, str], str]:
+    """Return the names of users by account and id."""
+    table: Any = import_module("deltalake").DeltaTable(
+        f"{PLACE}/users", storage_options={**options, "allow_http": "true"}
+    )
+    found: Any = import_module("pyarrow").table(table.scan())
+    return {(row["account_id"], row["id"]): row["name"] for row in found.to_pylist()}
+
+
+def sent(sandbox: Sandbox) -> dict[tuple[str, str], str]:
+    return {
+        (account, id): str(sandbox.record("users", id, account)["name"])
+        for account in sandbox.account_ids
+        for id in sandbox.ids("users", account)
+    }
+
+
+@pytest.mark.thorough
+async def test_tables_in_a_store(
+    client: AsyncClient, sandbox: Sandbox, options: dict[str, str], tmp_path: Path
+) -> None:
+    """From one machine, then from another one with an empty work folder; verified, and an account forgotten."""
+    first, second = sandbox.account_ids
+    target, resources = f"delta:{PLACE}", ["users", "completions"]
+    common: dict[str, Any] = {"accounts": [first, second], "store_options": options}
+    assert (await export(client, resources, target, work=tmp_path / "here", **common)).ok
+    assert rows(options) == sent(sandbox)
+    await change(client, sandbox)
+    before = sandbox.request_count
+    result = await export(client, resources, target, work=tmp_path / "there", incremental=True, **common)
+    assert result.ok
+    assert all(one.whole_because is None for one in result.lists)
+    assert sandbox.request_count - before <= 8
+    assert rows(options) == sent(sandbox)
+    assert verify(target, store_options=options).problems == []
+    (gone,) = forget(target, first, work=tmp_path / "here", store_options=options)
+    assert gone.lists == 2
+    assert {account for account, _ in rows(options)} == {second}
+    assert verify(target, store_options=options).problems == []
+
+
+async def test_a_store_needs_a_work_folder(client: AsyncClient, sandbox: Sandbox) -> None:
+    """It is told before anything else; nothing is made here."""
+    with pytest.raises(InvalidArgumentError, match="needs work"):
+        await export(client, "users", f"delta:{PLACE}", accounts=sandbox.account_ids)
+    assert sandbox.request_count == 0
+    assert not [*Path().glob(".stackone*")]
