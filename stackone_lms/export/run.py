@@ -351,7 +351,7 @@ class Run:
             merge=approach.merge,
             run=self._begun.run,
             parameters=plan.list_parameters(),
-            base=held.finished if held is not None and approach.merge else None,
+            base=held.finished if held is not None else None,
             whole_users=[one.user for one in held.skipped_users] if held is not None and approach.merge else [],
         )
 

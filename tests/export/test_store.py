@@ -14,7 +14,7 @@ import pytest
 
 from stackone_lms import AsyncClient, RetryPolicy
 from stackone_lms.errors import ExportError, InvalidArgumentError
-from stackone_lms.export import ExportResult, export, forget, verify
+from stackone_lms.export import ExportProgress, ExportResult, export, forget, verify
 from stackone_lms.export.report import write_report
 from stackone_lms.export.stores import objects
 from stackone_lms.export.stores.address import Address
@@ -458,6 +458,36 @@ async def test_failed_lists_are_tried_again_from_the_same_work_folder_or_another
     assert {one.account_id for one in again.lists} == {dead}
     assert LOCK not in exports.names()
     assert verify(exports.url, store_options=exports.s3.options).ok
+
+
+async def test_a_list_that_failed_goes_on_unless_another_machine_has_completed_it(exports: Exports) -> None:
+    """Its journal is kept here; what was put into the store since then is newer than its first pages."""
+    options: dict[str, Any] = {"accounts": exports.sandbox.account_ids[:1], "resources": ["completions"]}
+    options |= {"page_size": 10, "commit_interval": 0.0}
+
+    async def fail_behind_the_first_page(machine: str) -> None:
+        planned: list[int] = []
+
+        def fail(progress: ExportProgress) -> None:
+            if progress.records and not planned:
+                planned.append(1)
+                exports.sandbox.fail_next(501)
+
+        assert (await exports(machine, progress=fail, **options)).failures
+
+    async def asked(machine: str) -> int:
+        before = exports.sandbox.request_count
+        assert (await exports(machine, retry_failed=True, **options)).ok
+        return exports.sandbox.request_count - before
+
+    await fail_behind_the_first_page("here")
+    whole = await asked("elsewhere")
+    await fail_behind_the_first_page("here")
+    assert await asked("here") < whole
+    await fail_behind_the_first_page("here")
+    assert (await exports("elsewhere", **options)).ok
+    await fail_behind_the_first_page("elsewhere")
+    assert await asked("here") == whole
 
 
 async def test_a_report_reads_the_store(exports: Exports, tmp_path: Path) -> None:

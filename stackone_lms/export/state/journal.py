@@ -39,7 +39,7 @@ class Header(msgspec.Struct, frozen=True, tag_field="line", tag="header"):
     parameters: dict[str, Any] = {}
     """What was asked for, by the names of the options; with others it is begun anew."""
     base: str | None = None
-    """Until when what it is merged with was known; where that is another now, it is begun anew."""
+    """When what the target holds of it was put there; where that is another now, it is begun anew."""
     whole_users: list[str] = []
     """Of lists of users, with changes only: those who could not be read before, and are read whole."""
 

@@ -49,6 +49,7 @@ class _Note(msgspec.Struct, frozen=True):
 
     url: str
     id: str
+    """That of the lock; empty once it was given back."""
 
 
 class StoreLock:
@@ -90,8 +91,9 @@ class StoreLock:
             return
         if found is not None and not break_lock:
             raise self._refusal(found[0])
-        # Ours was broken: what we had begun is not what the target holds any more.
-        self._forget_work()
+        if note is not None and note.id:
+            # Ours was broken: what we had begun is not what the target holds any more.
+            self._forget_work()
         mine = Holder(
             id=uuid.uuid4().hex,
             since=to_wire(datetime.now(UTC)),
@@ -100,7 +102,7 @@ class StoreLock:
             deletes=[] if found is None else found[0].deletes,
             after_broken=found is not None,
         )
-        write_whole(self._work / NOTE, msgspec.json.encode(_Note(str(self._objects.address), mine.id)))
+        self._note(mine.id)
         try:
             self._write(mine, None if found is None else found[1])
         except ConflictError:
@@ -147,7 +149,11 @@ class StoreLock:
         """Give it back, if it is ours."""
         if self._holder is not None and self._objects.version(LOCK) == self._version:
             self._objects.delete([LOCK])
+            self._note("")
         self._holder = self._version = None
+
+    def _note(self, id: str) -> None:
+        write_whole(self._work / NOTE, msgspec.json.encode(_Note(str(self._objects.address), id)))
 
     def _read(self) -> tuple[Holder, Version] | None:
         found = self._objects.get(LOCK)
