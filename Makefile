@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 # An environment whose Python is gone, or was moved, is made anew.
 $(shell $(BIN)/python -c '' 2>/dev/null || rm -f $(VENV)/.run $(VENV)/.dev)
 
-.PHONY: demo test check mypy pyright typing docs engines spark matrix soak thorough coverage fmt bench clean
+.PHONY: demo test check mypy pyright typing docs engines schedulers spark matrix soak thorough coverage fmt bench clean
 
 $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	@.ci/venv $(PYTHON) $(VENV)
@@ -65,7 +65,19 @@ $(ENGINES)/.ready: docs/examples/requirements.txt $(VENV)/.dev
 	touch $@
 
 engines: $(ENGINES)/.ready
-	$(PYTEST) -m engines tests/engines
+	$(PYTEST) -m engines tests/engines/test_examples.py
+
+# The recipes for schedulers, in an environment with Airflow, Dagster and Prefect; uv finds versions that fit quickly.
+SCHEDULERS := $(VENV)/schedulers
+
+$(SCHEDULERS)/.ready: docs/examples/schedulers/requirements.txt $(VENV)/.dev
+	test -x $(SCHEDULERS)/bin/python || $(PYTHON) -m venv $(SCHEDULERS)
+	$(SCHEDULERS)/bin/python -m pip install --quiet uv
+	$(SCHEDULERS)/bin/uv pip install --quiet --python $(SCHEDULERS)/bin/python --requirement docs/examples/schedulers/requirements.txt
+	touch $@
+
+schedulers: $(SCHEDULERS)/.ready
+	$(PYTEST) -m engines tests/engines/test_schedulers.py
 
 # The source for Spark in a cluster on loopback, in an environment with pyspark. Without Java, or where pyspark cannot be
 # had in time, its tests are skipped and say why. All of it ends within ten minutes.
