@@ -30,7 +30,17 @@ FENCE = re.compile(r"^```(?P<language>[\w{}-]*)(?P<mark>[^\n]*)\n(?P<code>.*?)^`
 STORES = ROOT / "docs/guide/object-stores.md"
 """The page that needs a store."""
 RUN = {"python", "console"}
-SHOWN = {"text", "toml", "json", "", "{toctree}", "{eval-rst}", "{literalinclude}", "{include}", "ini"}  # nothing to run
+SHOWN = {
+    "text",
+    "toml",
+    "json",
+    "",
+    "{toctree}",
+    "{eval-rst}",
+    "{literalinclude}",
+    "{include}",
+    "ini",
+}  # nothing to run
 
 
 class Block(NamedTuple):
