@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import Any, TypeVar
 
 import msgspec
 
-from .. import __version__
 from ..base_client import BaseClient, bound_executor_of
 from ..engine.observed import ObservedBulk, ObservedExport, observed_export
 from ..engine.observers import BulkStart, ExportEnd, ExportStart
@@ -24,32 +21,25 @@ from ..errors import (
     ProviderCredentialsError,
     SharedLimitError,
     StackOneError,
-    printable,
 )
-from ..models.base import to_wire
 from ..threads import run_in_thread
+from .entries import describe_list, failure_of, now
 from .fetching import Fetcher
 from .formats.base import DamagedError
 from .outcome import ExportProgress, ExportResult, ListOutcome, State
 from .plan import Approach, Plan
 from .scheduling import AccountScheduler
-from .state import manifest
+from .session import Session
 from .state.journal import VERSION, Header, Journal
-from .state.manifest import Failed, ListEntry, SkippedUser
-from .state.storage import locked, make_folder, wrap_os_errors, write_whole
+from .state.manifest import ListEntry
+from .state.storage import write_whole
 from .state.store import (
-    DRAFTS,
     LISTS,
     Key,
-    RunNote,
-    StateStore,
     clear,
-    clear_lists,
     joined,
-    name_failed_accounts,
-    partition,
 )
-from .targets.base import Describe, ListJob, WriteOptions, WriteResult, Written
+from .targets.base import ListJob, WriteOptions, Written
 
 R = TypeVar("R")
 
@@ -68,6 +58,7 @@ class Run:
 
     def __init__(self, client: BaseClient[Any], plan: Plan) -> None:
         self._client, self._plan, self._target = client, plan, plan.target
+        self._session = Session(plan)
         self._writing = asyncio.Lock()
         self._stopped = False
         self._outcomes: dict[Key, ListOutcome] = {}
@@ -82,10 +73,10 @@ class Run:
     async def export(self) -> ExportResult:
         """Fetch and write everything."""
         began = time.monotonic()
-        await self._in_thread(self._load)
+        await self._in_thread(self._session.load)
         try:
             with contextlib.ExitStack() as stack:
-                jobs = await self._in_thread(lambda: self._open(stack))
+                jobs = await self._in_thread(lambda: self._session.open(stack))
                 self._lists, self._left = len(jobs), Counter(job.account for job in jobs)
                 await self._lists_observed(jobs, began)
                 await self._in_thread(self._flush)
@@ -106,113 +97,14 @@ class Run:
         await self._in_thread(lambda: self._write_summary(result))
         return result
 
+    def _finish(self, *, complete: bool) -> tuple[str, ...]:
+        base_url, check = self._client.base_url, self._check_cancelled
+        return self._session.finish(complete=complete, base_url=base_url, check_cancelled=check)
+
     def _write_summary(self, result: ExportResult) -> None:
         if self._plan.summary is not None:
             text = msgspec.json.format(msgspec.json.encode(result.to_dict()), indent=2)
             write_whole(self._plan.summary, text + b"\n")
-
-    # Begin and end, in a thread: they wait for the disk
-
-    def _load(self) -> None:
-        """Import what is needed later, pyarrow and aiohttp: the event loop would stand still for 0.3 s each."""
-        self._target.prepare()
-        import_module("..transport.lean", __package__)
-
-    def _open(self, stack: contextlib.ExitStack) -> list[ListJob]:
-        """Refuse what cannot be done before anything is written; return the lists to be exported."""
-        target, plan = self._target, self._plan
-        target.check_access()
-        found = manifest.read(target.files)
-        self._check_format(found)
-        if plan.retry_failed and found is None and not target.work.exists():
-            raise ExportError("nothing was exported there yet, so nothing failed there: export first")
-        stack.enter_context(locked(target.work / "lock"))
-        target.acquire()
-        try:
-            return self._begin(stack)
-        except BaseException:
-            target.release()
-            raise
-
-    def _begin(self, stack: contextlib.ExitStack) -> list[ListJob]:
-        target, plan = self._target, self._plan
-        target.lock_timeout = plan.lock_timeout
-        target.open(plan.resources)
-        store = self._store = StateStore(target.files, target.work, format=target.format, sdk=__version__)
-        self._check_format(store.manifest)
-        stack.callback(store.close)
-        if (target.work / DRAFTS).exists():
-            for entry in store.logged.values():
-                target.place(entry, after_crash=True)
-        for entry in store.logged.values():
-            if entry.error is None and not entry.skipped_users:  # it has ended, and its journal was to go
-                clear(target.work / LISTS / joined(partition(entry.resource, entry.account_id)))
-        held = target.entries()
-        if held is not None:
-            store.adopt(held)
-        jobs = self._jobs()
-        if plan.summary is not None:
-            # An export that does not come to its end leaves none, rather than the one of last night.
-            make_folder(plan.summary.parent)
-            with wrap_os_errors("making room for the summary"):
-                plan.summary.unlink(missing_ok=True)
-        begun = store.interrupted
-        resumed = begun is not None and not plan.restart and self._young(begun.started)
-        if begun is None or not resumed:
-            begun = RunNote(uuid.uuid4().hex, _now())
-        self._begun = begun
-        store.begin(begun, keep_log=resumed)
-        clear(target.work / DRAFTS)
-        for name in (LISTS, DRAFTS):
-            make_folder(target.work / name)
-        return jobs
-
-    def _check_format(self, found: manifest.Manifest | None) -> None:
-        if found is not None and found.format != self._target.format:
-            raise ExportError(f"the target holds {found.format}, not {self._target.format}: take another one")
-
-    def _jobs(self) -> list[ListJob]:
-        plan, store = self._plan, self._store
-        names = {entry.account_id: entry.account_name for entry in store if entry.account_name is not None}
-        accounts = list(plan.accounts)
-        names |= {id: name for id, name in plan.accounts.items() if name is not None}
-        if plan.retry_failed:
-            failed = [entry for entry in store if entry.error is not None or entry.skipped_users]
-            accounts = accounts or list(dict.fromkeys(entry.account_id for entry in failed))
-            keys = {(entry.resource, entry.account_id) for entry in failed}
-            return [job for id in accounts for job in plan.lists_of(id, names.get(id)) if job.key in keys]
-        return [job for id in accounts for job in plan.lists_of(id, names.get(id))]
-
-    def _young(self, moment: str) -> bool:
-        age = datetime.now(UTC) - datetime.fromisoformat(moment)
-        return age < self._plan.resume_within
-
-    def _finish(self, *, complete: bool) -> tuple[str, ...]:
-        pruned = self._prune() if self._plan.prune else ()
-        if self._plan.optimize:
-            self._target.optimize(self._check_cancelled)
-        parameters = self._plan.parameters(self._client.base_url)
-        self._store.finish(
-            complete=complete, parameters=parameters, started=self._begun.started, finished=_now(), sdk=__version__
-        )
-        name_failed_accounts(self._target.failed_accounts_path, self._store)
-        work = self._target.work
-        clear(work / DRAFTS)
-        old = time.time() - self._plan.resume_within.total_seconds()
-        for folder in (work / LISTS).iterdir() if (work / LISTS).exists() else ():
-            if folder.stat().st_mtime < old:
-                clear(folder)
-        self._target.release()
-        return pruned
-
-    def _prune(self) -> tuple[str, ...]:
-        """Remove what there is of accounts that are not asked for any more; return their ids."""
-        gone = sorted({entry.account_id for entry in self._store} - {*self._plan.accounts})
-        if gone:
-            self._target.remove(gone, erase=False)
-            clear_lists(self._target.work, gone)
-            self._store.forget(gone)
-        return tuple(gone)
 
     # The accounts
 
@@ -254,7 +146,7 @@ class Run:
         """Return the accounts, those first of which nothing is known, then by what they held last."""
 
         def size(account: str) -> float:
-            known = [entry for job in by_account[account] if (entry := self._store.find(job.key)) is not None]
+            known = [entry for job in by_account[account] if (entry := self._session.store.find(job.key)) is not None]
             return float(sum(entry.records for entry in known)) if known else float("inf")
 
         return sorted(by_account, key=size, reverse=True)
@@ -282,7 +174,7 @@ class Run:
 
     async def _list(self, job: ListJob) -> ListOutcome:
         began = time.monotonic()
-        before = self._store.find(job.key)
+        before = self._session.store.find(job.key)
         if before is not None and self._passes_over(job, before):
             self._tell(job, "done", before.fetched)
             return _outcome(job, before, before.fetched, 0.0)
@@ -334,7 +226,7 @@ class Run:
     def _passes_over(self, job: ListJob, entry: ListEntry) -> bool:
         """Tell whether the interrupted run that this one goes on with has completed a list as it is asked for now."""
         return (
-            job.key in self._store.ended
+            job.key in self._session.store.ended
             and entry.error is None
             and not entry.skipped_users
             and entry.asked == self._plan.asked()
@@ -347,9 +239,9 @@ class Run:
         header = Header(
             version=VERSION,
             query=plan.query(job, approach.after),
-            started=_now(),
+            started=now(),
             merge=approach.merge,
-            run=self._begun.run,
+            run=self._session.begun.run,
             parameters=plan.list_parameters(),
             base=held.finished if held is not None else None,
             whole_users=[one.user for one in held.skipped_users] if held is not None and approach.merge else [],
@@ -357,7 +249,7 @@ class Run:
 
         def resume(begun: Header) -> bool:
             same = (begun.parameters, begun.merge, begun.base) == (header.parameters, header.merge, header.base)
-            in_time = begun.run == header.run or (plan.retry_failed and self._young(begun.started))
+            in_time = begun.run == header.run or (plan.retry_failed and self._session.is_young(begun.started))
             return same and in_time
 
         folder = self._target.work / LISTS / joined(job.folder)
@@ -399,12 +291,14 @@ class Run:
 
     def _write(self, job: ListJob, journal: Journal, held: ListEntry | None) -> Written:
         base = held if journal.header.merge else None
-        describe = self._describe(job, journal, base)
-        began = datetime.fromisoformat(self._begun.started)
-        options = WriteOptions(self._begun.run, began, held, journal.header.merge, self._check_cancelled)
+        begun = self._session.begun
+        describe = describe_list(job, journal, base, self._plan, begun.run)
+        options = WriteOptions(
+            begun.run, datetime.fromisoformat(begun.started), held, journal.header.merge, self._check_cancelled
+        )
         written = self._target.write(job, journal, options, describe)
         if written.durable:
-            self._store.put(written.entry)
+            self._session.store.put(written.entry)
             if held is not None and not self._target.remote:
                 self._target.place(written.entry)
         return written
@@ -413,54 +307,15 @@ class Run:
         """Have what the target has kept written; then the journals of those lists are not needed any more."""
         flushed = [*self._target.flush()]
         if flushed:
-            self._store.put(*(entry for _, entry in flushed))
+            self._session.store.put(*(entry for _, entry in flushed))
         for job, entry in flushed:
             clear(self._target.work / LISTS / joined(job.folder))
             self._flushed[job.key] = entry
 
-    def _describe(self, job: ListJob, journal: Journal, base: ListEntry | None) -> Describe:
-        header, checkpoint, plan = journal.header, journal.checkpoint, self._plan
-        since = header.query.get("updated_after") if base is None else base.parameters.get("since")
-
-        def describe(written: WriteResult) -> ListEntry:
-            found = written.duplicates
-            newest = found.newest
-            if newest is not None:
-                # A provider's clock that runs ahead must not hide what changes until then; nor may ours.
-                newest = min(newest, datetime.fromisoformat(checkpoint.as_of or header.started))
-            return ListEntry(
-                resource=job.resource.name,
-                account_id=job.account,
-                account_name=job.account_name,
-                records=written.records,
-                new=written.new,
-                changed=written.changed,
-                fetched=checkpoint.records,
-                superseded=len(found.superseded),
-                missing_users=checkpoint.missing,
-                replaced=checkpoint.replaced,
-                skipped_users=[SkippedUser(**msgspec.structs.asdict(one)) for one in journal.skipped],
-                oldest_update=manifest.moment(found.oldest),
-                newest_update=manifest.moment(found.newest),
-                high_water=_high_water(header, base, plan, manifest.moment(newest)),
-                undated=found.undated,
-                incremental=header.merge,
-                full=header.started if base is None else base.full,
-                parameters={**plan.content_parameters(), "since": since, "page_size": plan.page_size},
-                run=self._begun.run,
-                asked=plan.asked(),
-                started=header.started,
-                finished=_now(),
-                tried=header.started,
-                files=written.files,
-            )
-
-        return describe
-
     async def _failed(self, job: ListJob, before: ListEntry | None, error: StackOneError) -> ListEntry:
         entry = before or ListEntry(resource=job.resource.name, account_id=job.account)
-        entry = msgspec.structs.replace(entry, account_name=job.account_name, error=_reason(error), tried=_now())
-        await self._in_thread(lambda: self._store.put(entry))
+        entry = msgspec.structs.replace(entry, account_name=job.account_name, error=failure_of(error), tried=now())
+        await self._in_thread(lambda: self._session.store.put(entry))
         refused = isinstance(error, AuthenticationError) and not isinstance(error, ProviderCredentialsError)
         if refused or (isinstance(error, SharedLimitError) and not error.retryable):
             self._refused = error
@@ -477,7 +332,7 @@ class Run:
         return _outcome(job, entry, told.fetched, told.seconds, reason=told.whole_because)
 
     def _not_tried(self, job: ListJob) -> ListOutcome:
-        entry = self._store.find(job.key) or ListEntry(resource=job.resource.name, account_id=job.account)
+        entry = self._session.store.find(job.key) or ListEntry(resource=job.resource.name, account_id=job.account)
         return _outcome(job, entry, 0, 0.0, error=self._refused)
 
     def _tell(self, job: ListJob, state: State, records: int, total: float | None = None) -> None:
@@ -518,21 +373,6 @@ class Run:
             raise
 
 
-def _high_water(header: Header, base: ListEntry | None, plan: Plan, newest: str | None) -> str | None:
-    """Return up to where all changes are known; None: they are not."""
-    if base is None or plan.since is None:
-        return newest
-    if any(base.parameters.get(name) != value for name, value in plan.content_parameters().items()):
-        return None
-    if base.high_water is not None and header.query["updated_after"] <= base.high_water:
-        return newest
-    return base.high_water  # there is a gap between that and `since`
-
-
-def _now() -> str:
-    return to_wire(datetime.now(UTC))
-
-
 def _outcome(
     job: ListJob,
     entry: ListEntry,
@@ -558,13 +398,4 @@ def _outcome(
         whole_because=reason,
         seconds=seconds,
         error=error,
-    )
-
-
-def _reason(error: StackOneError) -> Failed:
-    return Failed(
-        type=type(error).__name__,
-        message=printable(error.message, 500),
-        status=error.status if isinstance(error.status, int) else None,
-        request_id=error.request_id,
     )

@@ -443,7 +443,7 @@ async def test_the_memory_of_a_list_is_written_with_its_rows(
     def crash(*_: Any) -> Any:
         raise RuntimeError("the end")
 
-    monkeypatch.setattr("stackone_lms.export.run._high_water", crash)
+    monkeypatch.setattr("stackone_lms.export.entries._high_water", crash)
     with pytest.raises(RuntimeError, match="the end"):
         await target.export(client, ["users", "skills"], sandbox.account_ids, restart=True)
     monkeypatch.undo()
