@@ -144,7 +144,7 @@ async def _errors(show: Narration, sandbox: Sandbox, client: AsyncClient, id: st
 
 
 async def _export(show: Narration, client: AsyncClient, accounts: list[str], folder: Path) -> str:
-    kind = "duckdb" if find_spec("duckdb") else "sqlite"
+    kind = kind_of_database()
     database = f"{kind}:{folder / 'lms.db'}"
     show.step("An export into a database, and a question")
     show.code('await export(client, ["completions", "assignments", "users", "courses"],')
@@ -161,6 +161,11 @@ async def _export(show: Narration, client: AsyncClient, accounts: list[str], fol
     for title, completions, passed in _answers(kind, folder / "lms.db"):
         show.row("answer", f"{title}: {completions:,} completions, {passed:.0f} % passed")
     return database
+
+
+def kind_of_database() -> str:
+    """Return `duckdb` where its extra is installed, else `sqlite`."""
+    return "duckdb" if all(find_spec(name) for name in ("duckdb", "pyarrow")) else "sqlite"
 
 
 def _answers(kind: str, file: Path) -> list[tuple[str, int, float]]:

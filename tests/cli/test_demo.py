@@ -100,6 +100,14 @@ show.row("fetched", "10")
 """
 
 
+@pytest.mark.parametrize("there", [(), ("duckdb",), ("pyarrow",), ("duckdb", "pyarrow")])
+def test_it_exports_into_duckdb_only_where_all_is_there_that_this_needs(
+    there: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tour, "find_spec", lambda name: name if name in there else None)
+    assert tour.kind_of_database() == ("duckdb" if len(there) == 2 else "sqlite")
+
+
 @pytest.mark.parametrize("no_color", [False, True])
 def test_a_terminal_gets_a_progress_bar_on_stderr(no_color: bool) -> None:
     """With NO_COLOR there is no bar either: plain lines."""

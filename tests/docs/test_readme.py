@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from stackone_lms import errors
+from stackone_lms import ExportError, errors
+from stackone_lms.export.targets.choose import make_target
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -52,6 +54,23 @@ def test_the_table_of_extras_is_that_of_the_package() -> None:
     for extra, brings in rows.items():
         if extra != "all":
             assert brings.strip() == (", ".join(NAME.findall(one)[0] for one in EXTRAS[extra]) or "nothing more"), extra
+
+
+TARGETS = {"duckdb": "duckdb:lms.duckdb", "delta": "delta:lake", "arrow": "lake"}
+
+
+@pytest.mark.parametrize("extra", TARGETS)
+def test_an_extra_brings_all_that_its_target_needs(extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brought = {NAME.findall(one)[0] for one in EXTRAS[extra]}
+    others = {NAME.findall(one)[0] for name in TARGETS for one in EXTRAS[name]} - brought
+    for name in others:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.chdir(tmp_path)
+    make_target(TARGETS[extra], "parquet").prepare()
+    for name in brought:
+        with monkeypatch.context() as patch, pytest.raises(ExportError, match="this needs"):
+            patch.setitem(sys.modules, name, None)
+            make_target(TARGETS[extra], "parquet").prepare()
 
 
 def test_all_is_every_extra() -> None:
