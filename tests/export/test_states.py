@@ -438,6 +438,10 @@ def test_all_stands_for_every_list_of_an_account() -> None:
         (b"# all of them\na # the first\n\n  b  \na\n", ["a", "b"]),
         (b'name,account_id\n"Acme, Inc.",a\nOther,b\n', ["a", "b"]),
         (b"account_id\na\n", ["a"]),
+        (b"Account_ID\na\n", ["a"]),
+        (b"name;account_id;x\nAcme, Inc.;a;1\n", ["a"]),
+        (b"name\taccount_id\nAcme, Inc.\ta\n\tb\n \t\n", ["a", "b"]),
+        (b"a\t\n\t\nb # c\n", ["a", "b"]),
         (b"", []),
     ],
 )
