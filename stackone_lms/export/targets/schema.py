@@ -19,6 +19,9 @@ def refuse_foreign(db: DatabaseFile, execute: Execute, resources: Sequence[Resou
     if wanted & {*VIEWS, "users", "courses"}:
         wanted |= {"users", "courses", "completions"}
     tables, views = db.tables(execute), db.views(execute)
+    known = {"resource", "account_id", "run"}  # of every version
+    if LISTS in views or (LISTS in tables and not known <= set(db.column_names(execute, LISTS))):
+        raise ExportError(f"the database has a table {LISTS!r} that is not of an export: take another file")
     for name in sorted(wanted | {name + CALLS_TABLE for name in wanted}):
         columns = {row[1]: row for row in execute(f"PRAGMA table_info('{name}')")} if name in tables else {}
         # What tells rows apart is a primary key, or at least never null: `notnull` is the third, `pk` the fifth.
