@@ -49,6 +49,11 @@ class Session:
         found = manifest.read(target.files)
         self._check_format(found)
         if plan.retry_failed and found is None and not target.work.exists():
+            if target.exists():
+                raise ExportError(
+                    "which lists failed there is noted in the work folder that they failed in, and not in this one: "
+                    "take that, or export without retry_failed (--retry-failed)"
+                )
             raise ExportError("nothing was exported there yet, so nothing failed there: export first")
         stack.enter_context(locked(target.work / "lock"))
         target.acquire()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +23,8 @@ from stackone_lms.export.targets.delta_log import APP, KEY, Marks
 
 from .datasets import delta_rows
 from .test_month import Api
+
+ON_POSIX = pytest.mark.skipif(sys.platform == "win32", reason="there it is a separator")
 
 
 class Lake:
@@ -531,3 +535,35 @@ async def test_options_of_delta_tables_are_for_those(option: str, lake: Lake, tm
     with pytest.raises(InvalidArgumentError, match=f"{option} is for Delta tables"):
         await export(lake.client, "users", tmp_path / "files", accounts=["a"], **options)
     assert not (tmp_path / "files").exists()
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a#b", "a?b", "a\tb", pytest.param("a\\b", marks=ON_POSIX)])
+async def test_a_folder_that_deltalake_would_read_elsewhere_is_refused(api: Api, lake: Lake, name: str) -> None:
+    """It would read the log in `a b`, which may be the lake of somebody else, and write where it was told to."""
+    lake.fill("one", 3)
+    lake.target = f"delta:{lake.root / name / 'lake'}"
+    with pytest.raises(InvalidArgumentError, match="deltalake would look for the tables elsewhere"):
+        await lake.export()
+    assert not lake.root.exists()
+    lake.root = lake.root / "a% 2b [ü]"
+    lake.target = f"delta:{lake.root}"
+    assert (await lake.export()).ok
+    assert (await lake.export(incremental=True)).ok
+    lake.check()
+
+
+async def test_lists_that_failed_are_known_in_the_work_folder_only(lake: Lake) -> None:
+    lake.fill("one", 3)
+    await lake.export()
+    (lake.root / "_manifest.json").unlink()
+    shutil.rmtree(lake.root / ".export")
+    with pytest.raises(ExportError, match="which lists failed there is noted in the work folder"):
+        await lake.export(retry_failed=True)
+
+
+def test_what_a_store_answers_is_told_without_its_colours() -> None:
+    said = f"Generic S3 error \x1b[31m\u21b3\x1b[0m GET {'x' * 300}: <Error><Code>NoSuchBucket</Code></Error>"
+    with pytest.raises(ExportError) as caught, delta_table.speaking("looking"):
+        raise OSError(said)
+    assert "the store answered NoSuchBucket" in caught.value.message
+    assert "x1b" not in caught.value.message

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from stackone_lms import AsyncClient
-from stackone_lms.errors import InvalidArgumentError
+from stackone_lms.errors import ExportError, InvalidArgumentError
 from stackone_lms.export import export, forget, verify
+from stackone_lms.export.stores.address import StoreAccess
+from stackone_lms.export.targets import delta_files
+from stackone_lms.export.targets.choose import make_target
 from stackone_lms.sandbox import Sandbox
 
 from .s3 import BUCKET, OPTIONS
@@ -63,9 +66,10 @@ def sent(sandbox: Sandbox) -> dict[tuple[str, str], str]:
 
 @pytest.mark.thorough
 async def test_tables_in_a_store(
-    client: AsyncClient, sandbox: Sandbox, options: dict[str, str], tmp_path: Path
+    client: AsyncClient, sandbox: Sandbox, options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From one machine, then from another one with an empty work folder; verified, and an account forgotten."""
+    monkeypatch.setattr(delta_files, "ROW_GROUP", 20)  # so that row groups are copied
     first, second = sandbox.account_ids
     target, resources = f"delta:{PLACE}", ["users", "completions"]
     common: dict[str, Any] = {"accounts": [first, second], "store_options": options}
@@ -82,6 +86,7 @@ async def test_tables_in_a_store(
     (gone,) = forget(target, first, work=tmp_path / "here", store_options=options)
     assert gone.lists == 2
     assert {account for account, _ in rows(options)} == {second}
+    assert not [*tmp_path.glob("here/drafts/*")], "copies of what was forgotten"
     assert verify(target, store_options=options).problems == []
 
 
@@ -91,3 +96,12 @@ async def test_a_store_needs_a_work_folder(client: AsyncClient, sandbox: Sandbox
         await export(client, "users", f"delta:{PLACE}", accounts=sandbox.account_ids)
     assert sandbox.request_count == 0
     assert not [*Path().glob(".stackone*")]
+
+
+def test_a_work_folder_is_of_one_place(tmp_path: Path) -> None:
+    """Else the lists that failed in one were those of the other, too."""
+    access = StoreAccess(work=tmp_path / "work")
+    for place in (PLACE, f"{PLACE}/"):
+        make_target(f"delta:{place}", "parquet", access).acquire()
+    with pytest.raises(ExportError, match=f"the work folder holds the journals of {PLACE}: give each target"):
+        make_target(f"delta:{PLACE}/other", "parquet", access).acquire()

@@ -404,6 +404,14 @@ async def test_a_work_folder_is_of_one_target(exports: Exports) -> None:
         await exports()
 
 
+async def test_a_lock_that_cannot_be_read_is_of_somebody_else(exports: Exports) -> None:
+    """After an export that gave its own back, too."""
+    await exports()
+    exports.s3.client.put_object(Bucket=BUCKET, Key="lms/all/_export.lock", Body=b"?")
+    with pytest.raises(ExportError, match="begun at an unknown time on an unknown machine"):
+        await exports()
+
+
 async def test_verify_finds_an_object_that_is_damaged_gone_or_not_part_of_it(exports: Exports) -> None:
     await exports()
     names = sorted(name for name in exports.names() if name.startswith("resource="))

@@ -52,6 +52,11 @@ class _Note(msgspec.Struct, frozen=True):
     """That of the lock; empty once it was given back."""
 
 
+def work_of_another(url: str) -> ExportError:
+    """Say that a work folder is that of another target."""
+    return ExportError(f"the work folder holds the journals of {url}: give each target a work folder of its own")
+
+
 class StoreLock:
     """The lock of a target in a store.
 
@@ -85,7 +90,7 @@ class StoreLock:
             ExportError: Somebody else has it, or the work folder is that of another target.
         """
         note, found = self._noted(), self._read()
-        if found is not None and note is not None and found[0].id == note.id:
+        if found is not None and note is not None and found[0].id == note.id != "":
             self._holder, self._version = found
             self._objects.delete([_PROBE])
             return
@@ -170,9 +175,7 @@ class StoreLock:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
         if found.url != str(self._objects.address):
-            raise ExportError(
-                f"the work folder holds the journals of {found.url}: give each target a work folder of its own"
-            )
+            raise work_of_another(found.url)
         return found
 
     def _refusal(self, holder: Holder) -> ExportError:

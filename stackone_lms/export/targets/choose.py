@@ -27,6 +27,8 @@ ALLOWED: Final = (
 )
 STORES: Final = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 """Schemes of the URLs that deltalake knows."""
+_UNREAD = re.compile(r"%[0-9A-Fa-f]{2}|[#?\x00-\x1f\x7f]" + ("" if os.name == "nt" else r"|\\"))
+"""What deltalake 1.6 takes for something else where it reads the log of a table."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
@@ -100,7 +102,12 @@ def delta(place: str, **options: Unpack[DeltaOptions]) -> Delta:
     if match is None or match[1].lower() == "file":
         if not place.strip():
             raise InvalidArgumentError("delta: needs a folder or a URL, such as delta:lake or delta:s3://bucket/lake")
-        return Delta(_path(place), **options)
+        path = _path(place)
+        if strange := _UNREAD.search(str(path.absolute())):
+            raise InvalidArgumentError(
+                f"delta: takes no folder with {strange[0]!r} in its path: deltalake would look for the tables elsewhere"
+            )
+        return Delta(path, **options)
     url = urlsplit(place)
     if match[1].lower() not in STORES or not url.netloc:
         raise InvalidArgumentError(f"{match[0]} is no store of Delta tables: there are {', '.join(STORES)}")

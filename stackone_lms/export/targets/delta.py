@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypedDict
 
-from ...errors import ExportError, InvalidArgumentError
+from ...errors import ExportError, InvalidArgumentError, printable
 from ...models.base import RawResponse
 from ..formats.base import CheckCancelled, Inputs, Table
 from ..formats.parquet import values_of
@@ -21,8 +22,10 @@ from ..records.keys import DuplicateScan, find_duplicates, keys_of_lines
 from ..state.files import WORK, Files
 from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
+from ..state.storage import wrap_os_errors, write_whole
 from ..state.store import DRAFTS, clear
 from ..stores.address import allows_http, is_store, parse_address
+from ..stores.lock import work_of_another
 from .base import CALLS, FAILED_ACCOUNTS, Check, Describe, ListJob, Target, WriteOptions, WriteResult, Written, lost
 from .delta_changes import Change
 from .delta_storage import RemoteStorage, Storage
@@ -32,6 +35,8 @@ from .tables import CALLS_TABLE, TableSpec, models_by_table, table_spec
 KEPT_BYTES: Final = 256 * 1024 * 1024
 """How much of what was fetched, as JSON, is kept for one commit."""
 KEPT_LISTS: Final = 20_000
+_NOTE: Final = "place"
+"""In the work folder of a store: whose it is."""
 
 
 class DeltaOptions(TypedDict, total=False):
@@ -124,6 +129,21 @@ class Delta(Target):
         import_pyarrow()
         for module in ("pyarrow.parquet", "pyarrow.compute"):
             import_module(module)
+
+    def acquire(self) -> None:
+        """Note whose journals are in the work folder of a store.
+
+        Raises:
+            ExportError: They are those of another place, whose failed and unfinished lists would be taken for its own.
+        """
+        if isinstance(self._place, Path) or self._is_lent:
+            return
+        note, url = self.work / _NOTE, self._place.rstrip("/")
+        with wrap_os_errors("reading whose work folder it is"), suppress(FileNotFoundError):
+            if (noted := note.read_text("utf-8", "replace")) != url:
+                raise work_of_another(printable(noted))
+            return
+        write_whole(note, url.encode())
 
     def open(self, resources: Sequence[Resource]) -> None:
         """Make the tables, so that what is in the way is told before the first request."""
@@ -238,6 +258,8 @@ class Delta(Target):
             table.apply(changes, "", lambda _: (), _nothing, deadline=deadline, gone=accounts, all=erase)
             if erase:
                 table.forget_the_past()
+        if erase:
+            clear(self.work / DRAFTS)  # of a store there are copies of the files that were rewritten
 
     def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> Check:
         """Read all rows, and compare their numbers with what is known; and look for rows of others."""

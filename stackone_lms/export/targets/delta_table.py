@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
@@ -35,6 +36,7 @@ from .delta_log import APP, Marks
 from .delta_storage import Storage
 
 FEED: Final = "delta.enableChangeDataFeed"
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _NOT_OURS_TO_WRITE: Final = {"deletionVectors", "columnMapping", "rowTracking", "icebergCompatV1", "icebergCompatV2"}
 """Features of a table that this does not keep: to write all the same would bring back rows, or lose some."""
 
@@ -73,7 +75,10 @@ def speaking(doing: str) -> Generator[None]:
         raise
     except Exception as error:  # noqa: BLE001 (see below)
         # It raises its own, OSError, ValueError and plain Exception, whatever is in the way.
-        said = printable(" ".join(str(error).split()) or type(error).__name__, 300)
+        text = _COLOUR.sub("", " ".join(str(error).split()))
+        if code := re.search(r"<Code>(\w{1,60})</Code>", text):
+            text = f"the store answered {code[1]}: {text}"
+        said = printable(text or type(error).__name__, 300)
         raise ExportError(
             f"{doing} failed: {said}; what is in the table stays: once that is mended, the same command goes on"
         ) from None
