@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
-from .output import Output, Writer, for_list
+from .output import Output, Wide, Writer, for_list
 
 
-def command(output: Output = None) -> None:
+def command(output: Output = None, wide: Wide = False) -> None:
     """List all operations: how they are called here, and what they are in the API's document.
 
     `removed` is the date by which an operation left the newest version of the API; accounts on older ones have it.
     """
     from ..api.operations import operations  # noqa: PLC0415 (not needed for --help)
 
-    writer = Writer(for_list(output), ["call", "method", "path", "operation", "removed"])
+    columns = ["call", "method", "path", "operation", "removed"]
+    form = for_list(output)
+    writer = Writer(form, columns if form == "csv" else (), wide=wide, first=columns)
     writer.write(
         [
             msgspec.json.encode(

@@ -33,7 +33,7 @@ def command(
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
-    """Make a report of an export: completions over time, pass rates and times by course, for each account.
+    """Make a report of an export: completions, pass rates, and times by course; what is open and overdue; by account.
 
     It is one HTML file that loads nothing from anywhere. It needs completions; with courses it knows their titles, with
     assignments it shows what is open and overdue, and completion rates. Days are in UTC, such as 2026-01-31.

@@ -11,7 +11,8 @@ import pytest
 from stackone_lms import AsyncClient, SyncClient
 from stackone_lms.api.operations import operations
 
-from .program import Run
+from .program import Run, environment
+from .terminal import on_terminal, plain
 
 
 def test_there_are_all_28_operations_each_once() -> None:
@@ -48,6 +49,16 @@ def test_prints_them_as_json(run_alone: Run, arguments: list[str]) -> None:
         "courses.upsert",
         "courses.batch_upsert",
     ]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_table_fits_the_terminal_unless_it_is_to_be_wide(wide: bool) -> None:
+    ended = on_terminal("operations", *(["--wide"] if wide else []), env=environment(), piped=False, columns=80)
+    lines = plain(ended.out).splitlines()
+    assert ended.code == 0
+    assert any(line.startswith("users.completions.delete ") for line in lines)
+    assert (max(map(len, lines)) <= 80) == (not wide)
+    assert ("(--wide)" in ended.out + ended.err) == (not wide)
 
 
 def test_prints_them_as_a_table(run_alone: Run) -> None:
