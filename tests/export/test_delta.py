@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
@@ -567,3 +568,20 @@ def test_what_a_store_answers_is_told_without_its_colours() -> None:
         raise OSError(said)
     assert "the store answered NoSuchBucket" in caught.value.message
     assert "x1b" not in caught.value.message
+
+
+async def test_verify_finds_a_byte_that_is_another_one(lake: Lake) -> None:
+    """Also where it would be read as another value: pages have checksums, those that were copied too."""
+    for n in range(2):
+        lake.fill(f"account-{n}", 50)
+        await lake.export()
+    (path,) = (lake.root / "users").glob(Path(lake.table().file_uris()[0]).name)
+    with pq.ParquetFile(path) as file:
+        group: Any = file.metadata.row_group(0)
+        name = next(one for place in range(group.num_columns) if (one := group.column(place)).path_in_schema == "name")
+    body = bytearray(path.read_bytes())
+    body[(name.dictionary_page_offset + name.data_page_offset) // 2] ^= 1
+    path.write_bytes(body)
+    (problem,) = [text for text in verify(lake.target).problems if "expected" not in text]
+    assert path.name in problem
+    assert "checksum" in problem.lower()

@@ -42,10 +42,12 @@ def write_batches(draft: AtomicFile, schema: pa.Schema, batches: Iterable[pa.Rec
 
 
 @contextmanager
-def writing(draft: AtomicFile | SplicedFile, schema: pa.Schema, group: int = ROW_GROUP) -> Generator[RowGroups]:
-    """Make a file of record batches, with row groups of about so many rows."""
+def writing(
+    draft: AtomicFile | SplicedFile, schema: pa.Schema, group: int = ROW_GROUP, *, checksums: bool = False
+) -> Generator[RowGroups]:
+    """Make a file of record batches, with row groups of about so many rows; also with a checksum of each page."""
     sink = import_pyarrow().PythonFile(draft, mode="w")
-    with import_parquet().ParquetWriter(sink, schema, compression="zstd") as writer:
+    with import_parquet().ParquetWriter(sink, schema, compression="zstd", write_page_checksum=checksums) as writer:
         groups = RowGroups(writer, group)
         yield groups
         groups.flush()

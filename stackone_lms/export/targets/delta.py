@@ -276,7 +276,7 @@ class Delta(Target):
                 files += 1
                 try:
                     with speaking(f"{name}: reading {file.path}"):
-                        source = table.source(file)
+                        source = table.source(file, verify=True)
                         for batch in source.batches(range(source.groups)):
                             for one in batch.column(ACCOUNT).value_counts().to_pylist():
                                 counts[one["values"]] = counts.get(one["values"], 0) + one["counts"]

@@ -178,7 +178,7 @@ class Maker:
         while waiting is not None:
             draft = self._draft()
             try:
-                with writing(draft, self._schema, ROW_GROUP) as groups:
+                with writing(draft, self._schema, ROW_GROUP, checksums=True) as groups:
                     while waiting is not None and draft.size < TARGET_BYTES:
                         groups.add(waiting)
                         waiting = next(batches, None)
@@ -204,7 +204,7 @@ class Maker:
         draft = self._draft()
         spliced = SplicedFile(draft) if any(untouched) else draft
         try:
-            with writing(spliced, self._schema, ROW_GROUP) as groups:
+            with writing(spliced, self._schema, ROW_GROUP, checksums=True) as groups:
                 for (source, _), which in zip(parts, untouched, strict=True):
                     if isinstance(spliced, SplicedFile) and which:
                         spliced.take_over(source.local(), which, self._check)
@@ -283,9 +283,11 @@ def local_source(path: Path, schema: Any) -> Source:
         return Source(partial(open_parquet, lambda: path), schema, lambda: path)
 
 
-def open_parquet(opener: Callable[[], Any], about: Any) -> Any:
-    """Open a Parquet file, given its footer if that was read before."""
-    return import_parquet().ParquetFile(opener(), metadata=about, buffer_size=_BUFFER)
+def open_parquet(opener: Callable[[], Any], about: Any, *, verify: bool = False) -> Any:
+    """Open a Parquet file, given its footer if that was read before; also to compare the checksums of its pages."""
+    return import_parquet().ParquetFile(
+        opener(), metadata=about, buffer_size=_BUFFER, page_checksum_verification=verify
+    )
 
 
 def count_by_account(sources: Iterable[Source], check_cancelled: CheckCancelled) -> Mapping[str, int]:

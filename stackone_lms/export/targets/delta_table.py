@@ -143,11 +143,11 @@ class LakeTable:
             for row in found.select(names).to_pylist()
         ]
 
-    def source(self, file: DataFile) -> Source:
-        """Return a file of it, to be read."""
+    def source(self, file: DataFile, *, verify: bool = False) -> Source:
+        """Return a file of it, to be read; also with a look at the checksums of its pages."""
         with speaking(f"reading a file of the Delta table {self.name}"):
             name = unquote(file.path)
-            opened = partial(open_parquet, self.storage.opener(name))
+            opened = partial(open_parquet, self.storage.opener(name), verify=verify)
             return Source(opened, self.schema, partial(self.storage.local, name, self._work))
 
     @property
