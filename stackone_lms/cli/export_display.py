@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from ..models.base import REPLACED
 from .failures import report
 from .messages import as_json, console, note, write_json
 
@@ -116,6 +115,8 @@ def shown(tally: Tally) -> Generator[ProgressCallback]:
 @contextmanager
 def without_halves() -> Generator[None]:
     """Keep meanwhile out of the log what pages tell of halves of characters: `summarize` does, in one line."""
+    from ..models.base import REPLACED  # noqa: PLC0415 (not needed for --help)
+
     log = logging.getLogger("stackone_lms")
 
     def other(record: logging.LogRecord) -> bool:
