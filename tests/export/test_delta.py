@@ -585,3 +585,22 @@ async def test_verify_finds_a_byte_that_is_another_one(lake: Lake) -> None:
     (problem,) = [text for text in verify(lake.target).problems if "expected" not in text]
     assert path.name in problem
     assert "checksum" in problem.lower()
+
+
+async def test_a_file_that_cannot_be_read_is_named_and_may_be_deleted(lake: Lake) -> None:
+    """The export says which; without it, what was in it is fetched whole."""
+    lake.fill("account-0", 50)
+    await lake.export()
+    (path,) = (lake.root / "users").glob(Path(lake.table().file_uris()[0]).name)
+    body = path.read_bytes()
+    with pq.ParquetFile(path) as file:
+        first: Any = file.metadata.row_group(0).column(0)
+        begin = first.dictionary_page_offset or first.data_page_offset
+    path.write_bytes(body[:begin] + b"\xff" * 400 + body[begin + 400 :])
+    for incremental in (False, True):
+        with pytest.raises(ExportError, match=f"{path.name} cannot be read.*delete it"):
+            await lake.export(incremental=incremental)
+    path.unlink()
+    await lake.export(incremental=True)
+    assert verify(lake.target).ok
+    assert lake.table().to_pyarrow_table().num_rows == 50

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from ...errors import ExportError, printable
 from ..formats.base import CheckCancelled, DamagedError
 from ..formats.parquet_writer import import_parquet, parquet_of_nothing, writing
 from ..formats.row_groups import SplicedFile
@@ -69,10 +71,11 @@ class Source:
         open: Opens it anew, given what is known of it, if that was read before.
         schema: The columns of the table; those that the file lacks are null.
         local: Gives a local file with the same bytes.
+        name: What messages call it.
     """
 
-    def __init__(self, open: Callable[[Any], Any], schema: Any, local: Callable[[], Path]) -> None:
-        self._open, self.schema, self.local = open, schema, local
+    def __init__(self, open: Callable[[Any], Any], schema: Any, local: Callable[[], Path], name: str) -> None:
+        self._open, self.schema, self.local, self._name = open, schema, local, name
         with open(None) as file:
             self._about = file.metadata
             self._there: list[str] = [name for name in schema.names if name in file.schema_arrow.names]
@@ -105,13 +108,24 @@ class Source:
         pa = import_pyarrow()
         schema = self.schema if names is None else pa.schema([self.schema.field(name) for name in names])
         there = [name for name in schema.names if name in self._there]
-        with self._open(self._about) as file:
+        with self._readable(), self._open(self._about) as file:
             for batch in file.iter_batches(_BATCH, row_groups=list(groups), columns=there, use_threads=False):
                 columns = [
                     _as(batch.column(name), kind) if name in there else pa.nulls(batch.num_rows, kind)
                     for name, kind in zip(schema.names, schema.types, strict=True)
                 ]
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    @contextmanager
+    def _readable(self) -> Generator[None]:
+        try:
+            yield
+        except (OSError, import_pyarrow().ArrowInvalid) as error:
+            said = printable(" ".join(str(error).split()), 200)
+            raise ExportError(
+                f"the file {self._name} cannot be read: {said}; if it is damaged, delete it, and the next export "
+                "fetches whole what was in it"
+            ) from None
 
     def keep(self, group: int, batches: list[Any]) -> None:
         """Keep the rows of a row group, all of them as they were read, for the next reading, while there is room."""
@@ -280,7 +294,7 @@ def packed(
 def local_source(path: Path, schema: Any) -> Source:
     """Return a file on this machine as a source."""
     with wrap_os_errors("reading what was exported"):
-        return Source(partial(open_parquet, lambda: path), schema, lambda: path)
+        return Source(partial(open_parquet, lambda: path), schema, lambda: path, path.name)
 
 
 def open_parquet(opener: Callable[[], Any], about: Any, *, verify: bool = False) -> Any:

@@ -148,7 +148,7 @@ class LakeTable:
         with speaking(f"reading a file of the Delta table {self.name}"):
             name = unquote(file.path)
             opened = partial(open_parquet, self.storage.opener(name), verify=verify)
-            return Source(opened, self.schema, partial(self.storage.local, name, self._work))
+            return Source(opened, self.schema, partial(self.storage.local, name, self._work), f"{self.name}/{name}")
 
     @property
     def schema(self) -> Any:
