@@ -7,10 +7,11 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +25,9 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 
 leave_aside()
+
+# Whoever imports it is warned at each later fork, and error reporters import it to ask whether it is in use.
+sys.modules.setdefault("eventlet", cast("Any", None))
 
 
 def pytest_configure() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 
 import pytest
 
@@ -80,7 +80,7 @@ PROGRAM = """
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("which", ["gevent", "eventlet"])
 async def test_where_threads_are_patched(which: str, when: str) -> None:
-    if find_spec(which) is None:
+    if PathFinder.find_spec(which) is None:
         pytest.skip(f"there is no {which} here")
     async with Sandbox() as sandbox:
         ended = await run(PROGRAM, which, when, sandbox.url, sandbox.api_key, sandbox.account_ids[0], within=60)
@@ -91,7 +91,7 @@ async def test_where_threads_are_patched(which: str, when: str) -> None:
 @pytest.mark.parametrize("which", ["gevent", "eventlet"])
 async def test_where_all_but_threads_is_patched(which: str) -> None:
     """Both kinds of client work: what is patched, queues among it, is not used to wake threads."""
-    if find_spec(which) is None:
+    if PathFinder.find_spec(which) is None:
         pytest.skip(f"there is no {which} here")
     async with Sandbox() as sandbox:
         args = (which, "without threads", sandbox.url, sandbox.api_key, sandbox.account_ids[0])
@@ -101,7 +101,7 @@ async def test_where_all_but_threads_is_patched(which: str) -> None:
 
 async def test_threads_are_patched_after_the_first_call() -> None:
     """A client that has worked says so, too."""
-    if find_spec("gevent") is None:
+    if PathFinder.find_spec("gevent") is None:
         pytest.skip("there is no gevent here")
     async with Sandbox() as sandbox:
         args = ("gevent", "used", sandbox.url, sandbox.api_key, sandbox.account_ids[0])
@@ -111,7 +111,7 @@ async def test_threads_are_patched_after_the_first_call() -> None:
 
 
 async def test_under_trio() -> None:
-    if find_spec("trio") is None:
+    if PathFinder.find_spec("trio") is None:
         pytest.skip("there is no trio here")
     async with Sandbox() as sandbox:
         ended = await run(PROGRAM, "trio", "-", sandbox.url, sandbox.api_key, sandbox.account_ids[0], within=60)

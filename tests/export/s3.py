@@ -54,6 +54,7 @@ class S3:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        import_module("moto.core.base_backend").BackendDict.reset()  # it holds the objects of all servers of a process
 
     def _answer(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
