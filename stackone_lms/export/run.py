@@ -60,6 +60,7 @@ class Run:
         self._client, self._plan, self._target = client, plan, plan.target
         self._session = Session(plan)
         self._writing = asyncio.Lock()
+        self._to_write = 0
         self._stopped = False
         self._outcomes: dict[Key, ListOutcome] = {}
         self._flushed: dict[Key, ListEntry] = {}
@@ -280,9 +281,13 @@ class Run:
             return placing.result()
 
     async def _place(self, job: ListJob, journal: Journal, held: ListEntry | None) -> Written:
-        async with self._writing:
-            self._tell(job, "writing", journal.checkpoint.records)
-            written = await self._in_thread(lambda: self._write(job, journal, held))
+        self._to_write += 1
+        try:
+            async with self._writing:
+                self._tell(job, "writing", journal.checkpoint.records)
+                written = await self._in_thread(lambda: self._write(job, journal, held))
+        finally:
+            self._to_write -= 1
         if not written.durable and not journal.durable:
             await journal.commit()  # until it is written that is all that there is of it
         if self._target.remote:
@@ -297,6 +302,8 @@ class Run:
             begun.run, datetime.fromisoformat(begun.started), held, journal.header.merge, self._check_cancelled
         )
         written = self._target.write(job, journal, options, describe)
+        if self._to_write == 1:
+            self._target.rest()
         if written.durable:
             self._session.store.put(written.entry)
             if held is not None and not self._target.remote:

@@ -56,6 +56,7 @@ class Session:
                 )
             raise ExportError("nothing was exported there yet, so nothing failed there: export first")
         stack.enter_context(locked(target.work / "lock"))
+        stack.callback(target.rest)
         target.acquire()
         try:
             return self._begin(stack)

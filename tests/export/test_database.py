@@ -7,6 +7,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,8 @@ import pytest
 from stackone_lms import AsyncClient
 from stackone_lms.errors import ExportError
 from stackone_lms.export import export, verify
+from stackone_lms.export.run import Run
+from stackone_lms.export.targets.base import Written
 from stackone_lms.export.targets.choose import database
 from stackone_lms.export.targets.database import Database
 from stackone_lms.export.targets.tables import view_of
@@ -592,3 +595,44 @@ async def test_a_database_in_use_is_waited_for(
             holder.terminate()
         await holder.communicate()
     assert target.ids("users") == ids_of(sandbox, "users")
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+async def test_duckdb_is_opened_once_for_the_lists_that_wait(
+    waiting: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening and closing the file takes longer than a small list; where nothing waits, it is free for others."""
+    target = Target("duckdb", tmp_path)
+    fetched = opened = 0
+    all_fetched = threading.Event()
+    place, write, connect = Run._place, Database.write, duckdb.connect
+
+    async def placing(run: Run, *args: Any) -> Written:
+        nonlocal fetched
+        fetched += 1
+        if fetched == len(ALL):
+            all_fetched.set()
+        return await place(run, *args)
+
+    def writing(database: Database, *args: Any) -> Written:
+        if waiting:
+            assert all_fetched.wait(60)
+        else:
+            assert not vars(database).get("_is_open")
+        return write(database, *args)
+
+    def connecting(*args: Any, **options: Any) -> Any:
+        nonlocal opened
+        opened += not options.get("read_only")
+        return connect(*args, **options)
+
+    monkeypatch.setattr(Run, "_place", placing)
+    monkeypatch.setattr(Database, "write", writing)
+    monkeypatch.setattr(duckdb, "connect", connecting)
+    resources = ["users"] if waiting else ALL
+    with Sandbox.in_thread(accounts=len(ALL), users=4, completions=4) as many:
+        async with AsyncClient(many.api_key, base_url=many.url, rate_limit=None) as client:
+            accounts = many.account_ids if waiting else many.account_ids[:1]
+            await target.export(client, resources, list(accounts))
+    assert target.rows("SELECT count(*) FROM users") == [(4 * len(accounts),)]
+    assert opened == (2 if waiting else 1 + len(ALL)) + 1  # once before the first request, and just now

@@ -188,6 +188,9 @@ class Target:
         """
         raise NotImplementedError
 
+    def rest(self) -> None:
+        """Let others at it until the next list comes: nothing waits to be written."""
+
     @property
     def is_full(self) -> bool:
         """Whether so much is kept that it has to be written."""

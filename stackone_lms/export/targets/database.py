@@ -125,8 +125,10 @@ class Database(DatabaseFile):
         before, check_cancelled = options.before if options.merge else None, options.check_cancelled
         spec = table_spec(job.resource.sql_name, job.model, job.account)
         found = find_duplicates([partial(keys_of_lines, rows, of_users=spec.table.of_users)])
-        with self._transaction() as execute:
-            prepare_tables(self, execute, spec)
+        with self._transaction(more=True) as execute:
+            if spec.name not in self._prepared:
+                prepare_tables(self, execute, spec)
+                self._prepared.add(spec.name)
             name, account = job.resource.name, job.account
             entry = self._written(execute, job, journal, options.run)
             if entry is None:
@@ -135,6 +137,9 @@ class Database(DatabaseFile):
                 self._merge(execute, spec, inputs, check_cancelled, keep=options.merge)
                 if journal.calls is not None:
                     other = TableSpec(spec.name + CALLS_TABLE, Table(RawResponse, account), ())
+                    if other.name not in self._prepared:
+                        make_table(self, execute, other)
+                        self._prepared.add(other.name)
                     inputs = Inputs(None, calls, frozenset(), History(history.stamp))
                     self._merge(execute, other, inputs, check_cancelled, keep=options.merge)
                 ((records,),) = execute(f"SELECT count(*) FROM {quoted(spec.name)} WHERE {ACCOUNT} = ?", account)
@@ -166,14 +171,14 @@ class Database(DatabaseFile):
         self, execute: Execute, spec: TableSpec, inputs: Inputs, check_cancelled: CheckCancelled, *, keep: bool
     ) -> None:
         """Stage the rows of a list, then bring the table in line with them; `keep` rows that did not come."""
-        make_table(self, execute, spec)
         target, history = quoted(spec.name), inputs.history
         with self._staged(execute, spec, rows_of(spec, inputs, check_cancelled)) as stage:
-            if not keep:
+            before = self._count(execute, spec)
+            if before and not keep:
                 gone = f"NOT EXISTS (SELECT 1 FROM {stage} s WHERE {same_record(spec)})"
                 execute(f"DELETE FROM {target} WHERE {ACCOUNT} = ? AND {gone}", spec.table.account)
-            before = self._count(execute, spec)
-            written = self._changes(execute, self._upsert(spec, stage, keep=keep))
+                before = self._count(execute, spec)
+            written = self._changes(execute, self._upsert(spec, stage, keep=keep, into_nothing=not before))
         history.new = self._count(execute, spec) - before
         history.changed = written - history.new
 

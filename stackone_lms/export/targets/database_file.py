@@ -66,6 +66,8 @@ class DatabaseFile(Target):
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._prepared: set[str] = set()
+        """Tables that were looked at since the file was opened for writing."""
         self.work = file.with_name(f"{file.name}.export")
         self.files = Files(self.work)
 
@@ -75,16 +77,20 @@ class DatabaseFile(Target):
         raise NotImplementedError
 
     @contextmanager
-    def _transaction(self, failed: Callable[[Exception], ExportError] = write_failed) -> Generator[Execute]:
+    def _transaction(
+        self, failed: Callable[[Exception], ExportError] = write_failed, *, more: bool = False
+    ) -> Generator[Execute]:
         """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing.
 
-        `failed` makes the error for what the database says; by default `write_failed`.
+        `failed` makes the error for what the database says; by default `write_failed`. With `more` the database may
+        stay open until `rest`, where opening it is dear.
         """
         raise NotImplementedError
 
     def _open(self, connect: Callable[[], Any]) -> Any:
         """Connect; a file that this makes is its owner's only."""
         made = not self._file.exists()
+        self._prepared.clear()
         connection = connect()
         if made:
             make_private(self._file)
@@ -121,8 +127,8 @@ class DatabaseFile(Target):
         """Put rows where statements can read them; gives what stands for them in a FROM clause."""
         raise NotImplementedError
 
-    def _upsert(self, spec: TableSpec, stage: str, *, keep: bool) -> str:
-        """Return the statement that inserts what is new, and updates what differs."""
+    def _upsert(self, spec: TableSpec, stage: str, *, keep: bool, into_nothing: bool) -> str:
+        """Return the statement that inserts what is new, and updates what differs; `into_nothing`: all is new."""
         raise NotImplementedError
 
     def _changes(self, execute: Execute, sql: str) -> int:

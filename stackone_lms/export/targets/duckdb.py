@@ -40,26 +40,42 @@ class DuckDB(Database):
         "bool": "BOOLEAN", "float": "DOUBLE",
     }  # fmt: skip
 
+    _is_open = False
+
     def prepare(self) -> None:
         """Raise ExportError if duckdb or pyarrow is missing."""
         _import_duckdb()
         import_pyarrow()
 
     @contextmanager
-    def _transaction(self, failed: Callable[[Exception], ExportError] = write_failed) -> Generator[Execute]:
+    def _transaction(
+        self, failed: Callable[[Exception], ExportError] = write_failed, *, more: bool = False
+    ) -> Generator[Execute]:
         """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing."""
         duckdb = _import_duckdb()
         try:
-            self._connection = self._open(self._connect)
-            try:
+            if not self._is_open:
+                self._connection = self._open(self._connect)
+                self._is_open = True
                 self._execute("SET enable_progress_bar = false")  # it would go to stdout
+            try:
                 self._execute("BEGIN")
                 yield self._execute
                 self._execute("COMMIT")
+            except BaseException:
+                more = False
+                raise
             finally:
-                self._connection.close()
+                if not more:
+                    self.rest()
         except (duckdb.Error, OSError) as error:
             raise failed(error) from None
+
+    def rest(self) -> None:
+        """Close the database, which nobody else can open until then: opening and closing take longer than a list."""
+        if self._is_open:
+            self._is_open = False
+            self._connection.close()
 
     def _connect(self, *, read_only: bool = False) -> Any:
         """Open the file; where another process has it open, wait for that."""
@@ -150,10 +166,10 @@ class DuckDB(Database):
         finally:
             draft.discard()
 
-    def _upsert(self, spec: TableSpec, stage: str, *, keep: bool) -> str:
+    def _upsert(self, spec: TableSpec, stage: str, *, keep: bool, into_nothing: bool) -> str:
         """Return the statement that inserts what is new, and updates what differs."""
         target = quoted(spec.name)
-        if not spec.keys:
+        if not spec.keys or into_nothing:
             return f"INSERT INTO {target} ({spec.names}) SELECT {spec.names} FROM {stage}"
         changed = has_changed(spec, "s", "IS DISTINCT FROM", keep=keep)
         values = ", ".join(f"s.{quoted(name)}" for name, _ in spec.columns)

@@ -30,7 +30,9 @@ class SQLite(Database):
     }  # fmt: skip
 
     @contextmanager
-    def _transaction(self, failed: Callable[[Exception], ExportError] = write_failed) -> Generator[Execute]:
+    def _transaction(
+        self, failed: Callable[[Exception], ExportError] = write_failed, *, more: bool = False
+    ) -> Generator[Execute]:
         """Open the database and yield what runs SQL in a transaction; it ends in a commit or in nothing."""
         try:
             self._connection = self._open(self._connect)
@@ -96,7 +98,7 @@ class SQLite(Database):
         yield stage
         execute(f"DROP TABLE {stage}")
 
-    def _upsert(self, spec: TableSpec, stage: str, *, keep: bool) -> str:
+    def _upsert(self, spec: TableSpec, stage: str, *, keep: bool, into_nothing: bool) -> str:
         """Return the statement that inserts what is new, and updates what differs."""
         insert = f"INSERT INTO {quoted(spec.name)} ({spec.names}) SELECT {spec.names} FROM {stage} WHERE true"
         if not spec.keys:
