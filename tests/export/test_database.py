@@ -505,6 +505,7 @@ async def test_tables_of_somebody_else_are_told_before_the_first_request(
     with pytest.raises(ExportError, match=f"the database has a table '{name}'"):
         await target.export(client, "users", sandbox.account_ids)
     assert sandbox.request_count == 0
+    assert [*tmp_path.iterdir()] == [target.file]
     tables = "sqlite_master" if kind == "sqlite" else "duckdb_tables()"
     there = target.rows(f"SELECT {'name' if kind == 'sqlite' else 'table_name'} FROM {tables}")
     assert {row[0] for row in there if row[0].startswith("stack")} == ({name} & {"stackone_exports"})

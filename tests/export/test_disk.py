@@ -22,6 +22,7 @@ from stackone_lms.errors import ExportError
 from stackone_lms.export import ExportProgress, export, verify
 from stackone_lms.export.formats.base import Inputs, Table
 from stackone_lms.export.formats.csv import Csv
+from stackone_lms.export.state import storage
 from stackone_lms.export.state.storage import AppendFile, AtomicFile, locked
 from stackone_lms.sandbox import Sandbox
 
@@ -295,6 +296,34 @@ def test_only_a_lock_that_is_held_is_one(number: int, tmp_path: Path, monkeypatc
     expected = "another export is writing" if number == errno.EWOULDBLOCK else os.strerror(errno.EIO)
     with pytest.raises(ExportError, match=expected), locked(tmp_path / "lock"):
         raise AssertionError("not locked")
+
+
+def test_a_folder_that_was_made_for_a_refusal_goes(tmp_path: Path) -> None:
+    """One that was there stays, and so does one in which something was begun."""
+    there, new, begun = tmp_path / "there", tmp_path / "new", tmp_path / "begun"
+    there.mkdir()
+    for folder in (there, new, begun):
+        with pytest.raises(ExportError, match="refused"), locked(folder / "lock"):
+            if folder == begun:
+                (folder / "list").touch()
+            raise ExportError("refused")
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
+        *("begun", "begun/list", "begun/lock", "there", "there/lock"),
+    ]
+
+
+def test_a_lock_that_was_taken_away_before_it_was_held_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or two would hold one: that of the file which is gone, and that of the next."""
+    path, take = tmp_path / "lock", storage._lock
+
+    def taken_away(fd: int) -> bool:
+        monkeypatch.setattr(storage, "_lock", take)
+        path.unlink()
+        return take(fd)
+
+    monkeypatch.setattr(storage, "_lock", taken_away)
+    with locked(path), pytest.raises(ExportError, match="another export is writing"), locked(path):
+        pass
 
 
 @pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.EBADF, True), (errno.EIO, False)])

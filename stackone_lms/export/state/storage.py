@@ -269,17 +269,37 @@ def locked(path: Path) -> Generator[None]:
     Raises:
         ExportError: Another process, or another export of this one, holds it.
     """
-    make_folder(path.parent)
-    with wrap_os_errors("opening the lock"):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    made = not path.parent.exists()
+    fd = _hold(path)
     try:
-        with wrap_os_errors("locking the target"):
-            free = _lock(fd)
-        if not free:
-            raise ExportError("another export is writing to this target")
         yield
+    except BaseException:
+        if made and [*path.parent.iterdir()] == [path]:  # nothing was begun
+            with contextlib.suppress(OSError):
+                path.unlink()
+                path.parent.rmdir()
+        raise
     finally:
         os.close(fd)
+
+
+def _hold(path: Path) -> int:
+    """Make the file if it is not there, and lock it."""
+    while True:
+        make_folder(path.parent)
+        with wrap_os_errors("opening the lock"):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            with wrap_os_errors("locking the target"):
+                if not _lock(fd):
+                    raise ExportError("another export is writing to this target")
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(fd), path.stat()):
+                        return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # who held it until now took the file away, and the next one to come would make another
 
 
 def _lock(fd: int) -> bool:
