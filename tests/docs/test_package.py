@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -10,11 +11,13 @@ import sys
 import tarfile
 import tomllib
 from email import message_from_string
+from operator import attrgetter
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
+from stackone_lms import __version__
 from stackone_lms.export import _RENAMED as FORMER_OPTIONS  # pyright: ignore[reportPrivateUsage]
 
 from ..matrix.test_matrix import PYTHONS
@@ -72,6 +75,39 @@ def test_names_that_work_for_one_release_more_are_in_the_notes_on_upgrading() ->
     assert len(former) == 4
     for name in former:
         assert re.search(rf"`(--)?{name}=?` \|", notes), name
+
+
+def test_the_changelog_begins_with_what_is_unreleased_and_the_version_that_this_is() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    versions = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert versions[0] == "[Unreleased]"
+    dated = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - 20\d\d-\d\d-\d\d", version) for version in versions[1:]]
+    assert [one[1] if one else None for one in dated] == [__version__, "0.1.0"]
+    for section in text.split("\n## ")[1:]:
+        groups = re.findall(r"^### (.+)$", section, re.MULTILINE)
+        assert groups == [group for group in ("Added", "Changed", "Removed", "Fixed") if group in groups]
+
+
+def test_the_notes_on_upgrading_are_about_this_version_and_name_what_there_is() -> None:
+    """Of a renamed Python name the new one is there; the former one is gone, or works for one release more."""
+    notes = (ROOT / "UPGRADING.md").read_text("utf-8")
+    assert re.findall(r"^## To (.+)$", notes, re.MULTILINE)[0] == __version__
+    gone = notes.partition("### Names that are gone")[2].partition("###")[0]
+    where, checked = "", 0
+    for line in gone.splitlines()[4:]:
+        if not line:
+            continue
+        first, old, new = (cell.strip() for cell in line.split("|")[1:4])
+        where = re.findall(r"stackone_lms[\w.]*", first)[-1] if "stackone_lms" in first else where if not first else ""
+        if where:
+            module = importlib.import_module(where)
+            for name in re.findall(r"`([A-Z][\w.]*)", new):
+                assert attrgetter(name)(module) is not None, line
+                checked += 1
+            for name in re.findall(r"`([A-Z][\w.]*)", old):
+                with pytest.raises(AttributeError):
+                    attrgetter(name)(module)
+    assert checked >= 7
 
 
 @pytest.mark.thorough
