@@ -23,7 +23,8 @@ from .errors import ConfigurationError, InvalidArgumentError, NotSupportedError,
 from .export.formats.base import content_keys
 from .export.formats.parquet import plain_columns
 from .export.lists import Resource, find
-from .export.plan import FULL_EVERY, duration, less_overlap, texts
+from .export.options import duration, texts
+from .export.plan import FULL_EVERY, less_overlap
 from .export.records.arrow import EPOCH, import_pyarrow
 from .export.records.columns import ACCOUNT
 from .export.records.keys import OF_USER

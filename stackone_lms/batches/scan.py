@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..base_client import bound_executor_of
 from ..calls.lists import SyncPager
 from ..errors import InvalidArgumentError
-from ..export.plan import account_ids
+from ..export.options import account_ids
 from ..export.records.arrow import import_pyarrow
 from ..models.accounts import LinkedAccount
 from ..sync import SyncClient

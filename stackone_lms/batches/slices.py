@@ -17,7 +17,7 @@ from ..configuration import check_token
 from ..errors import InvalidArgumentError
 from ..export.formats.base import with_user
 from ..export.lists import Resource, find
-from ..export.plan import texts, wire_moment
+from ..export.options import texts, wire_moment
 from ..export.records.columns import ACCOUNT, EXTRA, row_columns, sent_fields
 from ..export.records.keys import OF_USER
 from ..models.base import Model

@@ -27,8 +27,8 @@ from ..errors import (
     TLSError,
     WrongLoopError,
 )
-from ..models.base import Answer
 from .ids import NO_ID, AsyncSource, IdSource, QueueSource
+from .jobs import Job, RecentJobs
 from .progress import ProgressMeter
 from .stream import Stream
 
@@ -46,8 +46,6 @@ MAX_CONSECUTIVE_FAILURES = 200
 """Transient failures in a row after which a fetch stops."""
 MAX_FAILURES_IN_OUTAGE, OUTAGE_SECONDS = 20, 300.0
 """The same once nothing has succeeded for so many seconds."""
-MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 1024, 8 * 1024 * 1024
-"""Finished ids, and bytes of their answers, that are remembered for duplicates that follow."""
 
 FATAL_ERRORS = (
     AuthenticationError,
@@ -84,63 +82,6 @@ class FetchPlan(NamedTuple):
     """Whether outcomes come in the order of the ids."""
     name: str = ""
     """What the caller called, such as `Completions.get_many`."""
-
-
-class Job:
-    """One id to fetch.
-
-    Attributes:
-        number: Its place among the ids.
-        copies: How often the caller asked for it.
-        outcome: What became of it.
-        failed_at: When its first try failed, None if it did not.
-        awaits_second_try: Whether it waits for its second try.
-        size: Bytes that its outcome keeps.
-    """
-
-    __slots__ = ("awaits_second_try", "copies", "failed_at", "id", "number", "outcome", "size")
-
-    def __init__(self, id: str, number: int) -> None:
-        self.id, self.number = id, number
-        self.copies = 1
-        self.outcome: Outcome[Any] | None = None
-        self.failed_at: float | None = None
-        self.awaits_second_try = False
-        self.size = 0
-
-
-class RecentJobs:
-    """The jobs under way and the last of those finished, so that an id that comes again is not fetched again."""
-
-    def __init__(self) -> None:
-        self._jobs: dict[str, Job] = {}
-        self._finished: deque[Job] = deque()
-        self._bytes = 0
-
-    def find(self, id: Any) -> Job | None:
-        """Return the job of an id, if it is remembered."""
-        # Nothing but a string can be fetched, and other things may not even hash.
-        return self._jobs.get(id) if isinstance(id, str) else None
-
-    def add(self, job: Job) -> None:
-        """Remember a job at least until it is finished."""
-        if isinstance(job.id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            self._jobs[job.id] = job
-
-    def finish(self, job: Job) -> None:
-        """Remember a finished job until newer ones take its place."""
-        if not isinstance(job.id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            return
-        result: Any = job.outcome and job.outcome.result
-        job.size = len(result.body) if isinstance(result, Answer) else 0
-        self._bytes += job.size
-        finished = self._finished
-        finished.append(job)
-        while len(finished) > MAX_REMEMBERED or self._bytes > MAX_REMEMBERED_BYTES:
-            old = finished.popleft()
-            self._bytes -= old.size
-            if self._jobs.get(old.id) is old:
-                del self._jobs[old.id]
 
 
 ListStep = Callable[["Fetch[Any]"], Coroutine[Any, Any, None]]

@@ -357,7 +357,7 @@ async def _run(
 
 def _check(resources: Sequence[str], target: str, options: Mapping[str, Any]) -> Plan:
     """Look at all options before anything else is done."""
-    from ..export.plan import make_plan  # noqa: PLC0415 (not needed for --help)
+    from ..export.options import make_plan  # noqa: PLC0415 (not needed for --help)
 
     return make_plan(resources, target, options)
 

@@ -24,8 +24,8 @@ from ..engine.lifecycle import running_loop
 from ..errors import InvalidArgumentError
 from ..sync import SyncClient
 from .forget import Forgotten, forget
+from .options import ExportOptions, make_plan
 from .outcome import ExportProgress, ExportResult, ListOutcome
-from .plan import ExportOptions, make_plan
 from .run import Run
 from .state.manifest import FileEntry, ListEntry, Manifest
 from .verify import Verification, verify

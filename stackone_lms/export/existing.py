@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ..errors import ExportError
-from .plan import account_ids
+from .options import account_ids
 from .state.manifest import NAME, ListEntry, Manifest
 from .state.store import load
 from .stores.address import read_options, store_access

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from ..errors import ExportError
-from .plan import account_ids, seconds
+from .options import account_ids, seconds
 from .state.manifest import ListEntry
 from .state.storage import locked
 from .state.store import clear_lists, erase, load, name_failed_accounts

@@ -15,7 +15,7 @@ from ..batches.slices import refuse_twice
 from ..configuration import as_secret, check_api_key, check_base_url, from_environment, numbers_from_environment
 from ..errors import ConfigurationError, InvalidArgumentError
 from ..export.accounts import listed_accounts
-from ..export.plan import account_ids, duration, wire_moment
+from ..export.options import account_ids, duration, wire_moment
 from ..options import DEFAULT_RATE_LIMIT, DEFAULT_RETRY, DEFAULT_TIMEOUT, RateLimit
 from ..shared_limit import SharedLimit
 

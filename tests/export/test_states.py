@@ -24,7 +24,7 @@ from stackone_lms import AsyncClient, RateLimit, RetryPolicy
 from stackone_lms.errors import AuthenticationError, ExportError, InvalidArgumentError
 from stackone_lms.export import ExportProgress, export, export_sync, verify
 from stackone_lms.export.accounts import parse_accounts, read_accounts
-from stackone_lms.export.plan import make_plan
+from stackone_lms.export.options import make_plan
 from stackone_lms.export.run import Run
 from stackone_lms.export.state.files import Files
 from stackone_lms.export.state.manifest import ListEntry
