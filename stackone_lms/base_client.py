@@ -310,9 +310,10 @@ class BaseClient(Api[C_co]):
         self._sources = {name: what if source == "argument" else source for name, source in self._sources.items()}
 
     def _subject(self) -> Subject:
-        """Return what `check` looks at: this client, with a single attempt for each call."""
-        view = self.with_options(retry=1, timeout=Timeout(connect=10, read=30, attempt=30, total=40))
+        """Return what `check` looks at: this client, with a single attempt and at most 40 seconds for each call."""
         now, stats = self._bound.settings, self.stats()
+        total = min(40, now.timeout.total or 40)
+        view = self.with_options(retry=1, timeout=Timeout(connect=10, read=30, attempt=30, total=total))
         rate = "no rate limit" if stats.limit is None else f"{stats.limit} requests in {stats.per:g} s"
         if (place := self._bound.engine.admission.limiter.place) is not None:
             rate += f", shared at {place}"

@@ -201,6 +201,22 @@ async def test_headers_of_a_rate_limit_are_shown() -> None:
     assert lines(report)["rate limit"] == ("ok", "x-ratelimit-limit: 1000, x-ratelimit-remaining: 7")
 
 
+class Silent(Transport):
+    """Never answers."""
+
+    async def send(self, request: Request, limits: Any) -> Response:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+
+async def test_a_call_has_no_longer_than_the_clients_own_time_limit(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "stackone_lms")
+    async with AsyncClient(KEY, transport=Silent(), timeout=0.05) as client:
+        (failure,) = (await client.check()).failures
+    assert failure.message.startswith("APITimeoutError")
+    assert "attempt 1: timeout (total)" in caplog.text
+
+
 # TLS and proxies
 
 
