@@ -4,6 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
+# Where nothing compiled is kept, each of the many processes of the tests compiles all that it imports, and pytest each of
+# its modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 # An environment whose Python is gone, or was moved, is made anew.
 $(shell $(BIN)/python -c '' 2>/dev/null || rm -f $(VENV)/.run $(VENV)/.dev)
 
