@@ -83,20 +83,22 @@ $(SCHEDULERS)/.ready: docs/examples/schedulers/requirements.txt $(VENV)/.dev
 schedulers: $(SCHEDULERS)/.ready
 	$(PYTEST) -m engines tests/engines/test_schedulers.py
 
-# The source for Spark in a cluster on loopback, in an environment with pyspark. Without Java, or where pyspark cannot be
-# had in time, its tests are skipped and say why. All of it ends within ten minutes.
+# The source for Spark in a cluster on loopback, in an environment with pyspark, which is 450 MB: uv builds and copies it
+# once, pip twice. Without Java, or where pyspark cannot be had in time, its tests are skipped and say why. All of it
+# ends within ten minutes. Its tests run in their order, those first of which others would be skipped on a slow machine.
 SPARK := $(VENV)/spark
 
 $(SPARK)/.ready: tests/spark/requirements.txt $(VENV)/.dev
 	test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK)
-	timeout 320 $(SPARK)/bin/python -m pip install --quiet --retries 1 --timeout 20 --disable-pip-version-check \
-		--editable '.[arrow]' --requirement tests/spark/requirements.txt >$(SPARK).log 2>&1 \
+	timeout 320 sh -c 'cd $(SPARK)/bin; WHAT="--quiet --editable $(CURDIR)[arrow] --requirement $(CURDIR)/tests/spark/requirements.txt"; \
+		{ ./python -m pip install --quiet --retries 1 --timeout 20 uv && ./uv pip install --python ./python $$WHAT; } \
+		|| ./python -m pip install --retries 1 --timeout 20 $$WHAT' >$(SPARK).log 2>&1 \
 		&& touch $@ || echo "installing pyspark took too long, or failed: make spark" >>$(SPARK).log
 
 spark: $(VENV)/.dev
 	began=$$(date +%s); \
 	{ command -v java >/dev/null && $(MAKE) --no-print-directory $(SPARK)/.ready; } || true; \
-	SPARK_SECONDS=$$((began + 580 - $$(date +%s))) $(PYTEST) -m spark tests/spark
+	SPARK_SECONDS=$$((began + 580 - $$(date +%s))) $(PYTEST) -p no:randomly -m spark tests/spark
 
 # What takes long: thousands of requests in trouble, months of exports, many kills, many examples.
 soak: thorough

@@ -66,6 +66,8 @@ class Cluster:
             "SPARK_DAEMON_MEMORY": "256m",
             "PYTHONPATH": str(ROOT),
             "PYSPARK_PYTHON": str(PYTHON),
+            # Each JVM lives for some seconds, in which a compiler that optimizes is most of its cost.
+            "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         }
         self.master = ""
 
