@@ -18,6 +18,7 @@ from ..errors import InvalidArgumentError
 from ..models.base import to_wire
 
 _VERSION: Final = 1
+_DAMAGED: Final = "the checkpoint was changed, or damaged"
 WRONG_CLOCK: Final = timedelta(days=7)
 """A change that is stamped so long after the beginning of its round is delivered at once: its clock is wrong."""
 
@@ -35,6 +36,31 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """Why the list, or that of one of its users, could not be read on."""
     until: str | None = None
     """Of a list that was begun in an earlier round: up to where changes belong to it."""
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What each list is asked for with: a cursor, and a number of pages, hold for the same only."""
+
+    page_size: int
+    """Records a page."""
+    filters: dict[str, str] = {}
+    """Filters of the list."""
+    columns: str = "all"
+    """The columns asked for, with commas between."""
+
+    @classmethod
+    def of(cls, page_size: int, filters: Mapping[str, str], columns: Iterable[str] | None) -> Self:
+        """Return it for columns in any order."""
+        return cls(page_size, dict(filters), "all" if columns is None else ",".join(sorted(columns)))
+
+    def differences(self, wanted: Request) -> str:
+        """Say what is different from what is wanted."""
+        several = (
+            ("pageSize", self.page_size, wanted.page_size),
+            ("filters", self.filters or "none", wanted.filters or "none"),
+            ("columns", self.columns, wanted.columns),
+        )
+        return "; ".join(f"{name} {here}, not {there}" for name, here, there in several if here != there)
 
 
 class Range(NamedTuple):
@@ -56,6 +82,8 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
     resource: str
     """Name of the list."""
+    request: Request
+    """What its lists are asked for with."""
     round: int
     """Which round it is in; 0: none has begun."""
     began: str | None
@@ -78,9 +106,9 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Lists that failed, in this round or in one before: the next round goes on with them where they stopped."""
 
     @classmethod
-    def first(cls, resource: str) -> Self:
+    def first(cls, resource: str, request: Request) -> Self:
         """Return that of a stream that has not begun."""
-        return cls(_VERSION, resource, 0, None, None, None, None, (), 0, 0, {}, {})
+        return cls(_VERSION, resource, request, 0, None, None, None, None, (), 0, 0, {}, {})
 
     @classmethod
     def of(cls, value: Mapping[str, Any], resource: str) -> Self:
@@ -97,7 +125,41 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InvalidArgumentError("the checkpoint was not written by this source, or by another version of it")
         if found.resource != resource:
             raise InvalidArgumentError(f"the checkpoint is that of a stream of {found.resource}, not of {resource}")
+        if not found._is_possible():
+            raise InvalidArgumentError(
+                "the checkpoint was changed, or damaged: its offset cannot be; take an older one"
+            )
         return found
+
+    def _is_possible(self) -> bool:
+        several, started = set(self.accounts), set(self.accounts[: self.started])
+        places = [*self.open.values(), *self.behind.values()]
+        moments = [self.began, self.until, self.after, self.since]
+        moments += [moment for place in places for moment in (place.after, place.until)]
+        return (
+            len(several) == len(self.accounts)
+            and 0 <= self.new <= len(several)
+            and 0 <= self.started <= len(several)
+            and self.open.keys() <= started
+            and self.behind.keys() <= several - self.open.keys()
+            and (self.round > 0 or not several)
+            and (self.round == 0) == (self.began is None)
+            and all(place.pages >= 0 and place.cursor != "" for place in places)
+            and all(moment is None or _is_moment(moment) for moment in moments)
+            and all(id and id.isascii() and id.isprintable() and " " not in id for id in several)
+        )
+
+    def refuse_another(self, wanted: Request) -> None:
+        """Refuse to go on with lists that were begun in another way.
+
+        Raises:
+            InvalidArgumentError: They were.
+        """
+        if self.request != wanted:
+            raise InvalidArgumentError(
+                f"the lists under way in the checkpoint were begun with {self.request.differences(wanted)}: go on with "
+                "that until the round is over, or begin a new checkpoint"
+            )
 
     def as_json(self) -> dict[str, Any]:
         """Return it as Spark keeps it."""
@@ -110,12 +172,20 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return not self.open and self.started == len(self.accounts)
 
     def next_round(
-        self, accounts: Iterable[str], *, now: datetime, lag: timedelta, since: str | None, dated: bool
+        self,
+        accounts: Iterable[str],
+        request: Request,
+        *,
+        now: datetime,
+        lag: timedelta,
+        since: str | None,
+        dated: bool,
     ) -> Self:
         """Return the beginning of the next round.
 
         Args:
             accounts: Those that it shall read.
+            request: What their lists are asked for with; one that broke off begins anew if that was another.
             now: The moment.
             lag: How old a change has to be.
             since: Where the changes of new accounts begin.
@@ -123,9 +193,13 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         several, known = list(accounts), set(self.accounts)
         new = [id for id in several if id not in known]
+        behind = {id: msgspec.structs.replace(place, pages=0) for id, place in self.behind.items() if id in several}
+        if request != self.request:
+            behind = {id: Place(place.after, error=place.error) for id, place in behind.items()}
         return type(self)(
             _VERSION,
             self.resource,
+            request,
             self.round + 1,
             to_wire(_milliseconds(now)),
             to_wire(_milliseconds(now - lag)) if dated else None,
@@ -135,7 +209,7 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             len(new),
             0,
             {},
-            {id: msgspec.structs.replace(place, pages=0) for id, place in self.behind.items() if id in several},
+            behind,
         )
 
     def without(self, accounts: Iterable[str]) -> Self:
@@ -246,14 +320,28 @@ def _milliseconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
 def at(what: Slice, place: Place) -> Slice:
-    """Return the list of an account from a place on."""
-    return Slice(
-        what.resource,
-        what.account_id,
-        updated_after=place.after,
-        cursor=place.cursor,
-        filters=what.filters,
-        columns=what.columns,
-        page_size=what.page_size,
-    )
+    """Return the list of an account from a place on.
+
+    Raises:
+        InvalidArgumentError: The cursor is none.
+    """
+    try:
+        return Slice(
+            what.resource,
+            what.account_id,
+            updated_after=place.after,
+            cursor=place.cursor,
+            filters=what.filters,
+            columns=what.columns,
+            page_size=what.page_size,
+        )
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{_DAMAGED}: {error}") from None

@@ -16,7 +16,7 @@ from ..export.records.arrow import import_pyarrow
 from ..logs import log
 from ..sync import SyncClient
 from .columns import arranged, columns_of_slices
-from .offsets import Offset, Range, at
+from .offsets import Offset, Range, Request, at
 from .options import Options
 from .reading import active_accounts, tell, words
 
@@ -47,6 +47,7 @@ class StreamQuery:
         self._dated = _STAMP in schema(options.resource).names
         asked = names if _STAMP in names or not self._dated else (*names, _STAMP)
         self._columns = columns_of_slices(options.resource, asked)
+        self._request = Request.of(options.page_size, options.filters, self._columns)
         self._position: Offset | None = None
         self._stream: Generator[Any] | None = None
         self._once = False
@@ -58,7 +59,7 @@ class StreamQuery:
 
     def first(self) -> dict[str, Any]:
         """Return the offset of a stream that has not begun."""
-        return Offset.first(self._options.resource).as_json()
+        return Offset.first(self._options.resource, self._request).as_json()
 
     def finish_soon(self) -> None:
         """Begin one more round only, at once, and say then that there is nothing new (Trigger.AvailableNow)."""
@@ -68,10 +69,12 @@ class StreamQuery:
         """Return the next records, and the offset behind them; that of the start if there is nothing new.
 
         Raises:
-            InvalidArgumentError: The offset is that of another stream.
+            InvalidArgumentError: The offset is that of another stream, or cannot be.
             StackOneError: The key is refused; or a list failed, and the others shall not go on.
         """
         offset = Offset.of(start, self._options.resource)
+        if not offset.ended:
+            offset.refuse_another(self._request)
         if offset != self._position:
             self.close()
         here = offset
@@ -121,7 +124,7 @@ class StreamQuery:
         accounts = self._accounts()
         if offset.ended:
             offset = offset.next_round(
-                accounts, now=_now(), lag=options.lag, since=options.updated_after, dated=self._dated
+                accounts, self._request, now=_now(), lag=options.lag, since=options.updated_after, dated=self._dated
             )
             self._rounds += 1
             self._looked_at = time.monotonic()
@@ -192,6 +195,7 @@ class StreamQuery:
             StackOneError: One of the lists cannot be read: nobody else can tell what belonged to the batch.
         """
         first, last = (Offset.of(one, self._options.resource) for one in (start, end))
+        last.refuse_another(self._request)
         wanted = self._options.accounts
         parts = [part for part in first.ranges(last) if wanted is None or part.account in wanted]
         client = self._client()
