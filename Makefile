@@ -83,9 +83,9 @@ $(SCHEDULERS)/.ready: docs/examples/schedulers/requirements.txt $(VENV)/.dev
 schedulers: $(SCHEDULERS)/.ready
 	$(PYTEST) -m engines tests/engines/test_schedulers.py
 
-# The source for Spark in a cluster on loopback, in an environment with pyspark, which is 450 MB: uv builds and copies it
-# once, pip twice. Without Java, or where pyspark cannot be had in time, its tests are skipped and say why. All of it
-# ends within ten minutes. Its tests run in their order, those first of which others would be skipped on a slow machine.
+# The source for Spark in a cluster on loopback, in an environment with pyspark, which is 450 MB: by uv, or by pip where
+# uv cannot have it. Without Java, or where pyspark cannot be had in time, its tests are skipped and say why. All of it
+# ends within ten minutes. Its tests run in their order; on a slow machine the last ones are skipped.
 SPARK := $(VENV)/spark
 
 $(SPARK)/.ready: tests/spark/requirements.txt $(VENV)/.dev

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from urllib.parse import unquote
 
 from ..batches import Connect, Slice
 from ..batches.scan import account_ids_of
@@ -192,12 +193,25 @@ def _accounts(options: Mapping[str, str]) -> tuple[str, ...] | None:
     if kind == "accounts":
         return account_ids_of([part.strip() for part in value.split(",") if part.strip()])
     if kind == "accountsPath":
-        several = listed_accounts(Path(value))
+        several = listed_accounts(_path(value))
         refuse_twice(f"{value:.200}: the account", several)
         return account_ids(several)
     if not _flag(kind, value):
         raise InvalidArgumentError("allAccounts=false names no accounts: give accounts or accountsPath")
     return None
+
+
+def _path(value: str) -> Path:
+    """Return the path of a file, which Spark's users also write as file:///PATH."""
+    scheme, colon, rest = value.partition("://")
+    if not colon:
+        return Path(value)
+    if scheme.lower() != "file" or not rest.startswith("/"):
+        raise InvalidArgumentError(
+            f"accountsPath must be a file that the driver can open, as /PATH or file:///PATH, not {value!r:.200}; "
+            "Databricks has its volumes at /Volumes"
+        )
+    return Path(unquote(rest))
 
 
 def _text(name: str, value: str) -> str:

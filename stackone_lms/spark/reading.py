@@ -163,4 +163,7 @@ def active_accounts(options: Options) -> tuple[str, ...]:
         InvalidArgumentError: There are none.
         StackOneError: They cannot be looked up.
     """
-    return account_ids_of(options.shared_by(1).client().accounts.list(status="active"))
+    found = list(options.shared_by(1).client().accounts.list(status="active"))
+    if not found:
+        raise InvalidArgumentError("the key has no active account")
+    return account_ids_of(found)

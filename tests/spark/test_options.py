@@ -90,6 +90,16 @@ def test_a_file_names_accounts_each_once(tmp_path: Path) -> None:
         read_options(nobody)
     file.write_text("1\n# a comment\n2\n")
     assert read_options(nobody).accounts == ("1", "2")
+    for text in ("\ufeffid,account_id\nx,1\ny,2\n", "\ufeff1\r\n2\r\n"):
+        file.write_text(text)
+        assert read_options(nobody).accounts == ("1", "2")
+    assert read_options({**nobody, "accountspath": file.as_uri()}).accounts == ("1", "2")
+    for url in ("dbfs:///accounts", "s3://bucket/accounts", "file://host/accounts"):
+        with pytest.raises(InvalidArgumentError, match="accountsPath must be a file that the driver can open"):
+            read_options({**nobody, "accountspath": url})
+    file.write_text("# nobody\n")
+    with pytest.raises(InvalidArgumentError, match="name at least one account"):
+        read_options(nobody)
     file.write_text("1\n2\n1\n")
     with pytest.raises(InvalidArgumentError, match="the account '1' is given twice"):
         read_options(nobody)

@@ -13,12 +13,14 @@ import pytest
 
 from stackone_lms import SyncClient
 from stackone_lms.arrow import scan
-from stackone_lms.errors import PreconditionFailedError
+from stackone_lms.errors import InvalidArgumentError, PreconditionFailedError
 from stackone_lms.export.lists import resources
 from stackone_lms.sandbox import Sandbox
 from stackone_lms.spark.columns import fields_of
-from stackone_lms.spark.options import read_options
+from stackone_lms.spark.options import KeyedConnect, read_options
 from stackone_lms.spark.reading import BatchQuery
+
+from .accounts import Accounts
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,99 @@ class In(EqualTo):
     pass
 
 
+class GreaterThanOrEqual(EqualTo):
+    pass
+
+
+class EqualNullSafe(EqualTo):
+    pass
+
+
+class StringStartsWith(EqualTo):
+    pass
+
+
+@dataclass
+class IsNull:
+    attribute: tuple[str, ...]
+
+
+class IsNotNull(IsNull):
+    pass
+
+
+@dataclass
+class Not:
+    child: Any
+
+
+def holds(filter: Any, row: dict[str, Any]) -> bool | None:
+    """Return what Spark finds of a row; None: it is not known, since a value is null."""
+    if isinstance(filter, Not):
+        inside = holds(filter.child, row)
+        return None if inside is None else not inside
+    kind = type(filter).__name__
+    value = row[filter.attribute[0]]
+    if kind in {"IsNull", "IsNotNull"}:
+        return (value is None) == (kind == "IsNull")
+    if kind == "EqualNullSafe":
+        return bool(value == filter.value)
+    if value is None:
+        return None
+    if kind == "In":
+        return value in filter.value
+    if kind == "StringStartsWith":
+        return bool(value.startswith(filter.value))
+    compared = {
+        "EqualTo": value == filter.value,
+        "GreaterThan": value > filter.value,
+        "GreaterThanOrEqual": value >= filter.value,
+        "LessThan": value < filter.value,
+    }
+    return bool(compared[kind])
+
+
+def some_filters(row: dict[str, Any]) -> Iterator[Any]:
+    """Yield filters of every kind by the values of a row."""
+    for name, value in row.items():
+        where = (name,)
+        yield from (IsNull(where), IsNotNull(where), Not(IsNull(where)))
+        if isinstance(value, bool | str):
+            for made in (EqualTo(where, value), In(where, (value, None)), EqualNullSafe(where, value)):
+                yield from (made, Not(made))
+        if isinstance(value, bool):
+            yield EqualTo(where, not value)
+        if isinstance(value, str):
+            yield from (StringStartsWith(where, value[:3]), EqualTo(where, value.upper()), LessThan(where, value))
+            yield from (GreaterThan(where, value), GreaterThanOrEqual(where, value))
+        if isinstance(value, datetime):
+            for kind in (EqualTo, GreaterThan, GreaterThanOrEqual, LessThan):
+                yield from (kind(where, value), Not(kind(where, value)))
+
+
+@pytest.mark.parametrize(
+    "resource", ["assignments", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("users", "courses"))]
+)
+def test_rows_are_the_same_with_every_filter_pushed(resource: str, sandbox: Sandbox) -> None:
+    accounts = ",".join(sandbox.account_ids[:2])
+    whole = read(query(sandbox, resource, accounts=accounts))
+    plain = repr(query(sandbox, resource, accounts=accounts).plan())
+    narrowed: dict[str, list[dict[str, Any]]] = {}
+    tried = 0
+    for filter in some_filters(whole[-1]):
+        pushed = query(sandbox, resource, accounts=accounts)
+        pushed.push([filter])
+        plan = repr(pushed.plan())
+        if plan == plain:
+            continue  # it narrows nothing
+        if plan not in narrowed:
+            narrowed[plan] = read(pushed)
+        tried += 1
+        assert [row for row in narrowed[plan] if holds(filter, row)] == [row for row in whole if holds(filter, row)]
+    assert tried >= 5
+    assert len(narrowed) >= 3
+
+
 def test_filters_narrow_what_is_asked_for(sandbox: Sandbox) -> None:
     a, b, _ = sandbox.account_ids
     one = query(sandbox, "assignments")
@@ -131,6 +226,17 @@ def test_filters_that_narrow_nothing(filter: Any, sandbox: Sandbox) -> None:
     one, before = query(sandbox, "assignments"), query(sandbox, "assignments").plan()
     one.push([filter])
     assert one.plan() == before
+
+
+def test_a_key_without_active_accounts_is_told(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Accounts().client() as nobody:
+
+        def client(_: KeyedConnect) -> SyncClient:
+            return nobody
+
+        monkeypatch.setattr(KeyedConnect, "client", client)
+        with pytest.raises(InvalidArgumentError, match="the key has no active account"):
+            query(sandbox, "users", allAccounts="true").plan()
 
 
 def test_a_moment_that_was_asked_for_stays_if_it_is_later(sandbox: Sandbox) -> None:
