@@ -107,8 +107,7 @@ soak: thorough
 # All fuzzed examples, all kills, and limits over seconds, of which make test tries a tenth, and the further cases of
 # dear tests.
 thorough: $(VENV)/.dev
-	$(PYTEST) -n auto -m thorough tests
-	STACKONE_SOAK=1 $(PYTEST) -n auto tests/fuzz tests/contract/test_models.py tests/export/test_kill.py tests/export/test_store_kill.py tests/shared_limit
+	STACKONE_SOAK=1 $(PYTEST) -n auto -m "(thorough or rounds) and not soak" tests
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage erase

@@ -184,6 +184,7 @@ def test_the_examples_survive(name: str) -> None:
     assert canonical(back, SCHEMAS[name]) == canonical(example, SCHEMAS[name])
 
 
+@pytest.mark.rounds
 @pytest.mark.parametrize("name", ANSWERS)
 @settings(
     max_examples=rounds(300),

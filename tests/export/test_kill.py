@@ -78,6 +78,7 @@ def content_of(target: str) -> Counter[Any]:
     return found
 
 
+@pytest.mark.rounds
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 def test_killed_runs_end_with_every_record_once(tmp_path: Path) -> None:
     """After each of many blows the same command goes on, to every kind of target; in the end each holds, record for

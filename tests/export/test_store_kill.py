@@ -134,6 +134,7 @@ def undisturbed(exports: Machine) -> tuple[dict[str, Any], float]:
     return {name: content(name, body) for name, body in found.items()}, took
 
 
+@pytest.mark.rounds
 @pytest.mark.parametrize("target", range(5 if SOAK else 1))
 def test_killed_runs_end_with_the_objects_of_an_undisturbed_one(
     exports: Machine, undisturbed: tuple[dict[str, Any], float], target: int
@@ -205,6 +206,7 @@ def strike(exports: Machine, prefix: str, number: int, options: dict[str, Any], 
     assert code == -signal.SIGKILL or (after and code == 0)
 
 
+@pytest.mark.rounds
 @pytest.mark.parametrize("part", range(PARTS if SOAK else 1))
 @pytest.mark.parametrize("lost", [False, True], ids=["same-folder", "folder-lost"])
 def test_a_kill_at_any_request_leaves_nothing_behind(

@@ -49,6 +49,7 @@ def encoded(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
+@pytest.mark.rounds
 @settings(max_examples=rounds(500))
 @given(operations, statuses, headers, st.binary(max_size=200), st.booleans())
 @example(OPERATIONS[0], 204, {}, b"x", False)
@@ -58,6 +59,7 @@ def test_any_bytes(operation: Operation[Any], status: int, head: dict[str, str],
     targets.check_answer(operation, status, head, body, keep_unknown=keep)
 
 
+@pytest.mark.rounds
 @settings(max_examples=rounds(700))
 @given(operations, statuses, headers, jsons, st.booleans())
 @example(OPERATIONS[0], 200, {}, {"statusCode": 10**400, "message": ""}, False)
@@ -71,6 +73,7 @@ A_COURSE = next(operation for operation in OPERATIONS if operation.id == "lms_ge
 A_RECORD = next(operation for operation in OPERATIONS if operation.checks_id)
 
 
+@pytest.mark.rounds
 @settings(max_examples=rounds(700))
 @given(operations, st.lists(st.tuples(st.integers(0, 600), st.integers(0, 12), pieces), min_size=1, max_size=4))
 @example(A_RECORD, [(targets.good_answer(A_RECORD).index(b'"1"'), 3, b"9" * 400)])  # an int that is no float
@@ -84,6 +87,7 @@ def test_good_answers_gone_bad(operation: Operation[Any], changes: list[tuple[in
         targets.check_answer(operation, 200, {}, body, keep_unknown=keep)
 
 
+@pytest.mark.rounds
 @settings(max_examples=rounds(300))
 @given(operations, jsons, st.sampled_from(["data", "next", "raw", "total", "statusCode", "message", "errors"]))
 def test_one_member_of_another_kind(operation: Operation[Any], value: Any, name: str) -> None:
@@ -105,6 +109,7 @@ def test_the_good_answers_are_good(operation: Operation[Any]) -> None:
     operation.decoder(targets.good_answer(operation))
 
 
+@pytest.mark.rounds
 @settings(max_examples=rounds(500))
 @given(
     st.text(max_size=45) | st.from_regex(r"[0-9]{0,12}(\.[0-9]{0,12})?"),
@@ -117,6 +122,7 @@ def test_retry_after(value: str, date: str | None) -> None:
     targets.check_retry_after(value, date)
 
 
+@pytest.mark.rounds
 @settings(max_examples=rounds(300))
 @given(
     st.sampled_from(["Wed", "Foo", "We"]),
@@ -134,6 +140,7 @@ def test_dates_of_retry_after(day: str, number: int, month: str, year: int, at: 
     targets.check_retry_after("5", date)
 
 
+@pytest.mark.rounds
 @settings(max_examples=rounds(800))
 @given(st.one_of(texts, st.text(st.sampled_from("./\\%2e?#;:@ +\r\n\0aé\ud800"), max_size=12)))
 def test_ids(id: str) -> None:
@@ -151,6 +158,7 @@ proxies: st.SearchStrategy[Any] = st.dictionaries(
 )
 
 
+@pytest.mark.rounds
 @settings(max_examples=rounds(500))
 @given(proxies)
 @example({"a": {"b&c=d": ["1", "&e=f"]}})
@@ -158,12 +166,14 @@ def test_queries(proxy: dict[str, Any]) -> None:
     targets.check_query(proxy)
 
 
+@pytest.mark.rounds
 @settings(max_examples=rounds(300))
 @given(texts)
 def test_cursors(cursor: str) -> None:
     targets.check_cursor(cursor)
 
 
+@pytest.mark.rounds
 @settings(max_examples=rounds(300))
 @given(texts, st.integers(0, 50))
 def test_printable(text: str, limit: int) -> None:
@@ -175,6 +185,7 @@ def test_printable(text: str, limit: int) -> None:
         assert shown == text
 
 
+@pytest.mark.rounds
 @settings(max_examples=rounds(500))
 @given(st.lists(pieces, max_size=12).map(b"".join))
 def test_nesting_is_judged_as_the_decoder_would(body: bytes) -> None:

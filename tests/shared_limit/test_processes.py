@@ -18,7 +18,10 @@ from tests.soak import SOAK, rounds
 from .redis_server import ENVIRONMENT, ROOT, RedisServer, slow_link
 from .windows import most_in_any
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs the signals of POSIX")
+pytestmark = [
+    pytest.mark.rounds,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs the signals of POSIX"),
+]
 
 REQUESTS, PER = 100, 2.0
 PROCESSES = rounds(4, 2)
