@@ -14,10 +14,10 @@ from typing import (
     overload,
 )
 
-from .api.accounts import AccountIds, Accounts, AsyncAccountsExecutor, PagedAccountsExecutor
+from .api.accounts import AccountIds, Accounts, AsyncAccounts, AsyncAccountsExecutor, PagedAccountsExecutor
 from .base_client import BaseClient
 from .calls.lists import AsyncPager
-from .calls.operation import AsyncExecutor, AsyncFanOutExecutor
+from .calls.operation import AsyncExecutor
 from .calls.request import REQUEST_KEYWORDS, RequestResult
 from .checks import known_keywords
 from .engine.call import BoundExecutor
@@ -45,7 +45,7 @@ class AsyncClient(BaseClient[AsyncExecutor]):
     def _executor_for(self, bound: BoundExecutor) -> AsyncExecutor:
         return bound
 
-    def for_accounts(self, account_ids: AccountIds | AsyncPager[LinkedAccount]) -> Accounts[AsyncFanOutExecutor]:
+    def for_accounts(self, account_ids: AccountIds | AsyncPager[LinkedAccount]) -> AsyncAccounts:
         """Return the resources of several accounts at once: every read is performed in each of them.
 
         Args:

@@ -35,7 +35,7 @@ class StackOneError(Exception):
     """Base of all errors of this package.
 
     Attributes:
-        operation: What was called, such as `Completions.get`; this and what follows is None or empty where no request
+        operation: What was called, such as `completions.get`; this and what follows is None or empty where no request
             was described yet.
         account_id: The linked account.
         method: HTTP method.

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 import anyio
 from anyio.from_thread import BlockingPortal
 
-from .api.accounts import AccountIds, Accounts, SyncAccountsExecutor
+from .api.accounts import AccountIds, Accounts, SyncAccounts, SyncAccountsExecutor
 from .base_client import BaseClient
-from .calls.operation import SyncExecutor, SyncFanOutExecutor
+from .calls.operation import SyncExecutor
 from .calls.request import REQUEST_KEYWORDS, RequestResult
 from .checks import known_keywords, levels_to_the_caller
 from .client import HTTPMethod
@@ -151,7 +151,7 @@ class _Shared:
                 self.lock, self.pid = threading.Lock(), os.getpid()
 
 
-class PortalExecutor(SyncExecutor):
+class PortalExecutor(SyncExecutor, shown_as="SyncClient"):
     """Carries calls over to the loop in the other thread, and waits for them."""
 
     def __init__(self, aio: BoundExecutor, shared: _Shared) -> None:
@@ -311,7 +311,7 @@ class SyncClient(BaseClient[SyncExecutor]):
         self._portal_executor = PortalExecutor(bound, self._shared)
         return self._portal_executor
 
-    def for_accounts(self, account_ids: AccountIds) -> Accounts[SyncFanOutExecutor]:
+    def for_accounts(self, account_ids: AccountIds) -> SyncAccounts:
         """Return the resources of several accounts at once: every read is performed in each of them.
 
         Args:

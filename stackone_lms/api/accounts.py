@@ -105,7 +105,7 @@ class _FanOut:
         return dict.fromkeys(self._executors, cast("Any", ids))
 
 
-class AsyncAccountsExecutor(_FanOut, AsyncFanOutExecutor):
+class AsyncAccountsExecutor(_FanOut, AsyncFanOutExecutor, shown_as="Accounts"):
     """Performs reads in several accounts, whose outcomes are iterated on the loop."""
 
     def _deliver(
@@ -117,7 +117,7 @@ class AsyncAccountsExecutor(_FanOut, AsyncFanOutExecutor):
         return bulk.fetch_on_loop(executor, ids)
 
 
-class SyncAccountsExecutor(_FanOut, SyncFanOutExecutor):
+class SyncAccountsExecutor(_FanOut, SyncFanOutExecutor, shown_as="Accounts"):
     """Performs reads in several accounts, whose outcomes come from the loop of another thread."""
 
     def __init__(self, executors: Mapping[str, BoundExecutor], portal: SyncExecutor) -> None:
@@ -134,7 +134,7 @@ class SyncAccountsExecutor(_FanOut, SyncFanOutExecutor):
         return bulk.fetch(executor, QueueSource())
 
 
-class PagedAccountsExecutor(AsyncFanOutExecutor):
+class PagedAccountsExecutor(AsyncFanOutExecutor, shown_as="Accounts"):
     """Performs reads in the accounts of a pager, which is walked anew for each read, before it begins.
 
     Args:
@@ -206,3 +206,7 @@ class Accounts(Api[C_co]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {'listed by each read' if self._size is None else self._size}>"
+
+
+AsyncAccounts: TypeAlias = Accounts[AsyncFanOutExecutor]
+SyncAccounts: TypeAlias = Accounts[SyncFanOutExecutor]

@@ -120,6 +120,8 @@ def by_token(token: str, /) -> None:
 class LinkedAccounts(Resource[C_co]):
     """The connections to customers' learning systems that the API key has."""
 
+    _place = "accounts"
+
     list = AccountListing("stackone_list_linked_accounts", "/accounts", many_accounts)
     """List accounts."""
     get = PlatformEndpoint(
@@ -137,6 +139,8 @@ class LinkedAccounts(Resource[C_co]):
 
 class RequestLogs(Resource[C_co]):
     """What StackOne noted of requests, and of the calls to the providers behind them."""
+
+    _place = "logs"
 
     get = PlatformEndpoint("stackone_get_log", "/requests/logs/{id}", RequestLogResult, one_log)
     """Get the log of one request."""

@@ -232,6 +232,8 @@ class Completions(Resource[C_co]):
 class Contents(Resource[C_co]):
     """Single things to learn from."""
 
+    _place = "content"
+
     get = Endpoint("lms_get_content", "/unified/lms/content/{id}", ContentResult, one)
     """Get one content."""
     list = Listing("lms_list_content", "/unified/lms/content", Content, many_contents)
@@ -298,6 +300,8 @@ class Skills(Resource[C_co]):
 class UserAssignments(Resource[C_co]):
     """What one user was told to learn."""
 
+    _place = "users.assignments"
+
     get = Endpoint(
         "lms_get_user_assignment",
         "/unified/lms/users/{id}/assignments/{subResourceId}",
@@ -322,6 +326,8 @@ class UserAssignments(Resource[C_co]):
 
 class UserCompletions(Resource[C_co]):
     """What one user has finished."""
+
+    _place = "users.completions"
 
     get = Endpoint(
         "lms_get_user_completion",

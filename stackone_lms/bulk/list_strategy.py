@@ -38,7 +38,7 @@ def list_first(
     """Return the step that takes the wanted records from the pages of the list, before the others are fetched singly.
 
     Args:
-        name: Name of the bulk operation, such as `Completions.get_many`.
+        name: Name of the bulk operation, such as `completions.get_many`.
         get: The operation that gets one record; results are of the type of its answer.
         pages: Makes a pager of the list.
         strategy: `list`, or `auto`.

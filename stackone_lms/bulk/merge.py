@@ -68,7 +68,7 @@ class Merge(Stream[AccountOutcome[Any]]):
         total: How many items there will be, if known.
         with_progress: Whether there is a `progress=` callback.
         observed: What observers are told of it; None without observers, and for what is no bulk fetch.
-        name: What the caller called, such as `Completions.get_many`.
+        name: What the caller called, such as `completions.get_many`.
     """
 
     def __init__(

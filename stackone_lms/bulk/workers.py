@@ -81,7 +81,7 @@ class FetchPlan(NamedTuple):
     ordered: bool = False
     """Whether outcomes come in the order of the ids."""
     name: str = ""
-    """What the caller called, such as `Completions.get_many`."""
+    """What the caller called, such as `completions.get_many`."""
 
 
 ListStep = Callable[["Fetch[Any]"], Coroutine[Any, Any, None]]

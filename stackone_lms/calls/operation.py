@@ -12,7 +12,19 @@ import re
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 from urllib.parse import quote
 
 import msgspec
@@ -25,7 +37,7 @@ from ..models.fields import by_name, item_hint, record_kind
 from ..options import VIEW_OPTIONS
 from .outcomes import AccountOutcome, AsyncOutcomes, SyncOutcomes
 from .query import encode_query, filters, keywords
-from .signatures import describe, docstring, parameters_of, query_type
+from .signatures import describe, docstring, parameters_of, place_of, query_type
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,7 +66,16 @@ class CallArguments(msgspec.Struct, frozen=True):
 
 
 class Executor:
-    """Takes a described call to the server and brings back its answer."""
+    """Takes a described call to the server and brings back its answer.
+
+    Methods of resources are bound to executors, so help() and reprs show the class of one. A subclass says by
+    `shown_as=` after which public class it is called there.
+    """
+
+    def __init_subclass__(cls, *, shown_as: str | None = None, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if shown_as is not None:
+            cls.__name__, cls.__module__ = shown_as, "stackone_lms"
 
     def execute(self, operation: Operation[Any], args: CallArguments, /) -> Any:
         """Perform one call."""
@@ -150,9 +171,12 @@ def executor_of(bound: Bound[C]) -> C:
 class Resource(Bound[C_co]):
     """A group of operations, bound to a client."""
 
+    _place: ClassVar[str]
+    """The attribute of a client, where the class is not named after it."""
+
     def __repr__(self) -> str:
-        kind = "blocking" if isinstance(self._executor, SyncExecutor) else "async"
-        return f"<{type(self).__name__} of a {kind} client>"
+        kind = "a blocking" if isinstance(self._executor, SyncExecutor) else "an async"
+        return f"<{place_of(type(self))} of {kind} client>"
 
 
 # Operations, and the methods made of them
@@ -311,7 +335,7 @@ class Method(Generic[P]):
 
     Attributes:
         operation: What it performs. An operation is named after the first method that is made of it.
-        title: Resource and verb, such as `Completions.get`.
+        title: How it is called on a client, such as `completions.get`.
     """
 
     operation: Operation[Any]
@@ -323,7 +347,7 @@ class Method(Generic[P]):
     def __set_name__(self, owner: type, name: str) -> None:
         self._owner, self._name = owner, name
         self._functions: dict[type[Executor], Callable[..., Any]] = {}
-        self.title = f"{owner.__name__}.{name}"
+        self.title = f"{place_of(owner)}.{name}"
         if self.operation.name == self.operation.id:
             self.operation.name = self.title
         self.__doc__ = self._summary()

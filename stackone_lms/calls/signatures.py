@@ -14,6 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 
+def place_of(resource: type) -> str:
+    """Return where a resource is found on a client, such as `completions` or `users.completions`."""
+    named_after = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", resource.__name__).lower()
+    return str(vars(resource).get("_place", named_after))
+
+
 @functools.cache
 def query_type(source: Callable[..., Any]) -> type | None:
     """Return the TypedDict in the `**query: Unpack[...]` of a signature source, None if it has none."""
@@ -49,7 +55,7 @@ def docstring(text: str, owner: type, *, about: str, returns: str) -> str:
         about: A paragraph that goes before the arguments, or "".
         returns: What the section `Returns:` says.
     """
-    records = {"Contents": "content"}.get(owner.__name__, re.sub("^User(?=[A-Z])", "", owner.__name__).lower())
+    records = place_of(owner).rpartition(".")[2]
     record = f"{records[:-3]}y" if records.endswith("ies") else records.removesuffix("s")
     summary, _, rest = text.partition("\n")
     summary = summary.replace("records", records).replace("record", record)
@@ -76,6 +82,6 @@ def describe(
         parameters: Its parameters, without `self`.
         returns: What it returns.
     """
-    function.__name__, function.__qualname__, function.__module__ = name, f"{owner.__name__}.{name}", owner.__module__
+    function.__name__, function.__qualname__, function.__module__ = name, f"{place_of(owner)}.{name}", owner.__module__
     function.__doc__ = doc
     function.__signature__ = inspect.Signature([_SELF, *parameters], return_annotation=returns)  # type: ignore[attr-defined]

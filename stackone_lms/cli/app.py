@@ -32,6 +32,7 @@ from .messages import LogFormat, choose_format, logs_as_json, note, problem, sho
 from .output import OutputClosedError, discard_output, finish, leave_nothing_buffered
 from .termination import EXIT_CODE, sigterm_as_ctrl_c
 from .version import environment
+from .wrong_values import explained
 
 PROGRAM = "stackone-lms"
 
@@ -133,7 +134,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     except Exception as error:  # noqa: BLE001 (whatever it is, it ends as one or two lines)
         command = next((word for word in arguments if not word.startswith("-")), None)
-        return _fail(error, command, debug="--debug" in arguments)
+        return _fail(error, command, arguments)
     finally:
         leave_nothing_buffered()
     if code == 130:
@@ -142,18 +143,17 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _fail(error: Exception, command: str | None, *, debug: bool) -> int:
-    if debug:
+def _fail(error: Exception, command: str | None, arguments: Sequence[str]) -> int:
+    if "--debug" in arguments:
         show_traceback(error)
     if isinstance(error, StackOneError):
-        failures.report(error, command)
+        failures.report(error, command, arguments)
         return failures.exit_code(error)
-    explain = getattr(error, "format_message", None)
-    if explain is not None:  # typer's own, about the command line
+    if hasattr(error, "format_message"):  # typer's own, about the command line
         context = getattr(error, "ctx", None)
         asked = context.command_path if context is not None else PROGRAM
-        if explain():
-            problem(explain(), f"{asked} --help tells what there is")
+        if message := explained(error):
+            problem(message, f"{asked} --help tells what there is")
         return 2
     if isinstance(error, OSError):
         problem(f"{type(error).__name__}: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from datetime import datetime
 from difflib import get_close_matches
 from operator import attrgetter
 from pathlib import Path
@@ -131,7 +132,7 @@ def pairs(given: Iterable[str], option: str) -> dict[str, str | list[str]]:
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise typer.BadParameter(f"{text!r:.60} is no pair such as key=value", param_hint=option)
+            raise typer.BadParameter(f"{text!r:.60} is not a pair such as key=value", param_hint=option)
         before = found.get(key)
         if before is None:
             found[key] = value
@@ -192,5 +193,19 @@ def rate_limit(text: str) -> tuple[int, float] | None:
     except ValueError:
         limit = 0, 0.0
     if limit[0] < 1 or not 0 < limit[1] < float("inf"):
-        raise typer.BadParameter(f"{text!r:.60} is no limit such as 1000/60, or off", param_hint="--rate-limit")
+        raise typer.BadParameter(f"{text!r:.60} is not a limit such as 1000/60, or off", param_hint="--rate-limit")
     return limit
+
+
+def moment(text: str, option: str) -> str:
+    """Check a day or a moment: 2026-01-31, or 2026-01-31T09:30:00Z.
+
+    Raises:
+        typer.BadParameter: It is neither.
+    """
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        allowed = "a day such as 2026-01-31, or a moment such as 2026-01-31T09:30:00Z"
+        raise typer.BadParameter(f"{text!r:.60} is not {allowed}", param_hint=option) from None
+    return text

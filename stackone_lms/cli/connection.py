@@ -152,7 +152,7 @@ class Connection:
         """Return the constructor keywords of the clients.
 
         Raises:
-            ConfigurationError: A number is out of range.
+            typer.BadParameter: A number is out of range.
         """
         from ..options import RateLimit, Timeout  # noqa: PLC0415 (not needed for --help)
 
@@ -164,6 +164,8 @@ class Connection:
         if self.base_url is not None:
             options["base_url"] = self.base_url
         if self.timeout is not None:
+            if not 0 < self.timeout < float("inf"):
+                raise typer.BadParameter(f"'{self.timeout:g}' is not a number above 0", param_hint="--timeout")
             options["timeout"] = Timeout(total=self.timeout)
         if self.rate_limit is not None:
             limit = rate_limit(self.rate_limit)

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from . import completion
 from .all_accounts import AllAccounts, Category, Providers, Statuses, look_up, wanted
-from .arguments import find, names, pairs, rate_limit
+from .arguments import find, moment, names, pairs, rate_limit
 from .connection import Connection, connected, without
 from .export_display import Tally, shown, summarize, without_halves
 from .known_accounts import named
@@ -368,7 +368,7 @@ def _since(since: str | None, narrow: Sequence[str] | None) -> str | None:
     after = query.pop("updated_after", None)
     if query or isinstance(after, list) or (after is not None and since is not None):
         raise typer.BadParameter("an export takes --since DATE, once, and no other filter", param_hint="--filter")
-    return since if after is None else after
+    return moment(since, "--since") if since is not None else after
 
 
 def _limit(text: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import typer
 
@@ -48,12 +49,13 @@ def exit_code(error: e.StackOneError) -> int:
     return 2 if isinstance(error, e.ConfigurationError | e.InvalidArgumentError) else 1
 
 
-def report(error: e.StackOneError, command: str | None = None) -> None:
+def report(error: e.StackOneError, command: str | None = None, arguments: Sequence[str] = ()) -> None:
     """Tell about an error in one or two lines.
 
     Args:
         error: The error.
         command: The command that failed, for hints that fit.
+        arguments: What the command was given: what is wrong with an option of it is told by the option's name there.
     """
     from ..diagnosis import text_of_page  # noqa: PLC0415 (not needed for --help)
 
@@ -67,8 +69,17 @@ def report(error: e.StackOneError, command: str | None = None) -> None:
         details.append(f"{error.attempts} attempts")
     from ..transport.base import PRIVATE_CA  # noqa: PLC0415 (not needed for --help)
 
-    said = str(error).replace(PRIVATE_CA, "if it uses a private CA, name that with --ca-bundle or SSL_CERT_FILE")
+    said = _by_option(str(error), arguments)
+    said = said.replace(PRIVATE_CA, "if it uses a private CA, name that with --ca-bundle or SSL_CERT_FILE")
     problem("; ".join([f"{type(error).__name__}: {said}", *details]), _hint(error, command))
+
+
+def _by_option(text: str, arguments: Sequence[str]) -> str:
+    """Return `lock_timeout must be ...` as `--lock-timeout must be ...`, if that was given."""
+    name = re.match(r"[a-z_]+\b", text)
+    option = f"--{name[0].replace('_', '-')}" if name else ""
+    given = {word.partition("=")[0] for word in arguments}
+    return option + text[name.end() :] if name and option in given else text
 
 
 class FailedIds:
@@ -101,7 +112,7 @@ def _hint(error: e.StackOneError, command: str | None) -> str | None:
         return "check the account (STACKONE_ACCOUNT_ID or --account) and the address: a list is there for every account"
     if isinstance(error, e.NotFoundError) and command == "logs":
         return "check the request id; a log comes some seconds after the answer"
-    if isinstance(error, e.NotFoundError) and (error.operation or "").startswith("LinkedAccounts."):
+    if isinstance(error, e.NotFoundError) and (error.operation or "").startswith("accounts."):
         return "stackone-lms accounts lists the accounts that the key has"
     from ..diagnosis import REFUSED_IN_BETWEEN, refused_in_between  # noqa: PLC0415 (not needed for --help)
 

@@ -22,6 +22,7 @@ from .arguments import (
     columns,
     find,
     method,
+    moment,
     names,
     narrowing,
     read_query,
@@ -106,8 +107,8 @@ def _since(since: str | None, narrow: list[str] | None) -> list[str]:
     if since is None:
         return []
     if any(one.partition("=")[0] == "updated_after" for one in narrow or ()):
-        raise typer.BadParameter("is --filter updated_after: give one of them", param_hint="--since")
-    return [f"updated_after={since}"]
+        raise typer.BadParameter("means --filter updated_after: give one of them", param_hint="--since")
+    return [f"updated_after={moment(since, '--since')}"]
 
 
 class _Walk:

@@ -344,7 +344,9 @@ def _put(fields: dict[str, Any], text: str, declared: Declared) -> None:
     key, equals, value = text.partition("=")
     path = key.split(".")
     if not equals or not all(path):
-        raise typer.BadParameter(f"{text!r:.60} is no pair such as title=Text or score.percentage=90", param_hint="K=V")
+        raise typer.BadParameter(
+            f"{text!r:.60} is not a pair such as title=Text or score.percentage=90", param_hint="K=V"
+        )
     holder = fields
     for part in path[:-1]:
         inner = holder.setdefault(part, {})

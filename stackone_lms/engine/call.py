@@ -226,7 +226,7 @@ class Engine(Lifecycle):
             )
 
 
-class BoundExecutor(AsyncExecutor):
+class BoundExecutor(AsyncExecutor, shown_as="AsyncClient"):
     """The executor of one view: the engine that all views share, with the view's settings."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:

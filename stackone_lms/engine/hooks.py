@@ -42,7 +42,7 @@ class HookRequest(_Shown, frozen=True, eq=False, kw_only=True):
     """A request that is about to be sent: what `on_request` receives."""
 
     operation: str
-    """What was called, such as `Completions.get`."""
+    """What was called, such as `completions.get`."""
     account_id: str | None
     """The linked account; None for what belongs to none."""
     attempt: int

@@ -19,7 +19,7 @@ class CallStart(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A call that begins: one operation in one account, with all its requests and waits."""
 
     operation: str
-    """What is called, such as `Completions.get`; of `client.request` method and path."""
+    """What is called, such as `completions.get`; of `client.request` method and path."""
     method: str
     """HTTP method."""
     path_template: str | None
@@ -88,7 +88,7 @@ class BulkStart(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A bulk fetch, or one list of an export, that begins."""
 
     operation: str
-    """Which, such as `Completions.get_many`; of an export the list, such as `Completions.list`."""
+    """Which, such as `completions.get_many`; of an export the list, such as `completions.list`."""
     account_id: str | None
     """The linked account; None where there are several."""
     accounts: int = 1

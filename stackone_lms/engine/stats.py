@@ -32,7 +32,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """How a bulk fetch decided to get its records."""
 
     operation: str
-    """Which, such as `Completions.get_many`."""
+    """Which, such as `completions.get_many`."""
     strategy: Literal["get", "list"]
     """What it chose."""
     ids: int | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
@@ -15,23 +14,6 @@ from ..errors import APITimeoutError
 Attempts: TypeAlias = Literal["calls", "calls+failed", "none"]
 """Which requests have spans."""
 Attributes: TypeAlias = dict[str, str | int | float]
-
-_RESOURCES = {
-    "Contents": "content",
-    "UserAssignments": "users.assignments",
-    "UserCompletions": "users.completions",
-    "LinkedAccounts": "accounts",
-    "RequestLogs": "logs",
-}
-"""Where attributes of clients are not named as their classes are."""
-
-
-@functools.lru_cache(maxsize=256)
-def dotted(operation: str) -> str:
-    """Return `completions.get` for `Completions.get`: as it is written on a client."""
-    resource, _, verb = operation.partition(".")
-    name = _RESOURCES.get(resource) or re.sub(r"(?<=.)(?=[A-Z])", "_", resource).lower()
-    return f"{name}.{verb}"
 
 
 class Described(NamedTuple):
@@ -58,7 +40,7 @@ def _describe(operation: str, method: str, template: str | None, base_url: str) 
     }
     name, request_span = "request", method
     if template is not None:
-        name, request_span = dotted(operation), f"{method} {template}"
+        name, request_span = operation, f"{method} {template}"
         request["url.template"] = template
     return Described(name, f"stackone {name}", request_span, {"stackone.operation": name}, request, {})
 

@@ -20,7 +20,7 @@ from ..engine.observers import (
     ExportStart,
     WaitEnd,
 )
-from .attributes import Attributes, describe, dotted, error_type, fail
+from .attributes import Attributes, describe, error_type, fail
 from .calls import ObservedCall, end_request
 from .instruments import Instruments
 
@@ -138,7 +138,7 @@ class ExportedList(BulkFetch):
     """A list of an export."""
 
     def __init__(self, instruments: Instruments, list: BulkStart, parent: context.Context) -> None:
-        resource = dotted(list.operation).removesuffix(".list")
+        resource = list.operation.removesuffix(".list")
         super().__init__(instruments, list, f"stackone export {resource}", {"stackone.resource": resource}, parent)
 
     def record(self, end: BulkEnd, about: Attributes) -> None:

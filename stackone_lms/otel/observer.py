@@ -19,7 +19,7 @@ from ..engine.observers import (
 )
 from ..engine.stats import Stats
 from ..errors import ConfigurationError
-from .attributes import Attempts, Attributes, describe, dotted
+from .attributes import Attempts, Attributes, describe
 from .bulk import BulkFetch, ExportRun
 from .calls import SingleCall
 from .instruments import Instruments
@@ -72,9 +72,8 @@ class OpenTelemetry(Observer):
         """Begin the span of a bulk fetch."""
         if not self.instruments.wanted():
             return None
-        name = dotted(bulk.operation)
-        about: Attributes = {"stackone.operation": name}
-        return BulkFetch(self.instruments, bulk, f"stackone {name}", about, context.get_current())
+        about: Attributes = {"stackone.operation": bulk.operation}
+        return BulkFetch(self.instruments, bulk, f"stackone {bulk.operation}", about, context.get_current())
 
     def export_started(self, export: ExportStart, /) -> ExportObserver | None:
         """Begin the span of an export."""

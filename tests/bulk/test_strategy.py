@@ -40,7 +40,7 @@ async def test_list_picks_the_wanted_records_out_of_pages_of_100() -> None:
         assert result.data.id == outcome.id
         assert result.status == 200
         assert result.body == b""
-    assert (choice.operation, choice.strategy, choice.ids) == ("Completions.get_many", "list", 335)
+    assert (choice.operation, choice.strategy, choice.ids) == ("completions.get_many", "list", 335)
 
 
 async def test_list_finds_records_by_the_providers_ids_too() -> None:

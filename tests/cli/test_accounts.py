@@ -94,7 +94,7 @@ def test_of_several_those_that_fail_are_told_and_the_others_printed(sandbox: San
     ended = run_with_key("get", "accounts", first, "4711", "a b", second)
     assert ended.code == 1
     assert [json.loads(line)["id"] for line in ended.out.splitlines()] == [first, second]
-    assert "4711:\nerror: NotFoundError: LinkedAccounts.get: 404" in ended.err
+    assert "4711:\nerror: NotFoundError: accounts.get: 404" in ended.err
     assert "a b:\nerror: InvalidArgumentError" in ended.err
     assert "2 of 4 ids failed" in ended.err
 

@@ -36,7 +36,7 @@ def test_an_error_status_is_told_with_class_status_request_id_and_a_hint(sandbox
     ended = program("get", "courses", "nowhere", env=env)
     assert (ended.code, ended.out) == (1, "")
     error, hint = ended.err.splitlines()
-    assert error.startswith("error: NotFoundError: Courses.get: 404 ")
+    assert error.startswith("error: NotFoundError: courses.get: 404 ")
     assert "(request id " in error
     assert hint.startswith("hint: check the id")
 
@@ -70,7 +70,7 @@ def test_retry_after_is_told(sandbox: Sandbox, run: Run) -> None:
     sandbox.fail_next(429, retry_after=3600)
     ended = run("get", "courses", "1")
     assert ended.code == 1
-    assert "RateLimitError: Courses.get: 429" in ended.err
+    assert "RateLimitError: courses.get: 429" in ended.err
     assert "the server asks to wait 3600 s" in ended.err
 
 
@@ -78,7 +78,7 @@ def test_attempts_are_told(sandbox: Sandbox, run: Run) -> None:
     sandbox.fail_next(500, times=3)
     ended = run("get", "courses", "1")
     assert ended.code == 1
-    assert "InternalServerError: Courses.get: 500" in ended.err
+    assert "InternalServerError: courses.get: 500" in ended.err
     assert "3 attempts" in ended.err
     assert "try again" in ended.err
 

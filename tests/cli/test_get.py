@@ -133,11 +133,11 @@ def test_what_is_no_json_is_not_printed(run: Run, form: str) -> None:
         (["collections", "1"], "collections has no get"),
         (["users.completions", "1"], "takes USER_ID ID, and 1 given"),
         (["users.completions", "--ids-file", "x"], "takes USER_ID before the ids"),
-        (["courses", "1", "--proxy", "age"], "'age' is no pair"),
+        (["courses", "1", "--proxy", "age"], "'age' is not a pair"),
         (["courses", "1", "--output", "xml"], "--output"),
         (["courses", "1", "--output", "table", "--raw"], "a table cannot show --raw"),
-        (["courses", "1", "--rate-limit", "fast"], "'fast' is no limit such as 1000/60"),
-        (["courses", "1", "--timeout", "0"], "Timeout"),
+        (["courses", "1", "--rate-limit", "fast"], "'fast' is not a limit such as 1000/60"),
+        (["courses", "1", "--timeout", "0"], "--timeout: '0' is not a number above 0"),
         (["courses", ".."], "cannot be an id"),
         (["courses", "1", "--colour"], "No such option"),
         (["courses"], "takes ID, and 0 given"),
@@ -187,7 +187,7 @@ def test_ids_that_fail_are_told_and_the_others_printed(sandbox: Sandbox, run: Ru
     ended = run("get", "users", "nobody", good)
     assert ended.code == 1
     assert [json.loads(line)["id"] for line in ended.out.splitlines()] == [good]
-    assert "nobody:\nerror: NotFoundError: Users.get: 404" in ended.err
+    assert "nobody:\nerror: NotFoundError: users.get: 404" in ended.err
     assert "1 of 2 ids failed" in ended.err
 
 

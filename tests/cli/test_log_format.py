@@ -72,7 +72,7 @@ def test_the_log_has_the_keys_of_its_records(env: Environment) -> None:
     (attempt,) = [one for one in lines(ended.err) if one["logger"] == "stackone_lms"]
     assert attempt["level"] == "DEBUG"
     assert {name: attempt[name] for name in ("operation", "method", "path", "attempt", "status")} == {
-        "operation": "Courses.list",
+        "operation": "courses.list",
         "method": "GET",
         "path": "/unified/lms/courses",
         "attempt": 1,

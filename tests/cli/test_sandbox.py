@@ -108,7 +108,7 @@ def test_takes_port_accounts_seed_latency_and_rate_limit() -> None:
     assert served.env["STACKONE_BASE_URL"] == f"http://127.0.0.1:{port}"
     assert json.loads(first.out)["id"]
     assert second.code == 1
-    assert "RateLimitError: Users.list: 429" in second.err
+    assert "RateLimitError: users.list: 429" in second.err
     assert "account 1 " in ended.err
     assert "account 2 " not in ended.err
 

@@ -53,8 +53,8 @@ def test_a_name_server(tmp_path: Path) -> None:
     assert found["api.test"] == found["again"] == "ok 1"
     assert found["two.test"] == "ok 1"  # nothing listens at the first of its addresses
     assert found["failing.test"] == "ok 2"
-    assert found["none.test"] == "ConnectError 1: Users.get: the name none.test does not resolve"
-    assert found["silent.test"].startswith("APITimeoutError 3: Users.get: no connection was made in time")
+    assert found["none.test"] == "ConnectError 1: users.get: the name none.test does not resolve"
+    assert found["silent.test"].startswith("APITimeoutError 3: users.get: no connection was made in time")
     assert found["asked"] == 2  # once for each kind of address: the second call has a connection
 
 

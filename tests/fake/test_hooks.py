@@ -120,7 +120,7 @@ async def test_what_cannot_be_sent_ends_the_call_before_it_is_sent(hook: Any, me
         await client_of(transport, on_request=hook).completions.get("c1")
     assert transport.sent == []
     assert "secret-value" not in str(caught.value)
-    assert caught.value.operation == "Completions.get"
+    assert caught.value.operation == "completions.get"
 
 
 class Takes:
@@ -233,7 +233,7 @@ async def test_what_is_received_is_neither_pickled_nor_changed() -> None:
             one.headers = {}
     assert (seen[0].query, seen[0].body) == ("raw=true", None)
     assert isinstance(seen[1].error, ConnectError)
-    assert str(seen[1].error).startswith("Completions.get: ")
+    assert str(seen[1].error).startswith("completions.get: ")
 
 
 @virtual

@@ -360,7 +360,7 @@ def test_after_a_fork_the_child_is_told_and_the_parent_goes_on() -> None:
 def test_constructing_and_describing_a_client_needs_no_loop() -> None:
     client = AsyncClient(KEY, ACCOUNT, transport=FakeTransport(record()))
     pager = client.with_options(heartbeat=True).completions.list(page_size=5)
-    assert repr(pager) == "<AsyncPager of Completions.list>"
+    assert repr(pager) == "<AsyncPager of completions.list>"
 
 
 @virtual

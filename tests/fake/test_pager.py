@@ -203,7 +203,7 @@ async def test_empty_pages_with_other_cursors_go_on_and_are_reported(caplog: pyt
         assert len(await client_of(transport).completions.list().collect()) == 1
     assert len(transport.sent) == 351
     assert [log.getMessage() for log in caplog.records] == [
-        f"Completions.list: {n} empty pages in a row so far, each with another cursor" for n in (100, 200, 300)
+        f"completions.list: {n} empty pages in a row so far, each with another cursor" for n in (100, 200, 300)
     ]
 
 
@@ -440,7 +440,7 @@ async def test_the_errors_kept_are_bounded_and_all_are_counted(caplog: pytest.Lo
         assert await ids_of(pager) == ["1"]
     assert (len(pager.errors), pager.error_count) == (MAX_ERRORS, 1200) == (1000, 1200)
     assert [log.getMessage() for log in caplog.records] == [
-        "Completions.list: 1000 items did not decode; the errors of further ones are only counted"
+        "completions.list: 1000 items did not decode; the errors of further ones are only counted"
     ]
 
 

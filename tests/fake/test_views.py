@@ -169,7 +169,7 @@ async def test_a_view_costs_next_to_nothing() -> None:
 @virtual
 async def test_errors_of_a_view_show_the_account_and_not_the_key() -> None:
     client = client_of(FakeTransport(reply(400, {"message": f"acct-view-7 and {KEY}"}), error(400, "acct-view-7")))
-    with pytest.raises(Exception, match=r"^Completions.get: 400 acct-view-7 and \*\*\*"):
+    with pytest.raises(Exception, match=r"^completions.get: 400 acct-view-7 and \*\*\*"):
         await client.with_options(account_id="acct-view-7").completions.get("c1")
 
 
@@ -202,7 +202,7 @@ async def test_an_answer_that_may_be_of_another_record_is_counted_each_time_and_
     assert (client.stats().doubtful_ids, len(transport.sent)) == (3, 3)
     (noted,) = [record for record in caplog.records if record.levelname == "WARNING"]
     assert noted.getMessage() == (
-        "Users.get asked for 'ann@example.com' and got 'c28xIQaWQ6MQ', which may be another record; "
+        "users.get asked for 'ann@example.com' and got 'c28xIQaWQ6MQ', which may be another record; "
         "stats() counts such answers"
     )
     await client.with_options(verify_ids=False).users.get("ann@example.com")

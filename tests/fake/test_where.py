@@ -32,11 +32,11 @@ PATH = "/unified/lms/completions/c%2F1"
 def check_place(error: StackOneError) -> None:
     """Everything that every error has whose request was described, also once pickled."""
     for one in (error, pickle.loads(pickle.dumps(error))):
-        assert (one.operation, one.account_id, one.method) == ("Completions.get", ACCOUNT, "GET")
+        assert (one.operation, one.account_id, one.method) == ("completions.get", ACCOUNT, "GET")
         assert one.request_path == PATH
         assert one.path == ("$" if isinstance(one, DecodeError) else PATH)
         assert one.attempts == len(one.attempt_log)
-        assert str(one).startswith("Completions.get: ")
+        assert str(one).startswith("completions.get: ")
         assert "\n" not in str(one)
 
 
@@ -105,7 +105,7 @@ async def test_the_headers_of_an_answer_are_on_the_error_and_hold_no_key() -> No
     with pytest.raises(RateLimitError) as caught:
         await client.completions.get("c/1")
     assert caught.value.headers == {"x-ratelimit-remaining": "0", "x-echo": "Bearer ***", "x-request-id": "r1"}
-    assert str(caught.value) == "Completions.get: 429 slow down (request id r1)"
+    assert str(caught.value) == "completions.get: 429 slow down (request id r1)"
 
 
 @virtual
@@ -113,7 +113,7 @@ async def test_the_line_of_an_answer_that_is_none_has_its_status() -> None:
     client = client_of(FakeTransport(record("other")))
     with pytest.raises(IdMismatchError) as caught:
         await client.completions.get("c1")
-    assert str(caught.value) == ("Completions.get: asked for 'c1' and got 'other' (status 200, request id req-other)")
+    assert str(caught.value) == ("completions.get: asked for 'c1' and got 'other' (status 200, request id req-other)")
 
 
 def test_errors_of_the_blocking_client_say_where() -> None:
@@ -132,7 +132,7 @@ async def test_records_of_the_log_have_what_errors_have(caplog: pytest.LogCaptur
     await client.completions.get("c1")
     records: list[Any] = [one for one in caplog.records if one.name == "stackone_lms"]
     about = {
-        "operation": "Completions.get",
+        "operation": "completions.get",
         "account_id": ACCOUNT,
         "method": "GET",
         "path": "/unified/lms/completions/c1",
@@ -147,7 +147,7 @@ async def test_records_of_the_log_have_what_errors_have(caplog: pytest.LogCaptur
     ]
     assert [one.pause for one in records if one.levelname == "INFO"] == [0.05, 1.0]
     assert records[1].getMessage() == (
-        f"retrying Completions.get of account {ACCOUNT} in 0.05 s after ConnectionLostError"
+        f"retrying completions.get of account {ACCOUNT} in 0.05 s after ConnectionLostError"
     )
     assert KEY not in repr([one.__dict__ for one in caplog.records])
 
@@ -180,6 +180,6 @@ def test_the_environment_asks_for_a_readable_log(
     assert len(written) == lines
     assert "the-key" not in done.stderr
     retries = [
-        line for line in written if " INFO    stackone_lms: retrying Completions.get of account account-1 in " in line
+        line for line in written if " INFO    stackone_lms: retrying completions.get of account account-1 in " in line
     ]
     assert len(retries) == (2 if lines else 0)

@@ -236,7 +236,7 @@ async def test_half_of_a_surrogate_pair_is_replaced_and_told_once(
         assert answer.problems == ("half of a surrogate pair was replaced by U+FFFD",)
         assert server.total.requests == 1
     told = [record.getMessage() for record in caplog.records if "surrogate" in record.getMessage()]
-    assert told == ["Completions.get: half of a surrogate pair was replaced by U+FFFD"]
+    assert told == ["completions.get: half of a surrogate pair was replaced by U+FFFD"]
 
 
 @pytest.mark.parametrize("bad", [False, True])

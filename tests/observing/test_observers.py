@@ -63,7 +63,7 @@ async def test_a_call_with_a_retry_is_told_from_beginning_to_end() -> None:
         *("attempt started", "attempt ended", "call ended"),
     ]
     (start,) = seen.of("call started")
-    assert (start.operation, start.method, start.account_id) == ("Completions.get", "GET", ACCOUNT)
+    assert (start.operation, start.method, start.account_id) == ("completions.get", "GET", ACCOUNT)
     assert (start.path_template, start.base_url) == ("/unified/lms/completions/{id}", "https://api.stackone.com")
     first, second = seen.of("attempt ended")
     assert (first.number, first.status, first.request_id, first.error) == (1, 503, "first", None)
@@ -271,8 +271,8 @@ async def test_several_observers_and_views_and_hooks() -> None:
     await client.with_options(extra_query={"a": 1}).users.get("c1")
     for seen in (one, two):
         starts = [(start.operation, start.account_id) for start in seen.of("call started")]
-        assert starts == [("Completions.get", ACCOUNT), ("Completions.get", "b"), ("Users.get", ACCOUNT)]
-    assert hooked == ["Completions.get", "Completions.get", "Users.get"]
+        assert starts == [("completions.get", ACCOUNT), ("completions.get", "b"), ("users.get", ACCOUNT)]
+    assert hooked == ["completions.get", "completions.get", "users.get"]
 
 
 def test_both_clients_and_what_belongs_to_no_account() -> None:
@@ -308,7 +308,7 @@ async def test_contextvars_set_in_one_method_are_there_in_the_next() -> None:
             values.append(variable.get())
 
     await client_of(FakeTransport(record()), observer=Setting()).completions.get("c1")
-    assert values == ["Completions.get", "Completions.get"]
+    assert values == ["completions.get", "completions.get"]
 
 
 @virtual
@@ -439,7 +439,7 @@ async def test_a_bulk_fetch_is_told_as_a_whole_with_its_calls() -> None:
     assert len(outcomes) == 3
     (start,) = seen.of("bulk started")
     assert (start.operation, start.account_id, start.accounts, start.total) == (
-        "Completions.get_many",
+        "completions.get_many",
         "account-of-the-test",
         1,
         3,
@@ -447,7 +447,7 @@ async def test_a_bulk_fetch_is_told_as_a_whole_with_its_calls() -> None:
     (end,) = seen.of("bulk ended")
     assert (end.done, end.failed, end.total, end.error) == (3, 1, 3, None)
     assert {name for name, kind, _ in seen.events if kind == "call started"} == {
-        "Completions.get_many > Completions.get"
+        "completions.get_many > completions.get"
     }
     assert seen.kinds[-1] == "bulk ended"
 
@@ -458,14 +458,14 @@ async def test_the_pages_that_a_bulk_fetch_reads_are_a_part_of_it() -> None:
     async with bulk_client(Server(records=ids, total=True), observer=seen) as client:
         assert len([one async for one in client.completions.get_many(ids, strategy="list")]) == 150
     names = {name for name, kind, _ in seen.events if kind == "call started"}
-    assert names == {"Completions.get_many > Completions.list"}
+    assert names == {"completions.get_many > completions.list"}
 
 
 async def test_who_does_not_look_at_a_bulk_fetch_sees_its_calls() -> None:
     seen, other = Recorder(bulk=False), Recorder()
     async with bulk_client(Server(), observer=[seen, other]) as client:
         assert len([one async for one in client.completions.get_many(["1", "2"])]) == 2
-    assert [name for name, kind, _ in seen.events if kind == "call started"] == ["Completions.get"] * 2
+    assert [name for name, kind, _ in seen.events if kind == "call started"] == ["completions.get"] * 2
     assert len(other.of("bulk started")) == 1
 
 
@@ -537,13 +537,13 @@ async def test_an_export_is_told_list_by_list(tmp_path: Path) -> None:
     starts, ends = seen.of("bulk started"), seen.of("bulk ended")
     assert sorted((one.operation, one.account_id) for one in starts) == sorted(
         (operation, account)
-        for operation in ("Users.list", "Skills.list")
+        for operation in ("users.list", "skills.list")
         for account in [*sandbox.account_ids, "nobody"]
     )
     assert sorted(one.done for one in ends) == sorted(one.fetched for one in result.lists)
     assert sum(one.error is not None for one in ends) == 2
     calls = {name for name, kind, _ in seen.events if kind == "call started"}
-    assert calls == {"Users.list > Users.list", "Skills.list > Skills.list"}
+    assert calls == {"users.list > users.list", "skills.list > skills.list"}
     assert seen.of("progressed")
 
 

@@ -34,9 +34,9 @@ from stackone_lms import (
     Timeout,
 )
 from stackone_lms.api.operations import operations
+from stackone_lms.calls.signatures import place_of
 from stackone_lms.export import export
 from stackone_lms.otel import OpenTelemetry, StackOneInstrumentor
-from stackone_lms.otel.attributes import dotted
 from stackone_lms.sandbox import Sandbox
 from tests.bulk.server import Server, refuse
 from tests.bulk.server import client as bulk_client
@@ -241,10 +241,11 @@ async def test_a_request_of_the_callers_own_keeps_its_path_to_itself() -> None:
 
 def test_every_operation_is_named_as_on_a_client() -> None:
     for resource, verb, operation in operations():
-        assert dotted(operation.name) == f"{resource}.{verb}"
+        assert operation.name == f"{resource}.{verb}"
     client: Any = SyncClient(KEY, ACCOUNT, transport=FakeTransport(record()))
     for name in ("accounts", "logs", "connect_sessions"):
-        assert dotted(f"{getattr(client, name).__class__.__name__}.get") == f"{name}.get"
+        resource: object = getattr(client, name)
+        assert place_of(type(resource)) == name
 
 
 # Where the context goes

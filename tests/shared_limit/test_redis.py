@@ -371,7 +371,7 @@ async def test_an_outage_that_lasts_is_an_error_at_the_deadline(start_redis: Any
                 await asyncio.to_thread(one.completions.get, "x")
     assert time.monotonic() - begun >= 0.5
     error = caught.value
-    assert (error.retryable, error.attempts, error.operation, api.gets) == (True, 0, "Completions.get", 0)
+    assert (error.retryable, error.attempts, error.operation, api.gets) == (True, 0, "completions.get", 0)
     assert pickle.loads(pickle.dumps(error)).message == error.message
 
 

@@ -42,7 +42,7 @@ def test_items_pages_and_lists(client: SyncClient, transport: FakeTransport) -> 
     assert [[item.id for item in found.data] for found in pager.pages()] == [["1", "2"], ["3", "4"], ["5"]]
     assert [item.id for item in pager.collect()] == ["1", "2", "3", "4", "5"]
     assert cursors(transport) == [None, "A", "B"] * 3
-    assert repr(pager) == "<SyncPager of Completions.list>"
+    assert repr(pager) == "<SyncPager of completions.list>"
 
 
 @pytest.mark.parametrize("prefetch", [0, 1])

@@ -164,5 +164,5 @@ def test_a_pager_in_a_notebook_fetches_nothing(sandbox: Sandbox) -> None:
         before = client.stats().requests
         html = client.users.list()._repr_html_()
         assert client.stats().requests == before
-    assert "&lt;SyncPager of Users.list&gt;" in html
+    assert "&lt;SyncPager of users.list&gt;" in html
     assert "first_page()" in html

@@ -69,9 +69,9 @@ def transport(over: str) -> dict[str, Any]:
 def check(noted: Noted, sandbox: Sandbox) -> None:
     """A get that was answered 503 first, and then a page."""
     assert [(r.operation, r.attempt, r.method) for r in noted.requests] == [
-        ("Users.get", 1, "GET"),
-        ("Users.get", 2, "GET"),
-        ("Users.list", 1, "GET"),
+        ("users.get", 1, "GET"),
+        ("users.get", 2, "GET"),
+        ("users.list", 1, "GET"),
     ]
     assert {request.account_id for request in noted.requests} == {sandbox.account_ids[0]}
     assert [response.status for response in noted.responses] == [503, 200, 200]
@@ -80,7 +80,7 @@ def check(noted: Noted, sandbox: Sandbox) -> None:
     assert noted.responses[1].request_id == noted.responses[1].headers["x-request-id"]
     assert b'"data"' in noted.responses[1].body
     (retry,) = noted.retries
-    assert (retry.request, retry.error.status, retry.error.operation) == (noted.requests[0], 503, "Users.get")
+    assert (retry.request, retry.error.status, retry.error.operation) == (noted.requests[0], 503, "users.get")
     assert 0 <= retry.pause <= 20
     received = list(sandbox.requests)[-3:]
     assert [request.headers["x-one"] for request in received] == ["plain 1", "plain 2", "plain 1"]
@@ -124,13 +124,13 @@ def test_whatever_makes_requests_is_seen(sandbox: Sandbox) -> None:
         log = client.logs.list(page_size=1).first_page()
         client.connect_sessions.create(origin_owner_id="o", origin_owner_name="n")
     seen = [(r.operation, r.account_id) for r in noted.requests]
-    assert seen[:5] == [("Users.list", second), ("Contents.upsert", first), *[("Users.get", first)] * 3]
-    assert sorted(seen[5:7], key=str) == sorted([("Users.list", first), ("Users.list", second)], key=str)
+    assert seen[:5] == [("users.list", second), ("content.upsert", first), *[("users.get", first)] * 3]
+    assert sorted(seen[5:7], key=str) == sorted([("users.list", first), ("users.list", second)], key=str)
     assert seen[7:] == [
         ("GET /accounts", None),
-        ("LinkedAccounts.list", None),
-        ("RequestLogs.list", None),
-        ("ConnectSessions.create", None),
+        ("accounts.list", None),
+        ("logs.list", None),
+        ("connect_sessions.create", None),
     ]
     assert len(log.data) == 1
     written = noted.requests[1]
@@ -168,7 +168,7 @@ def test_no_secret_is_shown_of_what_they_receive(sandbox: Sandbox) -> None:
     for secret in (KEY, "a-secret-token", "plain 1", str(session.token), str(session.auth_link_url)):
         assert secret not in shown
     assert "x-token': '***'" in shown
-    assert "HookRequest(operation='Users.list'" in shown
+    assert "HookRequest(operation='users.list'" in shown
 
 
 class Wrong(Exception):

@@ -344,7 +344,7 @@ def test_only_an_answer_that_is_surely_of_another_record_is_refused(
     DOUBTS.clear()
     assert compare(asked, id, remote_id) == found
     answer = verdict(reply(200, {"data": {"id": id, "remote_id": remote_id}}), GET, asked, fields=fields)
-    assert ([("Completions.get", asked, id)] if found == "doubtful" else []) == DOUBTS
+    assert ([("completions.get", asked, id)] if found == "doubtful" else []) == DOUBTS
     if found != "other":
         assert (answer.data.id, answer.data.remote_id) == (id, remote_id)
         return

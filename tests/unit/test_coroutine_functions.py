@@ -170,7 +170,7 @@ async def test_a_patched_method_is_awaited_and_comes_back() -> None:
         get.return_value = "patched"
         assert await client.completions.get("c1") == "patched"
     assert client.completions.get.__name__ == "get"
-    assert client.completions.get.__qualname__ == "Completions.get"
+    assert client.completions.get.__qualname__ == "completions.get"
     with patch("stackone_lms.api.resources.Completions.get") as get:
         get.return_value = "patched"
         assert client.with_options().completions.get("c1") == "patched"

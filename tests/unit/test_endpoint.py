@@ -6,11 +6,13 @@ import asyncio
 import inspect
 import pydoc
 import warnings
+from operator import attrgetter
 from typing import Any
 
 import pytest
 
 from stackone_lms import AsyncClient, SyncClient
+from stackone_lms.api.operations import operations
 from stackone_lms.api.resources import Completions, UserCompletions
 from stackone_lms.calls.lists import AsyncPager, SyncPager
 from stackone_lms.calls.operation import Operation
@@ -71,7 +73,7 @@ def test_the_signature_names_what_is_returned() -> None:
 
 def test_names_are_those_of_a_method() -> None:
     call: Any = aio.users.completions.get
-    assert (call.__qualname__, call.__module__) == ("UserCompletions.get", "stackone_lms.api.resources")
+    assert (call.__qualname__, call.__module__) == ("users.completions.get", "stackone_lms.api.resources")
     assert list(inspect.signature(call).parameters)[:2] == ["user_id", "id"]
 
 
@@ -91,7 +93,7 @@ def test_an_operation_can_be_looked_at_without_a_client() -> None:
         "/unified/lms/completions/{id}",
     )
     assert operation.answer is CompletionResult
-    assert repr(operation) == "<Completions.get: GET /unified/lms/completions/{id}>"
+    assert repr(operation) == "<completions.get: GET /unified/lms/completions/{id}>"
     assert operation.keywords == {"raw", "fields", "proxy"}
     assert UserCompletions.list.operation.path_of(("u/1",)) == "/unified/lms/users/u%2F1/completions"
     assert UserCompletions.get.operation.path_of(("u", "c")) == "/unified/lms/users/u/completions/c"
@@ -102,7 +104,7 @@ def test_an_operation_can_be_looked_at_without_a_client() -> None:
 @pytest.mark.parametrize(
     ("dotted", "ids", "keywords", "message"),
     [
-        ("completions.get", (), {}, r"Completions.get\(\) takes 1 id\(s\) by position, 0 given"),
+        ("completions.get", (), {}, r"completions.get\(\) takes 1 id\(s\) by position, 0 given"),
         ("completions.get", ("a", "b"), {}, "1 id.* 2 given"),
         ("completions.get", (), {"id": "a"}, "1 id.* 0 given"),
         (
@@ -172,7 +174,7 @@ def test_methods_are_bound_once_and_survive_their_client() -> None:
 
 def test_resources_show_what_they_belong_to() -> None:
     assert "async" in repr(aio.completions)
-    assert repr(blocking.users.completions) == "<UserCompletions of a blocking client>"
+    assert repr(blocking.users.completions) == "<users.completions of a blocking client>"
 
 
 @pytest.mark.parametrize("kind", [AsyncClient, SyncClient])
@@ -209,3 +211,23 @@ def test_an_operation_of_the_newest_api_does_not_warn() -> None:
         warnings.simplefilter("error")
         client.content.upsert(external_reference="e", title="t")
     client.close()
+
+
+@pytest.mark.parametrize("kind", [AsyncClient, SyncClient])
+def test_help_names_what_users_know(kind: type[AsyncClient | SyncClient]) -> None:
+    """Not the classes that carry calls out; and every method by the name that it has on a client."""
+    client: Any = kind("key", "account")
+    methods = [attrgetter(f"{one.resource}.{one.verb}")(client) for one in operations()] + [
+        client.users.get_many,
+        client.accounts.get,
+        client.logs.wait,
+        client.connect_sessions.authenticate,
+    ]
+    for method in methods:
+        text = pydoc.plain(pydoc.render_doc(method))
+        assert f"method of stackone_lms.{kind.__name__} instance" in text
+        assert "Executor" not in text + repr(method)
+        assert eval(f"client.{method.__qualname__}", {"client": client}) == method
+    view = client.for_accounts(["a", "b"])
+    assert "method of stackone_lms.Accounts instance" in pydoc.plain(pydoc.render_doc(view.users.list))
+    assert "Executor" not in pydoc.plain(pydoc.render_doc(kind))
