@@ -244,8 +244,8 @@ def test_every_operation_is_named_as_on_a_client() -> None:
         assert operation.name == f"{resource}.{verb}"
     client: Any = SyncClient(KEY, ACCOUNT, transport=FakeTransport(record()))
     for name in ("accounts", "logs", "connect_sessions"):
-        resource: object = getattr(client, name)
-        assert place_of(type(resource)) == name
+        found: object = getattr(client, name)
+        assert place_of(type(found)) == name
 
 
 # Where the context goes
