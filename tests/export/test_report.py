@@ -95,19 +95,29 @@ async def test_the_page_stands_alone(client: AsyncClient, sandbox: Sandbox, tmp_
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
+async def dom(page: Path) -> str:
+    """Return the document that a page becomes in a browser."""
+    assert CHROMIUM is not None
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={page.parent / 'profile'}"]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*command, "--dump-dom", page.as_uri()],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=True,
+    )
+    return re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 async def test_a_browser_shows_it(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """The script runs: figures, charts, the choice of account, and both tables stand there."""
     resources = ["completions", "courses", "assignments"]
     await export(client, resources, tmp_path / "data", accounts=sandbox.account_ids, format="jsonl")
     write_report(tmp_path / "data", tmp_path / "report.html")
-    assert CHROMIUM is not None
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    url = (tmp_path / "report.html").as_uri()
-    done = await asyncio.to_thread(
-        subprocess.run, [*command, "--dump-dom", url], capture_output=True, encoding="utf-8", timeout=60, check=True
-    )
-    shown = re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL)
+    shown = await dom(tmp_path / "report.html")
+    assert 'id="without" class="note" hidden=""' in shown
     assert "<dt>Completions</dt><dd>660</dd>" in shown
     assert shown.count("<option") == 3
     charts = dict(re.findall(r'<div class="chart[^"]*" id="(\w+)"(.*?)</section>', shown, flags=re.DOTALL))
@@ -118,6 +128,31 @@ async def test_a_browser_shows_it(client: AsyncClient, sandbox: Sandbox, tmp_pat
     assert all('class="points"' in chart for chart in charts.values())
     rows = {id: body.count("<tr>") for id, body in re.findall(r'<table id="(\w+)">(.*?)</table>', shown, re.DOTALL)}
     assert rows == {"accounts": 1 + 2, "courses": 1 + len(summarize(tmp_path / "data").accounts[0].top)}
+
+
+async def test_a_page_knows_which_lists_were_not_exported(
+    client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    first, second = sandbox.account_ids[:2]
+    await export(client, ["completions"], tmp_path, accounts=[first, second], format="jsonl")
+    whole, *each = summarize(tmp_path).accounts
+    assert whole.without == {"assignments": 2, "courses": 2}
+    assert [one.without for one in each] == [{"assignments": 1, "courses": 1}] * 2
+    await export(client, ["courses", "assignments"], tmp_path, accounts=[second], format="jsonl")
+    whole, *each = summarize(tmp_path).accounts
+    assert whole.without == {"assignments": 1, "courses": 1}
+    assert [one.without for one in each] == [{"assignments": 1, "courses": 1}, {}]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+async def test_a_browser_shows_what_was_not_exported(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    first, second = sandbox.account_ids[:2]
+    await export(client, ["completions", "courses"], tmp_path / "data", accounts=[first, second], format="jsonl")
+    await export(client, ["assignments"], tmp_path / "data", accounts=[second], format="jsonl")
+    write_report(tmp_path / "data", tmp_path / "report.html")
+    told = re.findall(r"<li>(.*?)</li>", await dom(tmp_path / "report.html"))
+    (line,) = told
+    assert line.startswith("The assignments of 1 of the 2 accounts were not exported, so this page does not show their")
 
 
 async def test_titles_are_text(tmp_path: Path) -> None:

@@ -175,12 +175,28 @@
     }));
   };
 
+  const lacking = { assignments: "open and overdue ones, and completion rates", courses: "titles of courses" };
+  const without = (account) => {
+    const of = account === data.accounts[0] ? each.length : 1;
+    const told = Object.entries(account.without).map(([list, lack]) => {
+      const line = document.createElement("li");
+      const whose = lack < of ? ` of ${count.format(lack)} of the ${count.format(of)} accounts` : "";
+      line.textContent = `The ${list}${whose} were not exported, so this page does not show ${whose && "their "}${lacking[list]}.`;
+      return line;
+    });
+    get("without").replaceChildren(...told);
+    get("without").hidden = told.length === 0;
+  };
+
+  const [, ...each] = data.accounts;
+
   const show = () => {
     const account = data.accounts[Number(get("account").value)];
     const [first, last] = data.span;
     const days = [first && `from ${first}`, last && `to ${last}`].filter(Boolean).join(" ");
     get("about").textContent = [account.as_of && `As of ${moments(account)}`, days && `Days ${days}`].filter(Boolean).join(" · ");
     get("warning").hidden = !account.behind;
+    without(account);
     figures(account);
     const some = account.completions + account.assigned > 0;
     get("nothing").hidden = some;
@@ -190,8 +206,7 @@
     byCourse(account);
     const left = account.courses - account.top.length;
     get("courses-note").textContent =
-      (left > 0 ? `The ${account.top.length} with the most completions, of ${count.format(account.courses)}. ` : "") +
-      (data.titles ? "" : "Export courses as well to see their titles.");
+      left > 0 ? `The ${account.top.length} with the most completions, of ${count.format(account.courses)}.` : "";
     fill("courses", ["Course", "Completions", "Passed", "Failed", "Pass rate", "Median time", ...heads], account.top.map((c) => [
       [c.title, c.note], count.format(c.completions), count.format(c.passed), count.format(c.failed), percent(share(c)), time(c.minutes),
       ...assigned(c),
@@ -204,7 +219,6 @@
     entry.textContent = name;
     return entry;
   })));
-  const [, ...each] = data.accounts;
   data.accounts.forEach((account, number) => {
     if (number > 0 && each.length === 1) return;
     get("account").add(new Option(number ? account.name : "All accounts", number));

@@ -78,6 +78,8 @@ class Account(msgspec.Struct):
     """When its list was exported; of several accounts the first and the last moment. None: never to its end."""
     behind: int = 0
     """Of how many accounts the last try to export it did not reach its end: what is told of them is from before."""
+    without: dict[str, int] = {}
+    """Of how many of its accounts a list was never exported: `assignments`, `courses`; none of those that all have."""
 
 
 class Summary(msgspec.Struct):
@@ -278,12 +280,17 @@ def summarize(
                 tally.assign(states, course)
     ended = {entry.account_id: entry.finished for entry in entries if entry.resource == name}
     failed = {one.account_id for one in found.listed if one.resource == name and (one.error or one.skipped_users)}
+    lists = {
+        kind: {entry.account_id for entry in entries if entry.resource == resource}
+        for kind, resource in (("assignments", assigned), ("courses", "courses"))
+    }
     told = [whole.account("All accounts", titles, names)]
     told += [tally.account(names[account], titles, names) for account, tally in each.items()]
     for account, ids in zip(told, (list(each), *([id] for id in each)), strict=True):
         times = sorted(time for id in ids if (time := ended.get(id)) is not None)
         account.as_of = (times[0], times[-1]) if times else None
         account.behind = len(failed.intersection(ids))
+        account.without = {kind: len(lacking) for kind, there in lists.items() if (lacking := set(ids) - there)}
     first, last = (day.isoformat() if day else None for day in (span.first, span.last))
     return Summary(told, bool(titles), assigned is not None, (first, last))
 
