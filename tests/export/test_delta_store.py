@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from stackone_lms import AsyncClient
 from stackone_lms.errors import ExportError, InvalidArgumentError
 from stackone_lms.export import export, forget, verify
 from stackone_lms.export.stores.address import StoreAccess
+from stackone_lms.export.stores.names import refuse_unknown_to_deltalake
 from stackone_lms.export.targets import delta_files
 from stackone_lms.export.targets.choose import make_target
 from stackone_lms.sandbox import Sandbox
@@ -96,6 +98,55 @@ async def test_a_store_needs_a_work_folder(client: AsyncClient, sandbox: Sandbox
         await export(client, "users", f"delta:{PLACE}", accounts=sandbox.account_ids)
     assert sandbox.request_count == 0
     assert not [*Path().glob(".stackone*")]
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "message"),
+    [
+        (PLACE, "AWS_ACESS_KEY_ID", "'AWS_ACESS_KEY_ID' of s3://: access_key_id is meant?"),
+        (PLACE, "service_account", "there is no store option 'service_account' of s3://"),
+        ("gs://bucket/lake", "google_service_acount", ": service_account is meant?"),
+        ("abfss://files@account.dfs.core.windows.net/lake", "azure_storage_acount_key", ": account_key is meant?"),
+    ],
+)
+async def test_an_option_that_deltalake_would_pass_over_is_refused(
+    url: str, name: str, message: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Before any request, and with the option that may have been meant; its value is not repeated."""
+    given: Any = {"accounts": sandbox.account_ids, "work": tmp_path / "work", "store_options": {name: "hush"}}
+    with pytest.raises(InvalidArgumentError) as caught:
+        await export(client, "users", f"delta:{url}", **given)
+    assert message in str(caught.value)
+    assert "hush" not in str(caught.value)
+    assert sandbox.request_count == 0
+
+
+def test_what_deltalake_and_obstore_know_is_no_mistake() -> None:
+    """All names of the type stubs of obstore, with and without their prefix, and those of deltalake alone."""
+    stubs = Path(str(import_module("obstore").__file__)).parent / "_store"
+    for module, kind, scheme, prefix in (
+        ("_aws", "S3Config", "s3", "aws"),
+        ("_gcs", "GCSConfig", "gs", "google"),
+        ("_azure", "AzureConfig", "az", "azure"),
+        ("_client", "ClientConfig", "s3", ""),
+    ):
+        body = (stubs / f"{module}.pyi").read_text("utf-8").partition(f"class {kind}(")[2].partition("\nclass ")[0]
+        names = re.findall(r"^    (\w+): ", body, re.MULTILINE)
+        names = [name for name in names if name != "Example"]
+        assert len(names) > 6
+        for name in names:
+            refuse_unknown_to_deltalake([name, name.upper()], scheme)
+            if prefix and not name.startswith(prefix):
+                refuse_unknown_to_deltalake([f"{prefix}_{name}", f"{prefix}_{name}".upper()], scheme)
+    theirs = ["AWS_S3_ALLOW_UNSAFE_RENAME", "AWS_S3_LOCKING_PROVIDER", "DELTA_DYNAMO_TABLE_NAME", "max_retries"]
+    refuse_unknown_to_deltalake(theirs, "s3a")
+
+
+@pytest.mark.parametrize("place", ["lake", PLACE, "s3a://bucket/lake"])
+async def test_tables_have_no_lock_to_break(place: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    given: Any = {"accounts": sandbox.account_ids, "work": tmp_path / "work", "break_lock": True}
+    with pytest.raises(InvalidArgumentError, match="tables have no lock"):
+        await export(client, "users", f"delta:{place}", **given)
 
 
 def test_a_work_folder_is_of_one_place(tmp_path: Path) -> None:

@@ -291,7 +291,8 @@ async def test_a_store_that_fails_for_good_ends_it_and_the_same_call_goes_on(
         ({"access_key_id": "AKIAWRONGWRONGWRONG0"}, "the credentials are not accepted (403 InvalidAccessKeyId)"),
         ({"bucket": "no-such-bucket"}, "there is no bucket no-such-bucket"),
         ({"endpoint": "http://127.0.0.1:9"}, "nothing answers there"),
-        ({"frobnicate": "yes"}, "there is no store option 'frobnicate' of s3://"),
+        ({"frobnicate": "yes"}, "there is no store option 'frobnicate' of s3://; see"),
+        ({"AWS_ACESS_KEY_ID": "x"}, "'aws_acess_key_id' of s3://: access_key_id is meant?"),
         ({"timeout": "soon"}, "the value of a store option cannot be read"),
     ],
 )

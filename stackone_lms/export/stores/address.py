@@ -104,11 +104,11 @@ def store_access(
     access = StoreAccess(work, store_options or {}, break_lock)
     place = os.fspath(target) if isinstance(target, str) else ""
     of_tables = place.startswith("delta:")
+    if break_lock and of_tables:
+        raise InvalidArgumentError("break_lock is for files in a store: tables have no lock")
     if not is_store(place.removeprefix("delta:")):
         if access != DIRECT and not (of_tables and "://" in place):
             raise InvalidArgumentError("work, store_options and break_lock are for a target in a store, such as s3://")
-    elif break_lock and of_tables:
-        raise InvalidArgumentError("break_lock is for files in a store: tables have no lock")
     elif write and work is None:
         raise InvalidArgumentError(
             "a target in a store needs work: a folder on this machine for the journals, such as lms-work"

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from ...errors import ExportError
 from ..state.storage import wrap_os_errors
 from .address import Address, allows_http
+from .names import unknown
 
 Version: TypeAlias = dict[str, str]
 """What tells a version of an object from all others, as the store has it."""
@@ -102,8 +103,8 @@ class Objects:
             )
         except obstore.exceptions.UnknownConfigurationKeyError as error:
             name = re.search(r"key: '([^']*)'", str(error))
-            text = f"there is no store option {name[1]!r:.60}" if name is not None else "a store option is unknown"
-            raise ExportError(f"{text} of {address.scheme}://; see the options of obstore") from None
+            text = "a store option is unknown" if name is None else unknown(name[1], address.scheme)
+            raise ExportError(f"{text}; see the options of obstore") from None
         except Exception as error:
             if not _is_of_obstore(error):
                 raise

@@ -12,6 +12,7 @@ from ...errors import ExportError, InvalidArgumentError
 from ..formats.registry import formats
 from ..state import manifest
 from ..stores.address import DIRECT, StoreAccess, is_store, parse_address
+from ..stores.names import refuse_unknown_to_deltalake
 from .base import Target
 from .database import Database
 from .delta import Delta, DeltaOptions
@@ -113,6 +114,7 @@ def delta(place: str, **options: Unpack[DeltaOptions]) -> Delta:
         raise InvalidArgumentError(f"{match[0]} is no store of Delta tables: there are {', '.join(STORES)}")
     if "@" in url.netloc and match[1].lower() not in ("abfs", "abfss"):
         raise InvalidArgumentError("a URL must not hold credentials: they go into the environment, or store_options")
+    refuse_unknown_to_deltalake(options.get("store_options") or {}, match[1].lower())
     return Delta(place, **options)
 
 
