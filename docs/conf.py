@@ -23,6 +23,7 @@ default_role = "code"  # docstrings write names in single backticks
 html_theme = "furo"
 html_title = f"stackone-lms {version}"
 html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

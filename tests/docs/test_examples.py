@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import json
 import logging
 import os
 import re
@@ -47,13 +49,18 @@ class Block(NamedTuple):
     language: str
     code: str
     line: int
-    fragment: bool
+    mark: str
+    """`fragment`: it does not run; `cell`: it is one of a notebook."""
+
+    @property
+    def script(self) -> bool:
+        return not self.mark
 
 
 def blocks(page: Path) -> list[Block]:
     text = page.read_text()
     return [
-        Block(m["language"], m["code"], text.count("\n", 0, m.start()) + 2, m["mark"].strip() == "fragment")
+        Block(m["language"], m["code"], text.count("\n", 0, m.start()) + 2, m["mark"].strip())
         for m in FENCE.finditer(text)
     ]
 
@@ -100,8 +107,9 @@ def test_python_blocks_are_scripts(page: Path, sandbox: Sandbox) -> None:
     Those of a page run in one folder, so that one may read the files that another, or a command, has made.
     """
     for block in python_blocks(page):
-        compiled = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
-        if not block.fragment:
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if block.mark == "cell" else 0
+        compiled = compile("\n" * (block.line - 1) + block.code, str(page), "exec", flags)
+        if block.script:
             exec(compiled, {"__name__": "__main__"})
 
 
@@ -112,15 +120,40 @@ def test_python_blocks_run_in_a_process_each(page: Path, sandbox: Sandbox, tmp_p
     for block in python_blocks(page):
         script = tmp_path / f"line_{block.line}.py"
         script.write_text(block.code, "utf-8")
-        if not block.fragment:
+        if block.script:
             done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0, f"{page}:{block.line}\n{done.stderr}"
+
+
+CELLS = [page for page in PAGES if any(block.mark == "cell" for block in blocks(page))]
+SHELL = """
+import json, sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell()
+for cell in json.load(sys.stdin):
+    shell.run_cell(cell).raise_error()
+"""
+
+
+def test_marks_are_known() -> None:
+    assert {block.mark for page in PAGES for block in python_blocks(page)} <= {"", "fragment", "cell"}
+    assert [page.name for page in CELLS] == ["jupyter.md"]
+
+
+@pytest.mark.parametrize("page", CELLS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_cells_of_a_page_run_one_after_the_other_in_a_notebook(page: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    cells = json.dumps([block.code for block in python_blocks(page) if block.mark == "cell"])
+    env = {**os.environ, "IPYTHONDIR": str(tmp_path / "ipython")}
+    command = [sys.executable, "-c", SHELL]
+    done = subprocess.run(command, input=cells, env=env, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "40 users, 0 failed" in done.stdout
 
 
 def test_few_blocks_are_fragments() -> None:
     """A block that is no whole script is marked ```python fragment, and at most one in ten is."""
     found = [block for page in PAGES for block in python_blocks(page)]
-    assert sum(block.fragment for block in found) * 10 <= len(found)
+    assert sum(block.mark == "fragment" for block in found) * 10 <= len(found)
 
 
 def commands() -> list[tuple[Path, str, int]]:
