@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -40,6 +41,8 @@ async def look_up(url: str, proxy: Proxy | None) -> tuple[str, list[str]]:
         ConnectError: It has none, or cannot be looked up.
     """
     host, port = _host_and_port(urlsplit(url if proxy is None else proxy.url))
+    with suppress(ValueError):  # no thread for what is an address: where eventlet has patched threads, none would run
+        return host, [str(ip_address(host))]
     try:
         async with asyncio.timeout(_SECONDS):
             found = await Resolver().resolve(host, port, 0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -51,9 +51,13 @@ PROGRAM = """
         async def first(items):
             return [item async for item in items][:1]
 
+        async def check():
+            report = await client.check()
+            assert report.ok, report
+
         users = client.users
         calls = [lambda: users.list(page_size=5).first_page(), lambda: first(users.list(max_items=3)),
-                 lambda: first(users.get_many(["1", "2"], strategy="get")), client.check]
+                 lambda: first(users.get_many(["1", "2"], strategy="get")), check]
         if which == "trio":
             from stackone_lms.batches import Slice, gather
             from stackone_lms.export import export
