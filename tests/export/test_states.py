@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sqlite3
@@ -479,12 +480,18 @@ def test_accounts_from_a_file_or_of_the_client(sandbox: Sandbox, tmp_path: Path)
 async def test_as_many_accounts_as_the_limit_has_room_for(sandbox: Sandbox, tmp_path: Path) -> None:
     """Slow answers and a limit with room: accounts start until the limit is used; the option caps them."""
     most = now = 0
+    wanted, so_many = 17, asyncio.Event()
 
     async def answer(_: web.Request) -> web.Response:
         nonlocal most, now
         now += 1
         most = max(most, now)
-        await asyncio.sleep(0.3)
+        if most >= wanted:
+            so_many.set()
+        with contextlib.suppress(TimeoutError):  # all fail then, by what is asserted below
+            await asyncio.wait_for(so_many.wait(), 30)
+        so_many.set()
+        await asyncio.sleep(0.3)  # for more to come than may
         now -= 1
         return web.json_response({"data": []})
 
@@ -497,8 +504,11 @@ async def test_as_many_accounts_as_the_limit_has_room_for(sandbox: Sandbox, tmp_
     accounts = [f"a{number}" for number in range(60)]
     async with AsyncClient("key", base_url=url, rate_limit=RateLimit(6000)) as client:
         await export(client, "users", tmp_path / "free", accounts=accounts, format="jsonl")
-        free, most = most, 0
-        await export(client, "users", tmp_path / "cap", accounts=accounts, format="jsonl", max_concurrent_accounts=3)
+        free, most, wanted = most, 0, 3
+        so_many.clear()
+        await export(
+            client, "users", tmp_path / "cap", accounts=accounts[:9], format="jsonl", max_concurrent_accounts=3
+        )
     await runner.cleanup()
     assert free > 16
     assert most == 3
