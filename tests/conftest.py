@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import locale
 import logging
 import os
 import signal
@@ -50,6 +51,12 @@ def _process_wide() -> dict[str, Any]:
         "environment": looked_at(),
         "log": (list(log.handlers), list(log.filters), log.level, log.propagate, log.disabled),
         "observers": list(default_observers),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "search path": list(sys.path),
+        "interpreter": (
+            *(gc.isenabled(), gc.get_threshold(), sys.getrecursionlimit(), sys.getswitchinterval()),
+            *(sys.gettrace() is None, threading.stack_size(), locale.setlocale(locale.LC_ALL)),
+        ),
     }
 
 
