@@ -1,4 +1,4 @@
-"""Bulk fetches over real sockets."""
+"""Bulk fetches and the sandbox, over real sockets; its limit on a clock that jumps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import pytest
 
 from stackone_lms import AsyncClient, RateLimit, RetryPolicy, SyncClient
 from stackone_lms.sandbox import Sandbox
+from stackone_lms.sandbox.limits import Window
+from stackone_lms.transport import Request, Response, TimeLimits
+from tests.fake.fakes import FakeTransport, client_of, error, now, record, virtual
 
 SMALL: dict[str, Any] = {"users": 20, "courses": 8, "contents": 30, "assignments": 40, "completions": 600}
 
@@ -67,13 +70,20 @@ async def test_it_finds_what_a_narrow_sandbox_can_take() -> None:
         assert sandbox.status_counts[503] - before <= 0.02 * 1200
 
 
+@virtual
 async def test_the_limit_of_the_client_spares_the_sandbox_429s() -> None:
-    """At the rate that the server allows, it answers no 429."""
-    async with Sandbox(**SMALL, rate_limit=(300, 1.0)) as sandbox:
-        async with connect(sandbox, rate_limit=RateLimit(300, per=1.0)) as of:
-            outcomes = [o async for o in of.completions.get_many(sandbox.ids("completions"))]
-        assert len(outcomes) == 600
-        assert sandbox.status_counts[429] <= 1
+    """At the rate that the server allows, it answers no 429, and what it allows is used up."""
+    window = Window((300, 1.0), now)
+
+    async def answered(request: Request, limits: TimeLimits) -> Response:
+        return record(request.path.rpartition("/")[2]) if window.take() is None else error(429)
+
+    transport, start = FakeTransport(answered), now()
+    of = client_of(transport, rate_limit=RateLimit(300, per=1.0))
+    outcomes = [o async for o in of.completions.get_many(f"c{n}" for n in range(1500))]
+    assert {repr(o.error) for o in outcomes} == {"None"}
+    assert len(transport.sent) == len(outcomes) == 1500
+    assert 4 <= now() - start <= 5.1
 
 
 async def test_breaking_off_frees_the_sockets() -> None:

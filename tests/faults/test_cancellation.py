@@ -78,7 +78,7 @@ async def situation(carrier: Carrier, phase: Phase) -> AsyncGenerator[Situation]
     if phase == "limiter":
         options["rate_limit"] = RateLimit(1, per=50)
     async with (
-        FaultServer(stall=10, **_SERVERS.get(phase, {})) as server,
+        FaultServer(stall=120, **_SERVERS.get(phase, {})) as server,
         client_for(carrier, server.base_url(_FAULTS.get(phase, "ok"), 1), **options) as client,
     ):
         before: asyncio.Task[Any] | None = None
@@ -223,7 +223,7 @@ async def test_a_cancellation_in_the_turn_of_a_deadline_wins(carrier: Carrier, p
 
 async def test_a_timeout_leaves_its_task_uncancelled(carrier: Carrier) -> None:
     """Deadlines cancel the task inside; nothing of that is left when the error comes out."""
-    async with FaultServer(stall=5) as server:
+    async with FaultServer(stall=120) as server:
         for timeout in (HASTY, Timeout(total=0.1), Timeout(attempt=0.1)):
             async with client_for(carrier, server.base_url("never-answers"), timeout=timeout) as client:
                 with pytest.raises(APITimeoutError):
@@ -250,7 +250,7 @@ async def test_many_cancellations_lose_no_slot(carrier: Carrier) -> None:
         await server.idle()
         assert_idle(client)
     async with (
-        FaultServer(stall=30) as server,
+        FaultServer(stall=120) as server,
         client_for(carrier, server.base_url("never-answers"), max_concurrency=10) as client,
     ):
         calls = [asyncio.create_task(client.completions.get(f"id-{n}")) for n in range(30)]

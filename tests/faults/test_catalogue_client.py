@@ -120,8 +120,8 @@ async def test_a_fault_of_an_answer(carrier: Carrier, fault: Fault) -> None:
     """The right class after the right number of requests; then the same client works, over another connection."""
     switch, clock = Switch(fault), SkippingClock()
     async with (
-        FaultServer(stall=5, tick=TICK, more=[switch.fault]) as evil,
-        FaultServer(stall=5, tick=TICK, more=[switch.fault], evil_url=evil.url) as server,
+        FaultServer(stall=120, tick=TICK, more=[switch.fault]) as evil,
+        FaultServer(stall=120, tick=TICK, more=[switch.fault], evil_url=evil.url) as server,
         client_for(carrier, server.base_url(SUBJECT), clock=clock, sleep=clock.sleep, **options_for(fault)) as client,
     ):
         error = await outcome(client, fault, server)
@@ -164,7 +164,7 @@ async def test_a_fault_of_an_answer_to_a_session_of_the_callers_own(fault: Fault
     """A session that was not made by the client changes neither the class nor the count."""
     switch, clock = Switch(fault), SkippingClock()
     async with (
-        FaultServer(stall=5, tick=TICK, more=[switch.fault]) as server,
+        FaultServer(stall=120, tick=TICK, more=[switch.fault]) as server,
         aiohttp.ClientSession() as session,
         client_for(
             None,
@@ -194,7 +194,7 @@ _LIMITS = {"connect-hangs": UNCONNECTED, "tls-stall": UNCONNECTED, "never-reads"
 async def test_a_fault_of_connecting(carrier: Carrier, fault: Fault) -> None:
     """The right class after the right number of attempts, and no slot is lost."""
     clock = SkippingClock()
-    async with FaultServer.of(fault, stall=5) as server:
+    async with FaultServer.of(fault, stall=120) as server:
         context = ssl.create_default_context(cadata=server.ca_pem)
         timeout = _LIMITS.get(fault.name, PATIENT)
         async with client_for(

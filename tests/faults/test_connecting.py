@@ -86,7 +86,7 @@ async def test_a_session_of_the_callers_own_does_not_round_that_up(clock: Skippi
 @pytest.mark.parametrize("accept", ["refused", "hang", "stall"])
 async def test_a_post_is_repeated_when_no_connection_was_made(carrier: Carrier, accept: Any) -> None:
     """Nothing was sent, so nothing can happen twice."""
-    async with FaultServer(accept=accept, scheme="https", stall=5) as server:
+    async with FaultServer(accept=accept, scheme="https", stall=120) as server:
         timeout = Timeout(connect=0.1, read=5, attempt=5, total=10)
         async with client_for(carrier, server.url, timeout=timeout) as client:
             with pytest.raises(StackOneError) as caught:

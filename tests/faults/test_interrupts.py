@@ -70,7 +70,7 @@ async def test_ctrl_c_ends_a_call_at_once(carrier: Carrier, source: str, phase: 
     options = _PHASES[phase]
     works_on = source is _BLOCKING and not options
     async with (
-        FaultServer(stall=20, **options) as server,
+        FaultServer(stall=120, **options) as server,
         program(source, carrier, server.base_url(phase), "works on" if works_on else "ends") as process,
     ):
         assert process.stdout is not None

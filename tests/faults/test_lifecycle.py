@@ -33,7 +33,7 @@ async def _reached(client: AsyncClient, server: FaultServer, *, requests: int, w
 @pytest.mark.parametrize("name", ["never-answers", "stall-body", "status-500", "chunked-endless"])
 async def test_closing_ends_calls_under_way_and_queued(carrier: Carrier, name: str) -> None:
     """Each of them ends with ClientClosedError, none with CancelledError, at once; the server sees it."""
-    async with FaultServer(stall=20) as server:
+    async with FaultServer(stall=120) as server:
         client = client_for(carrier, server.base_url(name), retry=SLOW, max_concurrency=5, max_body=2**30)
         calls = [asyncio.create_task(client.completions.get(f"id-{n}")) for n in range(20)]
         # Calls that pause before a retry have left their slot to others.
@@ -68,7 +68,7 @@ async def test_closing_ends_calls_that_wait_for_the_rate_limit(carrier: Carrier)
 
 @pytest.mark.parametrize("accept", ["hang", "stall"])
 async def test_closing_ends_connection_attempts(carrier: Carrier, accept: Any) -> None:
-    async with FaultServer(accept=accept, scheme="https", stall=20) as server:
+    async with FaultServer(accept=accept, scheme="https", stall=120) as server:
         client = client_for(carrier, server.url)
         calls = [asyncio.create_task(client.completions.get(f"id-{n}")) for n in range(5)]
         await asyncio.sleep(0.15)
@@ -81,7 +81,7 @@ async def test_closing_ends_connection_attempts(carrier: Carrier, accept: Any) -
 
 async def test_closing_ends_a_list_on_its_way(carrier: Carrier) -> None:
     """The pager raises, with what it has delivered still valid."""
-    async with FaultServer(stall=20) as server:
+    async with FaultServer(stall=120) as server:
         client = client_for(carrier, server.base_url("ok"))
         seen: list[str | None] = []
         with pytest.raises(ClientClosedError):
@@ -93,7 +93,7 @@ async def test_closing_ends_a_list_on_its_way(carrier: Carrier) -> None:
 
 async def test_closing_twice_side_by_side_and_again(carrier: Carrier) -> None:
     """All of them return when the client is closed; calls afterwards say so, and nothing is sent."""
-    async with FaultServer(stall=20) as server:
+    async with FaultServer(stall=120) as server:
         client = client_for(carrier, server.base_url("never-answers"))
         view = client.with_options(account_id="another")
         call = asyncio.create_task(client.completions.get("x"))
@@ -114,7 +114,7 @@ async def test_closing_twice_side_by_side_and_again(carrier: Carrier) -> None:
 
 async def test_a_cancelled_caller_does_not_become_a_closed_client(carrier: Carrier) -> None:
     """Closing and cancelling meet: who was cancelled gets his cancellation."""
-    async with FaultServer(stall=20) as server:
+    async with FaultServer(stall=120) as server:
         client = client_for(carrier, server.base_url("never-answers"))
         call = asyncio.create_task(client.completions.get("x"))
         await _reached(client, server, requests=1, waiting=0)
@@ -214,7 +214,7 @@ def test_32_threads_share_a_blocking_client_without_mixing_up_answers(carrier: C
 
 
 def test_closing_a_blocking_client_ends_the_calls_of_other_threads(carrier: Carrier) -> None:
-    with serving(FaultServer(stall=20)) as server:
+    with serving(FaultServer(stall=120)) as server:
         client = blocking_client_for(carrier, server.base_url("never-answers"))
         outcomes: list[BaseException] = []
 

@@ -45,7 +45,7 @@ def peak():
 async def main():
     grown = {}
     faults = {fault.name: fault for fault in CATALOGUE}
-    async with FaultServer(stall=20) as server:
+    async with FaultServer(stall=120) as server:
         for name in ["ok", *names]:
             faults[name].script  # a missing name is an error
             async with client_for(carrier, server.base_url(name), max_body=int(cap)) as client:
@@ -78,7 +78,7 @@ async def test_memory_stays_flat(carrier: Carrier) -> None:
 async def test_the_cap_is_the_clients_own(carrier: Carrier, name: str, size: int) -> None:
     """`max_body` counts decompressed bytes, and the message names it."""
     async with (
-        FaultServer(stall=20) as server,
+        FaultServer(stall=120) as server,
         client_for(carrier, server.base_url(name), max_body=size) as client,
     ):
         with pytest.raises(errors.ResponseTooLargeError, match=rf"{size} bytes \(max_body\)") as caught:
@@ -105,7 +105,7 @@ async def test_the_cap_is_exact(carrier: Carrier, room: int) -> None:
 
 async def test_a_declared_length_is_refused_before_the_body_comes(carrier: Carrier) -> None:
     """The server falls silent after the head; nobody waits for the rest."""
-    async with FaultServer(stall=20) as server, client_for(carrier, server.base_url("content-length-1e15")) as client:
+    async with FaultServer(stall=120) as server, client_for(carrier, server.base_url("content-length-1e15")) as client:
         with pytest.raises(errors.ResponseTooLargeError):
             await client.completions.get("x")
         await server.idle()
@@ -114,7 +114,7 @@ async def test_a_declared_length_is_refused_before_the_body_comes(carrier: Carri
 
 async def test_of_a_huge_error_body_the_beginning_is_read(carrier: Carrier) -> None:
     """64 KiB tell enough about what went wrong; the status counts."""
-    async with FaultServer(stall=20) as server, client_for(carrier, server.base_url("error-64mib")) as client:
+    async with FaultServer(stall=120) as server, client_for(carrier, server.base_url("error-64mib")) as client:
         with pytest.raises(errors.NotFoundError) as caught:
             await client.completions.get("x")
         assert caught.value.body == "x" * 65_536

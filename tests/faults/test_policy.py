@@ -196,7 +196,7 @@ async def test_no_pause_leads_beyond_the_deadline(carrier: Carrier) -> None:
 async def test_the_deadline_holds_over_all_attempts(carrier: Carrier) -> None:
     """A call of attempts that each take long ends with `Timeout.total`; its cause is what failed before."""
     async with (
-        FaultServer(stall=5) as server,
+        FaultServer(stall=120) as server,
         client_for(
             carrier,
             server.base_url("never-answers"),

@@ -159,7 +159,7 @@ async def test_a_redirect_that_echoes(carrier: Carrier) -> None:
 async def test_a_cancellation_shows_nothing_on_its_way_through(carrier: Carrier, name: str) -> None:
     """Its traceback has the frames of the client and of aiohttp, with the headers as local variables."""
     async with (
-        FaultServer(stall=5) as server,
+        FaultServer(stall=120) as server,
         client_for(carrier, server.base_url(name), retry=RetryPolicy(throttle_base=50, throttle_cap=50)) as client,
     ):
         call = asyncio.create_task(client.completions.get("x"))
@@ -177,7 +177,7 @@ async def test_logs_at_their_most_talkative(carrier: Carrier, caplog: pytest.Log
     """Attempts, retries and timeouts are told; the `conftest` looks for secrets in all of it, asyncio's own too."""
     asyncio.get_running_loop().set_debug(True)
     caplog.set_level(logging.DEBUG)
-    async with FaultServer(stall=5) as server:
+    async with FaultServer(stall=120) as server:
         for name in ("status-503@1", "never-answers@1", "rst-nothing@1", "error-echo", "redirect-302"):
             async with client_for(carrier, server.base_url(name), timeout=HASTY) as client:
                 try:

@@ -127,7 +127,7 @@ async def test_thousands_of_requests_in_trouble(
     process = psutil.Process()
     retry = RetryPolicy(attempts=2, base=0.001, throttle_base=0.001, budget=10**9)
     timeout = Timeout(connect=5, read=1, attempt=5, total=30)
-    async with Forgetful(stall=5, tick=0.001, more=[Mixed().fault]) as server:
+    async with Forgetful(stall=120, tick=0.001, more=[Mixed().fault]) as server:
         async with client_for(
             carrier, server.base_url("mixed"), retry=retry, timeout=timeout, max_concurrency=CONCURRENCY
         ) as client:

@@ -54,7 +54,7 @@ def hurried(carrier: Carrier, url: str) -> AsyncClient:
 @pytest.mark.parametrize("name", [*AFTER_THE_DEED, "commit-then-garbage"])
 async def test_a_write_that_may_have_happened_is_not_sent_again(carrier: Carrier, name: str) -> None:
     """One request and one effect each; the error says that it was one attempt."""
-    async with FaultServer(stall=5) as server, hurried(carrier, server.base_url(name)) as client:
+    async with FaultServer(stall=120) as server, hurried(carrier, server.base_url(name)) as client:
         for count, call in enumerate(ONCE.values(), 1):
             with pytest.raises(StackOneError) as caught:
                 await call(client)
@@ -67,7 +67,7 @@ async def test_a_write_that_may_have_happened_is_not_sent_again(carrier: Carrier
 @pytest.mark.parametrize("name", AFTER_THE_DEED)
 async def test_what_may_be_done_twice_is_sent_until_it_is_answered(carrier: Carrier, name: str) -> None:
     """An upsert, a batch of upserts and a delete go on after any failure that may pass."""
-    async with FaultServer(stall=5) as server, hurried(carrier, server.base_url(name, 2)) as client:
+    async with FaultServer(stall=120) as server, hurried(carrier, server.base_url(name, 2)) as client:
         for count, call in enumerate(AGAIN.values(), 1):
             # The keys of the counters are the paths' last ids, so those of collections are shared.
             before = server.total.requests
@@ -81,7 +81,7 @@ async def test_what_may_be_done_twice_is_sent_until_it_is_answered(carrier: Carr
 @pytest.mark.parametrize("name", ["commit-then-500", "rst-nothing"])
 @pytest.mark.parametrize("call", AGAIN)
 async def test_a_repeatable_write_is_sent_as_often_as_a_read(carrier: Carrier, name: str, call: str) -> None:
-    async with FaultServer(stall=5) as server, hurried(carrier, server.base_url(name)) as client:
+    async with FaultServer(stall=120) as server, hurried(carrier, server.base_url(name)) as client:
         with pytest.raises((InternalServerError, ConnectionLostError)) as caught:
             await AGAIN[call](client)
         assert caught.value.attempts == server.total.requests == ATTEMPTS
@@ -130,7 +130,7 @@ async def test_a_write_that_goes_well_has_one_effect(carrier: Carrier, call: str
 
 async def test_a_large_write_that_the_server_does_not_read_ends_in_time(carrier: Carrier) -> None:
     """The limit of an attempt holds while the body is being sent, too."""
-    async with FaultServer(accept="stall", stall=10) as server, hurried(carrier, server.url) as client:
+    async with FaultServer(accept="stall", stall=120) as server, hurried(carrier, server.url) as client:
         with pytest.raises(APITimeoutError) as caught:
             await client.content.batch_upsert([{"external_reference": "x" * 1000}] * 9_000)
         assert_presentable(caught.value)
