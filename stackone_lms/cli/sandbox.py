@@ -49,6 +49,10 @@ def command(
     run(_serve(sandbox))
 
 
+_SHOWN = 10
+"""Accounts that are listed when the server starts."""
+
+
 async def _serve(sandbox: Sandbox) -> None:
     async with sandbox:
         settings = {
@@ -58,8 +62,10 @@ async def _serve(sandbox: Sandbox) -> None:
         }
         note(f"The sandbox listens on {sandbox.url}; Ctrl-C ends it.")
         note(f"API key   {sandbox.api_key}")
-        for number, id in enumerate(sandbox.account_ids, 1):
+        for number, id in enumerate(sandbox.account_ids[:_SHOWN], 1):
             note(f"account {number} {id}")
+        if len(sandbox.account_ids) > _SHOWN:
+            note(f"and {len(sandbox.account_ids) - _SHOWN:,} more: stackone-lms accounts")
         note("In another shell, paste the lines below. Then try: stackone-lms list completions")
         note(
             'or: curl -u "$STACKONE_API_KEY:" -H "x-account-id: $STACKONE_ACCOUNT_ID" '

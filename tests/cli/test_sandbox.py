@@ -64,8 +64,16 @@ def test_sigterm_ends_it_like_ctrl_c() -> None:
         assert "Traceback" not in err
 
 
+def test_of_many_accounts_the_first_are_listed() -> None:
+    with serving("--accounts", "2000", "--completions", "0") as served:
+        ended = served.end()
+    assert "account 10 " in ended.err
+    assert "account 11 " not in ended.err
+    assert "and 1,990 more: stackone-lms accounts" in ended.err
+
+
 def test_serves_until_ctrl_c_and_prints_what_leads_to_it() -> None:
-    """stdout has lines for the shell only; stderr has the rest, with every account and a curl line."""
+    """stdout has lines for the shell only; stderr has the rest, with accounts and a curl line."""
     with serving(*SMALL) as served:
         assert set(served.env) == {"STACKONE_BASE_URL", "STACKONE_API_KEY", "STACKONE_ACCOUNT_ID"}
         listed = program("list", "completions", "--all", env=environment(**served.env))
