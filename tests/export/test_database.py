@@ -606,7 +606,7 @@ async def test_duckdb_is_opened_once_for_the_lists_that_wait(
     target = Target("duckdb", tmp_path)
     fetched = opened = 0
     all_fetched = threading.Event()
-    place, write, connect = Run._place, Database.write, duckdb.connect
+    place, write, connect = Run._place, Database.write, duckdb.connect  # pyright: ignore[reportPrivateUsage]
 
     async def placing(run: Run, *args: Any) -> Written:
         nonlocal fetched

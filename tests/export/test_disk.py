@@ -314,7 +314,7 @@ def test_a_folder_that_was_made_for_a_refusal_goes(tmp_path: Path) -> None:
 
 def test_a_lock_that_was_taken_away_before_it_was_held_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or two would hold one: that of the file which is gone, and that of the next."""
-    path, take = tmp_path / "lock", storage._lock
+    path, take = tmp_path / "lock", storage._lock  # pyright: ignore[reportPrivateUsage]
 
     def taken_away(fd: int) -> bool:
         monkeypatch.setattr(storage, "_lock", take)
