@@ -236,7 +236,7 @@ async def test_arguments_are_checked_at_once(options: dict[str, Any], message: s
 async def test_unknown_keywords_and_wrong_positions_are_type_errors() -> None:
     """As with a plain function."""
     async with client(Server()) as of:
-        with pytest.raises(TypeError, match=r"Completions\.get_many\(\) got an unexpected keyword argument 'fi"):
+        with pytest.raises(TypeError, match=r"completions\.get_many\(\) got an unexpected keyword argument 'fi"):
             of.completions.get_many(["a"], filed=["id"])  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
         with pytest.raises(TypeError, match="takes 1"):
             of.completions.get_many(["a"], ["b"])  # type: ignore[call-arg, arg-type] # pyright: ignore[reportCallIssue]

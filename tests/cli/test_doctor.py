@@ -221,12 +221,12 @@ def test_all_options_of_a_connection_are_written(sandbox: Sandbox, home: Path) -
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--timeout", "-1"], "Timeout"),
+        (["--timeout", "-1"], "--timeout: '-1' is not a number above 0"),
         (["--rate-limit", "off"], "requests a minute"),
         (["--rate-limit", "10/1"], "requests a minute"),
         (["--account", "a b"], "account id"),
-        (["--base-url", "ftp://x"], "base_url"),
-        (["--ca-bundle", "/nowhere.pem"], "ca_bundle"),
+        (["--base-url", "ftp://x"], "--base-url must look like https://api.stackone.com, not 'ftp://x'"),
+        (["--ca-bundle", "/nowhere.pem"], "--ca-bundle: there is no file '/nowhere.pem'"),
         (["--https-proxy", "socks://x"], "proxy"),
     ],
 )

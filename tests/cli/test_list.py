@@ -183,7 +183,7 @@ def test_cursors_that_go_in_circles_end_the_list(run: Run) -> None:
         (["assignments", "--filter", "status=pending", "--filter", "status=completed"], "status is given 2 times"),
         (["courses", "--filter", "active=false"], "active accepts only True"),
         (["courses", "--filter", "updated_after=yesterday"], "ISO 8601"),
-        (["courses", "--since", "yesterday"], "ISO 8601"),
+        (["courses", "--since", "yesterday"], "'yesterday' is not a day such as 2026-01-31, or a moment"),
         (["courses", "--since", "2026-01-01", "--filter", "updated_after=2026-01-01"], "give one of them"),
         (["courses", "--max-items", "0"], "--max-items"),
         (["courses", "1"], "takes no id, and 1 given"),

@@ -62,7 +62,7 @@ def test_a_delete_asks(sandbox: Sandbox, run: Run) -> None:
         (["FETCH", "/x"], "GET, POST, PUT, PATCH, DELETE"),
         (["GET", "https://other.example/x"], "path must begin with /"),
         (["GET", "/x?y=1"], "no query"),
-        (["GET", "/x", "--query", "y"], "is no pair"),
+        (["GET", "/x", "--query", "y"], "'y' is not a pair such as key=value"),
         (["POST", "/x", "--body", "/no/such/file"], "No such file"),
         (["GET", "/x", "--no-account", "--account", "1"], "excludes --account"),
     ],

@@ -149,7 +149,7 @@ def test_items_that_the_server_refuses_are_told_and_exit_1(run: Run, tmp_path: P
         (["create", "users.completions"], "takes USER_ID first"),
         (["create", "courses", "a=b"], "courses has no create; allowed: collections, users.assignments"),
         (["upsert", "content"], "nothing to send"),
-        (["upsert", "content", "title"], "'title' is no pair"),
+        (["upsert", "content", "title"], "'title' is not a pair such as title=Text"),
         (["upsert", "content", "title=x"], "external_reference"),
         (["upsert", "content", "external_reference=x", "colour=red"], "colour"),
         (["upsert", "content", "external_reference=x", "order=many"], "order"),
