@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -59,11 +60,12 @@ def names_in(field: ET.Element) -> dict[str, str]:
     return dict(text_of(entry).split(" \N{EN DASH} ", 1) for entry in entries)
 
 
+def resource_of(declared: Declared) -> Any:
+    return attrgetter(declared.resource)(AsyncClient("key", "account"))
+
+
 def method_of(declared: Declared) -> Any:
-    found: Any = AsyncClient("key", "account")
-    for name in f"{declared.resource}.{declared.verb}".split("."):
-        found = getattr(found, name)
-    return found
+    return getattr(resource_of(declared), declared.verb)
 
 
 def test_help_describes_every_parameter_of_every_operation() -> None:
@@ -93,7 +95,7 @@ def test_every_operation_has_all_of_its_reference(tmp_path: Path) -> None:
     found = dict(described(tree))
     for declared in operations():
         method, operation = method_of(declared), declared.operation
-        desc = found[f"stackone_lms.api.resources.{method.__qualname__}"]
+        desc = found[f"stackone_lms.api.resources.{type(resource_of(declared)).__name__}.{declared.verb}"]
         signature = inspect.signature(method)
         parts = fields(desc)
         parameters = {re.sub(r" \(.*\)$", "", name): said for name, said in names_in(parts["Parameters"]).items()}
