@@ -62,8 +62,8 @@ class PortalThread:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        self._futures: set[Future[Any]] = set()
-        self._ended = False
+        self._given: dict[Future[Any], Coroutine[Any, Any, Any]] = {}
+        self._stopping = self._ended = False
         ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
         start_kept_thread()  # the loop would need it, and may come to that too late
         self._thread = start_thread(lambda: self._run(ready), "stackone_lms")
@@ -74,15 +74,17 @@ class PortalThread:
             async with BlockingPortal() as portal:
                 ready.set_result((portal, asyncio.get_running_loop()))
                 await portal.sleep_until_stopped()
+            self._stopping = self._ended = True
 
         try:
             anyio.run(main)
         except BaseException as error:  # noqa: BLE001 (the one who waits has to hear of it)
             if not ready.done():
                 ready.set_exception(error)
-        self._ended = True
-        for future in self._futures.copy():  # what the loop was given and did not come to
+        self._stopping = self._ended = True
+        for future, coroutine in self._given.copy().items():  # what the loop was given and did not come to
             future.cancel()
+            coroutine.close()
 
     @property
     def usable(self) -> bool:
@@ -92,7 +94,7 @@ class PortalThread:
     @property
     def runs(self) -> bool:
         """Whether its loop takes calls."""
-        return self.usable and not self._ended
+        return self.usable and not self._stopping
 
     @property
     def is_current(self) -> bool:
@@ -105,7 +107,7 @@ class PortalThread:
         Raises:
             ClientClosedError: The loop has ended.
         """
-        coroutine = function(*args)
+        coroutine = self._contained(function, args)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except BaseException as error:
@@ -113,15 +115,28 @@ class PortalThread:
             if isinstance(error, RuntimeError) and self._loop.is_closed():
                 raise ClientClosedError("the client is closed") from None
             raise
-        self._futures.add(future)
-        future.add_done_callback(self._futures.discard)
+        self._given[future] = coroutine
+        future.add_done_callback(self._forget)
         if self._loop.is_closed():
             future.cancel()
+            coroutine.close()
         return future
+
+    def _forget(self, future: Future[Any]) -> None:
+        self._given.pop(future, None)
+
+    async def _contained(self, function: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...]) -> T:
+        if self._ended:  # the loop has cancelled all that it had, and would leave this behind
+            raise asyncio.CancelledError
+        # SystemExit or KeyboardInterrupt in a portal's task would end the portal for everybody.
+        try:
+            return await function(*args)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise RuntimeError(f"{type(error).__name__} inside a call") from None
 
     def stop(self, within: float = _CLOSING_TIME) -> None:
         """End the loop and the thread; waits so many seconds at most."""
-        self._ended = True
+        self._stopping = True
         if self.usable:
             with contextlib.suppress(ClientClosedError):
                 self.submit(self.portal.stop, True)
@@ -159,7 +174,7 @@ class PortalExecutor(SyncExecutor, shown_as="SyncClient"):
 
     def run(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any) -> T:
         """Run a coroutine function on the other loop and wait; Ctrl-C cancels it there."""
-        future: Future[T] = self._thread().submit(_contained, function, args)
+        future: Future[T] = self._thread().submit(function, *args)
         try:
             if sys.platform == "win32":
                 _wait_interruptibly(future)
@@ -259,14 +274,6 @@ def _finish(thread: PortalThread, engine: Engine) -> None:
 async def _finish_within(portal: BlockingPortal, engine: Engine) -> None:
     await engine.aclose()
     await portal.stop(cancel_remaining=True)
-
-
-async def _contained(function: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...]) -> T:
-    # SystemExit or KeyboardInterrupt in a portal's task would end the portal for everybody.
-    try:
-        return await function(*args)
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise RuntimeError(f"{type(error).__name__} inside a call") from None
 
 
 def _wait_interruptibly(future: Future[Any]) -> None:

@@ -25,6 +25,8 @@ from .surroundings import leave_aside, looked_at
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
+OwnLog = Callable[[], list[logging.LogRecord]]
+
 leave_aside()
 
 # Whoever imports it is warned at each later fork, and error reporters import it to ask whether it is in use.
@@ -60,12 +62,30 @@ def _process_wide() -> dict[str, Any]:
     }
 
 
+def _abandoned() -> list[str]:
+    """Return the tasks that no loop will end any more: asyncio logs each when it is collected, whoever runs then."""
+    known: Any = getattr(asyncio.tasks, "_scheduled_tasks", None) or getattr(asyncio.tasks, "_all_tasks", ())
+    return [
+        repr(task)
+        for task in list(known)
+        if not task.done() and task.get_loop().is_closed() and task._log_destroy_pending
+    ]
+
+
+@pytest.fixture
+def own_log(caplog: pytest.LogCaptureFixture) -> OwnLog:
+    """Return what the package has logged, not what asyncio says of a slow machine."""
+    return lambda: [record for record in caplog.records if record.name.startswith("stackone_lms")]
+
+
 @pytest.fixture(autouse=True)
 def leaves_the_process_alone() -> Iterator[None]:
     """Name the test that leaves something behind, not one that runs later, in another order each time."""
-    before = _process_wide()
+    before, abandoned = _process_wide(), _abandoned()
     yield
     after = _process_wide()
+    if left := [task for task in _abandoned() if task not in abandoned]:
+        pytest.fail(f"left pending on a loop that is closed: {left}")
     if after == before:
         return
     os.chdir(before["folder"])

@@ -24,6 +24,8 @@ from stackone_lms.errors import (
 from stackone_lms.transport import Response
 from tests.fake.fakes import FakeTransport, client_of, error, hang, lost, now, page, reply, serving, slowly, virtual
 
+from ..conftest import OwnLog
+
 ONE_ATTEMPT = RetryPolicy(attempts=1)
 
 
@@ -197,12 +199,14 @@ async def test_a_cursor_that_comes_again_ends_the_walk_after_the_items_of_its_pa
 
 
 @virtual
-async def test_empty_pages_with_other_cursors_go_on_and_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+async def test_empty_pages_with_other_cursors_go_on_and_are_reported(
+    caplog: pytest.LogCaptureFixture, own_log: OwnLog
+) -> None:
     transport = FakeTransport(*(page([], f"c{n}") for n in range(350)), page(["1"]))
     with caplog.at_level(logging.WARNING, "stackone_lms"):
         assert len(await client_of(transport).completions.list().collect()) == 1
     assert len(transport.sent) == 351
-    assert [log.getMessage() for log in caplog.records] == [
+    assert [log.getMessage() for log in own_log()] == [
         f"completions.list: {n} empty pages in a row so far, each with another cursor" for n in (100, 200, 300)
     ]
 
@@ -432,14 +436,16 @@ async def test_a_plain_loop_over_a_pager_says_what_to_write() -> None:
 
 
 @virtual
-async def test_the_errors_kept_are_bounded_and_all_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_errors_kept_are_bounded_and_all_are_counted(
+    caplog: pytest.LogCaptureFixture, own_log: OwnLog
+) -> None:
     bad: list[Any] = [{"id": []}] * 400
     pages = [reply(200, {"data": bad, "next": f"c{n}"}) for n in range(3)]
     pager = client_of(FakeTransport(*pages, page(["1"]))).completions.list()
     with caplog.at_level(logging.WARNING, "stackone_lms"):
         assert await ids_of(pager) == ["1"]
     assert (len(pager.errors), pager.error_count) == (MAX_ERRORS, 1200) == (1000, 1200)
-    assert [log.getMessage() for log in caplog.records] == [
+    assert [log.getMessage() for log in own_log()] == [
         "completions.list: 1000 items did not decode; the errors of further ones are only counted"
     ]
 

@@ -47,6 +47,8 @@ from tests.fake.fakes import (
     virtual,
 )
 
+from ..conftest import OwnLog
+
 Call = Callable[[AsyncClient], Coroutine[Any, Any, Any]]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*left the StackOne API:DeprecationWarning")
@@ -329,7 +331,7 @@ async def test_the_answer_tells_what_it_took() -> None:
 
 
 @virtual
-async def test_neither_logs_nor_tracebacks_show_secrets(caplog: pytest.LogCaptureFixture) -> None:
+async def test_neither_logs_nor_tracebacks_show_secrets(caplog: pytest.LogCaptureFixture, own_log: OwnLog) -> None:
     """Not even with the local variables of every frame, as error reporters collect them."""
     caplog.set_level(logging.DEBUG)
     echo = error(500, f"{KEY} of {ACCOUNT}\nERROR forged")
@@ -354,4 +356,4 @@ async def test_neither_logs_nor_tracebacks_show_secrets(caplog: pytest.LogCaptur
     assert any("retrying completions.get" in text for text in texts)
     assert not [text for text in texts if KEY in text]
     assert not [record for record in caplog.records if "\n" in record.getMessage()]
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert not [record for record in own_log() if record.levelno > logging.INFO]

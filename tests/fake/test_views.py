@@ -31,6 +31,8 @@ from tests.fake.fakes import (
     virtual,
 )
 
+from ..conftest import OwnLog
+
 
 @virtual
 async def test_a_view_sends_its_own_account_and_the_client_keeps_its_own() -> None:
@@ -191,7 +193,7 @@ async def test_ids_are_compared_unless_the_client_or_a_view_says_no() -> None:
 
 @virtual
 async def test_an_answer_that_may_be_of_another_record_is_counted_each_time_and_logged_once(
-    caplog: pytest.LogCaptureFixture,
+    own_log: OwnLog,
 ) -> None:
     """Whoever asks for an e-mail address gets StackOne's id of the user, which holds another one."""
     transport = FakeTransport(record("c28xIQaWQ6MQ"))
@@ -200,7 +202,7 @@ async def test_an_answer_that_may_be_of_another_record_is_counted_each_time_and_
         view = client.with_options(account_id=f"account-{n}")
         assert (await view.users.get("ann@example.com")).data.id == "c28xIQaWQ6MQ"
     assert (client.stats().doubtful_ids, len(transport.sent)) == (3, 3)
-    (noted,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    (noted,) = [record for record in own_log() if record.levelname == "WARNING"]
     assert noted.getMessage() == (
         "users.get asked for 'ann@example.com' and got 'c28xIQaWQ6MQ', which may be another record; "
         "stats() counts such answers"

@@ -49,6 +49,7 @@ from tests.fake.fakes import (
     virtual,
 )
 
+from ..conftest import OwnLog
 from .recorder import Recorder
 
 
@@ -242,7 +243,9 @@ async def test_headers_of_one_request_are_not_those_of_the_next() -> None:
 
 
 @pytest.mark.parametrize("headers", [{"Authorization": "x"}, {"x-account-id": "x"}, {"a b": "x"}, {"a": 1}, 7])
-def test_what_cannot_be_added_is_logged_and_left_out(headers: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_added_is_logged_and_left_out(
+    headers: Any, caplog: pytest.LogCaptureFixture, own_log: OwnLog
+) -> None:
     @virtual
     async def test() -> None:
         transport = FakeTransport(record())
@@ -252,7 +255,7 @@ def test_what_cannot_be_added_is_logged_and_left_out(headers: Any, caplog: pytes
 
     with caplog.at_level(logging.ERROR, "stackone_lms"):
         test()
-    assert [one.levelname for one in caplog.records] == ["ERROR"]
+    assert [one.levelname for one in own_log()] == ["ERROR"]
 
 
 # Who sees what
@@ -357,7 +360,7 @@ class RaisingLater(Recorder):
     [Raising(ZeroDivisionError("no")), Raising(asyncio.CancelledError()), RaisingLater(), RaisingLater(bulk=False)],
 )
 async def test_an_observer_that_raises_is_logged_once_and_breaks_nothing(
-    observer: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    observer: Any, caplog: pytest.LogCaptureFixture, own_log: OwnLog, tmp_path: Path
 ) -> None:
     healthy = Recorder()
     async with Sandbox(accounts=2) as sandbox:
@@ -369,8 +372,8 @@ async def test_an_observer_that_raises_is_logged_once_and_breaks_nothing(
                 with pytest.raises(NotFoundError):
                     await client.users.get("nobody")
                 assert (await export(client, ["skills"], tmp_path / "out")).ok
-    assert len(caplog.records) == 1, [one.getMessage() for one in caplog.records]
-    assert "the observer Raising" in caplog.text
+    (told,) = own_log()
+    assert "the observer Raising" in told.getMessage()
     assert healthy.kinds.count("bulk ended") == 2
     assert healthy.kinds.count("export ended") == 1
 
@@ -399,12 +402,14 @@ class Coroutines(Observer, CallObserver):
 
 
 @virtual
-async def test_methods_that_nobody_would_await_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_methods_that_nobody_would_await_are_told_of_once(
+    caplog: pytest.LogCaptureFixture, own_log: OwnLog
+) -> None:
     client = client_of(FakeTransport(record()), observer=Coroutines())
     with caplog.at_level(logging.ERROR, "stackone_lms"):
         for _ in range(2):
             await client.completions.get("c1")
-    (told,) = caplog.records
+    (told,) = own_log()
     assert told.exc_info is not None
     assert str(told.exc_info[1]) == "attempt_started must be a plain function, not async"
 

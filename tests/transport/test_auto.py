@@ -18,6 +18,8 @@ from stackone_lms.transport import aiohttp_internals as internals
 from stackone_lms.transport.aiohttp import AiohttpTransport
 from stackone_lms.transport.lean import LeanTransport
 
+from ..conftest import OwnLog
+
 
 @pytest.fixture
 async def sandbox() -> AsyncGenerator[Sandbox]:
@@ -146,7 +148,11 @@ async def test_a_replaced_class_or_public_method_sees_the_requests(
 
 
 async def test_an_unknown_aiohttp_is_used_by_its_public_names(
-    sandbox: Sandbox, sent: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    sandbox: Sandbox,
+    sent: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    own_log: OwnLog,
 ) -> None:
     """The log says why, once."""
     monkeypatch.setattr(internals, "UNUSABLE", "aiohttp 9 is not known")
@@ -156,9 +162,7 @@ async def test_an_unknown_aiohttp_is_used_by_its_public_names(
                 await c.users.list(max_items=1).collect()
     lean._told.discard("aiohttp 9 is not known")  # pyright: ignore[reportPrivateUsage]
     assert sent == ["AiohttpTransport"] * 2
-    assert [record.getMessage() for record in caplog.records] == [
-        "the lean transport is not used: aiohttp 9 is not known"
-    ]
+    assert [record.getMessage() for record in own_log()] == ["the lean transport is not used: aiohttp 9 is not known"]
 
 
 async def test_both_are_closed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
