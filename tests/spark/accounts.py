@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -140,3 +140,7 @@ class Stream:
 
     def close(self) -> None:
         self.client.close()
+
+
+Make = Callable[..., Stream]
+"""Makes a stream of what a server has, with options."""

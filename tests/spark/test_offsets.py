@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -12,24 +12,9 @@ import pytest
 from stackone_lms.errors import InvalidArgumentError
 from stackone_lms.spark.offsets import Offset, Request
 
-from .accounts import Accounts, Stream, moment, user
+from .accounts import Accounts, Make, moment, user
 
-Make = Callable[..., Stream]
 ODD: list[Any] = [None, True, -1, 0, 1, 7, 2.5, "", "x", "2026-01-01", moment(1), [], ["a"], ["a", "a"], {}, {"a": {}}]
-
-
-@pytest.fixture
-def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    made: list[Stream] = []
-
-    def make(server: Accounts, **given: str) -> Stream:
-        made.append(Stream(monkeypatch, server, **given))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.query.close()
-        one.close()
 
 
 def three() -> Accounts:

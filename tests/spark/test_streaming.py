@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 from collections import Counter
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -17,23 +16,7 @@ from stackone_lms.spark.offsets import Offset, Place, Request
 from stackone_lms.spark.options import read_options
 from stackone_lms.spark.streaming import StreamQuery
 
-from .accounts import BEGIN, NAMES, Accounts, Row, Stream, moment, options, user
-
-Make = Callable[..., Stream]
-
-
-@pytest.fixture
-def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    made: list[Stream] = []
-
-    def make(server: Accounts, **given: str) -> Stream:
-        made.append(Stream(monkeypatch, server, **given))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.query.close()
-        one.close()
+from .accounts import BEGIN, NAMES, Accounts, Make, Row, moment, options, user
 
 
 def two() -> Accounts:
