@@ -411,7 +411,9 @@ async def test_others_read_the_tables(lake: Lake) -> None:
 @pytest.mark.parametrize(
     ("place", "said"),
     [("", "needs a folder or a URL"), ("ftp://x/y", "is no store of Delta tables"), ("s3://", "is no store"),
-     ("s3://key:secret@bucket/x", "must not hold credentials")],
+     ("s3://key:secret@bucket/x", "must not hold credentials"),
+     ("s3a://bucket/x?key=secret", "must not hold credentials"), ("abfss://a@b/x#secret", "must not hold credentials"),
+     ("s3://bucket/a%20b", "'%20' in its path: deltalake would read it as ' '")],
 )  # fmt: skip
 def test_places_that_are_none(place: str, said: str) -> None:
     """They are refused before anything else, and a secret in them is not repeated."""

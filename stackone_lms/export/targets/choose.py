@@ -112,8 +112,15 @@ def delta(place: str, **options: Unpack[DeltaOptions]) -> Delta:
     url = urlsplit(place)
     if match[1].lower() not in STORES or not url.netloc:
         raise InvalidArgumentError(f"{match[0]} is no store of Delta tables: there are {', '.join(STORES)}")
-    if "@" in url.netloc and match[1].lower() not in ("abfs", "abfss"):
-        raise InvalidArgumentError("a URL must not hold credentials: they go into the environment, or store_options")
+    if url.query or url.fragment or ("@" in url.netloc and match[1].lower() not in ("abfs", "abfss")):
+        raise InvalidArgumentError(
+            "a URL must not hold credentials or options: they go into the environment, or store_options"
+        )
+    if strange := _UNREAD.search(url.path):
+        raise InvalidArgumentError(
+            f"delta: takes no URL with {strange[0]!r} in its path: deltalake would read it as {unquote(strange[0])!r}; "
+            "write each character as the store has it"
+        )
     refuse_unknown_to_deltalake(options.get("store_options") or {}, match[1].lower())
     return Delta(place, **options)
 
