@@ -11,6 +11,7 @@ import typer
 
 from ..errors import APIConnectionError, APITimeoutError, AuthenticationError, StackOneError
 from ..safe_json import FAILURES, failure, repair
+from .all_accounts import check_providers
 from .connection import Connection, connected, without
 from .failures import FailedIds
 from .known_accounts import remember
@@ -67,6 +68,7 @@ def _accounts(
     """
     form = None if output is AccountsForm.IDS else for_list(None if output is None else Form(output.value))
     writer = None if form is None else Writer(form, wide=wide, first=FIRST_COLUMNS)
+    check_providers(provider)
     query: dict[str, Any] = {}
     if provider:
         query["providers"] = provider

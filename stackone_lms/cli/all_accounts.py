@@ -46,6 +46,16 @@ class Wanted(NamedTuple):
     category: str | None
 
 
+def check_providers(providers: Sequence[str] | None) -> None:
+    """Take no empty name for a provider, as of a shell variable that is not set.
+
+    Raises:
+        typer.BadParameter: One of them is empty.
+    """
+    if not all(provider.strip() for provider in providers or ()):
+        raise typer.BadParameter("a provider is empty; stackone-lms accounts lists them", param_hint="--provider")
+
+
 def wanted(
     providers: list[str] | None, statuses: list[str] | None, category: str | None, *, all: bool
 ) -> Wanted | None:
@@ -67,6 +77,7 @@ def wanted(
         for value in values:
             if value not in allowed:
                 raise typer.BadParameter(f"{value!r:.60} is unknown; allowed: {', '.join(allowed)}", param_hint=option)
+    check_providers(providers)
     return Wanted(providers or (), statuses or (), category) if all else None
 
 

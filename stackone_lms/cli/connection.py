@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -245,6 +246,7 @@ class Connection:
 def _shared(place: str, options: Mapping[str, Any], of_profile: int | None) -> SharedLimit:
     """Return the limit at a URL, with the numbers that a client would have for itself."""
     from ..configuration import numbers_from_environment  # noqa: PLC0415 (not needed for --help)
+    from ..errors import ConfigurationError  # noqa: PLC0415
     from ..options import DEFAULT_RATE_LIMIT, DEFAULT_RETRY, DEFAULT_TIMEOUT, RateLimit  # noqa: PLC0415
     from ..shared_limit import SharedLimit  # noqa: PLC0415
 
@@ -254,7 +256,11 @@ def _shared(place: str, options: Mapping[str, Any], of_profile: int | None) -> S
         limit = RateLimit(of_profile)
     if limit is None:
         raise typer.BadParameter("there is none to share with --rate-limit off", param_hint="--shared-limit")
-    return SharedLimit.from_url(place, requests=limit.requests, per=limit.per)
+    try:
+        return SharedLimit.from_url(place, requests=limit.requests, per=limit.per)
+    except ConfigurationError as error:  # it begins with the function that a caller in Python has used
+        said = re.sub(r"^SharedLimit(\.\w+)?:? ", "", str(error))
+        raise typer.BadParameter(said, param_hint="--shared-limit") from None
 
 
 _noted: set[str] = set()

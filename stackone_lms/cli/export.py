@@ -409,13 +409,17 @@ def _look_at(fields: Sequence[str], resources: Sequence[str]) -> None:
 
 
 def _accounts(connection: Connection, given: Sequence[str] | None, file: str | None, *, needed: bool) -> list[str]:
+    from ..errors import InvalidArgumentError  # noqa: PLC0415
     from ..export.accounts import parse_accounts, read_accounts  # noqa: PLC0415 (not needed for --help)
 
     named: list[str] = []
     if file == "-":
         named = parse_accounts(sys.stdin.buffer.read(), "stdin")
     elif file is not None:
-        named = read_accounts(Path(file))
+        try:
+            named = read_accounts(Path(file))
+        except InvalidArgumentError as error:
+            raise typer.BadParameter(str(error), param_hint="--accounts-file") from None
     found = [*(given or ()), *named]
     if not all(id.strip() for id in found):
         raise typer.BadParameter("an account id is empty", param_hint="--account")

@@ -130,3 +130,9 @@ def test_csv_has_a_line_each(sandbox: Sandbox, run_with_key: Run) -> None:
     rows = list(csv.DictReader(run_with_key("accounts", "--output", "csv").out.splitlines()))
     assert [row["id"] for row in rows] == every_id(sandbox)
     assert {row["credentials"] for row in rows} == {"***"}
+
+
+def test_an_empty_provider_is_named_as_it_was_given(sandbox: Sandbox, run_with_key: Run) -> None:
+    ended = run_with_key("accounts", "--provider", "")
+    assert (ended.code, ended.out, sandbox.request_count) == (2, "", 0)
+    assert "--provider: a provider is empty" in ended.err

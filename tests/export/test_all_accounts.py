@@ -136,6 +136,7 @@ def test_no_account_is_a_failure(platform: Platform, run: Run, tmp_path: Path) -
     [
         (["--all-accounts", "--account", "1"], "excludes --account"),
         (["--all-accounts", "--accounts-file", "x"], "excludes --account"),
+        (["--all-accounts", "--provider", ""], "--provider: a provider is empty"),
         (["--provider", "kestrel", "--account", "1"], "goes with --all-accounts"),
         (["--all-accounts", "--status", "gone"], "allowed: active, inactive"),
         (["--all-accounts", "--category", "lmx"], "allowed: ats"),

@@ -162,7 +162,7 @@ def test_the_limit_of_requests(run: Run, sandbox: Sandbox, tmp_path: Path, monke
         (["users", "--account", "a", "--out", "s3://bucket/x"], "a target in a store needs work"),
         (["users", "--account", "a", "--to", "duckdb:md:x"], "duckdb: needs a file"),
         (["users", "--account", "a", "--to", "sqlite::memory:"], "sqlite: needs a file"),
-        (["users", "--accounts-file", "not-there", "--out", "x"], "cannot be read"),
+        (["users", "--accounts-file", "not-there", "--out", "x"], "--accounts-file: 'not-there' cannot be read"),
         (["users", "--account", "a", "--out", "x", "--page-size", "0"], "--page-size"),
         (["--account", "a", "--out", "x"], "RESOURCE"),
         (["verify"], "TARGET"),
