@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,8 +27,14 @@ def command(
     ] = "off",
     accounts: Annotated[int, typer.Option("--accounts", metavar="N", min=1, help="Linked accounts.")] = 3,
     completions: Annotated[
-        int, typer.Option("--completions", metavar="N", min=0, help="Completions of each account.")
-    ] = 5000,
+        int | None,
+        typer.Option(
+            "--completions",
+            metavar="N",
+            min=0,
+            help="Completions of each account. Default: 5000; with more than 20 accounts each holds less, 50 at least.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal data.")] = 1,
     log_format: LogFormats = LogFormat.TEXT,
 ) -> None:
@@ -43,10 +49,26 @@ def command(
         latency=latency,
         rate_limit=rate_limit(limit),
         accounts=accounts,
-        completions=completions,
         seed=seed,
+        **_sizes(accounts, completions),
     )
     run(_serve(sandbox))
+
+
+_SIZES = {
+    "users": (200, 10),
+    "courses": (40, 5),
+    "contents": (120, 5),
+    "assignments": (600, 10),
+    "completions": (5000, 50),
+}
+"""What one of a few accounts holds, and what one of very many does: 2,000 accounts like the first would take 25 GB."""
+_FEW = 20
+
+
+def _sizes(accounts: int, completions: int | None) -> dict[str, Any]:
+    sizes = {name: max(least, whole * _FEW // max(_FEW, accounts)) for name, (whole, least) in _SIZES.items()}
+    return sizes if completions is None else {**sizes, "completions": completions}
 
 
 _SHOWN = 10

@@ -64,9 +64,12 @@ def test_sigterm_ends_it_like_ctrl_c() -> None:
         assert "Traceback" not in err
 
 
-def test_of_many_accounts_the_first_are_listed() -> None:
-    with serving("--accounts", "2000", "--completions", "0") as served:
+def test_of_many_accounts_the_first_are_listed_and_each_is_small() -> None:
+    """All of them have room on a laptop."""
+    with serving("--accounts", "2000") as served:
+        listed = program("list", "completions", "--all", env=environment(**served.env))
         ended = served.end()
+    assert listed.out.count("\n") == 50
     assert "account 10 " in ended.err
     assert "account 11 " not in ended.err
     assert "and 1,990 more: stackone-lms accounts" in ended.err
