@@ -78,8 +78,7 @@ class Tally:
         if self.failed:
             parts.append(f"{self.failed:,} lists failed")
         if 0 < self.ended < self.lists:
-            minutes, rest = divmod(round(seconds / self.ended * (self.lists - self.ended)), 60)
-            parts.append(f"about {minutes}:{rest:02} left")
+            parts.append(f"about {_span(seconds / self.ended * (self.lists - self.ended))} left")
         return "; ".join(parts)
 
     def _of_the_limit(self, now: float, stats: Stats) -> list[str]:
@@ -93,6 +92,11 @@ class Tally:
             samples.popleft()
         since, before = samples[0] if len(samples) > 1 else (self._began, 0)
         return [f"{(stats.requests - before) / max(now - since, 1.0) * 60.0:,.0f} requests a minute"]
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextmanager

@@ -412,6 +412,13 @@ def test_a_narrow_terminal_shows_all_of_the_progress(monkeypatch: pytest.MonkeyP
     assert " ".join(screen) == line
 
 
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(4.6, "0:05"), (3599, "59:59"), (3600, "1 h 0 min"), (11840, "3 h 17 min")]
+)
+def test_the_time_that_is_left_in_minutes_or_hours(seconds: float, shown: str) -> None:
+    assert export_display._span(seconds) == shown  # pyright: ignore[reportPrivateUsage]
+
+
 def test_half_a_character_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """However many lists and records have one."""
     lists = tuple(
