@@ -112,7 +112,7 @@ def test_the_reference_has_every_command_and_option() -> None:
         "``--all-accounts``",
         "``--open``",
         "``--from DAY``",
-        "Default: ``5000``",
+        "Default: ``report.html``",
     ):
         assert part in text
     assert "``--fields" not in text, "hidden"
