@@ -39,13 +39,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_xdist_auto_num_workers() -> int | None:
-    """Run one process more than there are processors: a third of the tests' time is waiting for others."""
-    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ or not hasattr(os, "sched_getaffinity"):
-        return None
-    return len(os.sched_getaffinity(0)) + 1
-
-
 def pytest_collection_finish() -> None:
     """Leave all that is imported by now out of later garbage collections: tests collect often, and it stays anyway."""
     gc.collect()
