@@ -10,15 +10,16 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import errors, models, webhooks
-    from .api.accounts import Accounts
+    from .api.accounts import AccountIds, Accounts, AsyncAccounts, SyncAccounts
     from .bulk.list_strategy import Strategy
     from .bulk.progress import Progress
     from .calls.lists import AsyncPager, SyncPager
     from .calls.outcomes import AccountOutcome, AsyncOutcomes, Outcome, SyncOutcomes
     from .calls.request import RequestResult
-    from .client import AsyncClient
+    from .client import AsyncClient, HTTPMethod
     from .diagnosis import Check, CheckReport
-    from .engine.hooks import HookRequest, HookResponse, HookRetry
+    from .engine.headers import RequestHeaders
+    from .engine.hooks import HookRequest, HookResponse, HookRetry, OnRequest, OnResponse, OnRetry
     from .engine.observers import (
         AttemptEnd,
         BulkEnd,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
         RetryScheduled,
         WaitEnd,
     )
-    from .engine.rate_limit import RateLimitBackend
+    from .engine.rate_limit import Clock, RateLimitBackend, Sleep
     from .engine.stats import AccountStats, Choice, Stats
     from .errors import (
         APIConnectionError,
@@ -111,19 +112,23 @@ if TYPE_CHECKING:
         User,
         UserResult,
     )
-    from .options import RateLimit, RetryPolicy, Timeout
+    from .options import RateLimit, RetryPolicy, Timeout, ViewOptions
     from .sync import SyncClient
+    from .transport.aiohttp import SessionFactory
+    from .transport.base import Transport
 
 __all__ = [
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
+    "AccountIds",
     "AccountMeta",
     "AccountOutcome",
     "AccountStats",
     "Accounts",
     "Assignment",
     "AssignmentResult",
+    "AsyncAccounts",
     "AsyncClient",
     "AsyncOutcomes",
     "AsyncPager",
@@ -146,6 +151,7 @@ __all__ = [
     "CheckReport",
     "Choice",
     "ClientClosedError",
+    "Clock",
     "Completion",
     "CompletionResult",
     "ConfigurationError",
@@ -169,6 +175,7 @@ __all__ = [
     "ExportObserver",
     "ExportStart",
     "ForkedError",
+    "HTTPMethod",
     "HookRequest",
     "HookResponse",
     "HookRetry",
@@ -180,6 +187,9 @@ __all__ = [
     "NotFoundError",
     "NotSupportedError",
     "Observer",
+    "OnRequest",
+    "OnResponse",
+    "OnRetry",
     "Outcome",
     "Page",
     "PaginationError",
@@ -193,6 +203,7 @@ __all__ = [
     "RateLimitError",
     "RawResponse",
     "RedirectError",
+    "RequestHeaders",
     "RequestLog",
     "RequestLogResult",
     "RequestResult",
@@ -200,18 +211,22 @@ __all__ = [
     "ResponseTooLargeError",
     "RetryPolicy",
     "RetryScheduled",
+    "SessionFactory",
     "SharedLimitError",
     "SignatureError",
     "Skill",
     "SkillResult",
+    "Sleep",
     "StackOneError",
     "Stats",
     "Strategy",
+    "SyncAccounts",
     "SyncClient",
     "SyncOutcomes",
     "SyncPager",
     "TLSError",
     "Timeout",
+    "Transport",
     "UnexpectedResponseError",
     "UnprocessableEntityError",
     "UpdateContent",
@@ -221,6 +236,7 @@ __all__ = [
     "UpsertResult",
     "User",
     "UserResult",
+    "ViewOptions",
     "WaitEnd",
     "WrongLoopError",
     "__version__",
@@ -236,7 +252,7 @@ if not TYPE_CHECKING:  # pragma: no branch (type checkers would take any name fo
         homes=(
             *("errors", "options", "models", "calls.outcomes", "engine.observers", "engine.hooks", "engine.rate_limit"),
             *("bulk.progress", "engine.stats", "calls.lists", "calls.request", "bulk.list_strategy", "api.accounts"),
-            *("client", "sync", "diagnosis"),
+            *("client", "sync", "diagnosis", "engine.headers", "transport.base", "transport.aiohttp"),
         ),
         submodules=("errors", "models", "webhooks"),
     )

@@ -39,7 +39,7 @@ except ImportError:
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["stackone_lms"]
+__all__ = ["OnError", "stackone_lms"]
 
 OnError: TypeAlias = Literal["skip", "raise"]
 

@@ -26,6 +26,7 @@ from ..calls.operation import (
     SyncFanOutExecutor,
 )
 from ..calls.outcomes import AccountOutcome, AsyncOutcomes, SyncOutcomes
+from ..calls.signatures import not_for_users
 from ..engine.call import BoundExecutor
 from ..engine.observed import observed_bulk
 from ..errors import InvalidArgumentError, printable
@@ -192,6 +193,7 @@ class Accounts(Api[C_co]):
     Writes are for one account: `with_options(account_id=...)`.
     """
 
+    @not_for_users("`for_accounts()` of a client makes one")
     def __init__(self, executor: C_co, size: int | None) -> None:
         super().__init__(executor)
         self._size = size

@@ -13,8 +13,8 @@
 """
 
 from .connect import Connect
-from .gathering import batches, gather
+from .gathering import Failures, batches, gather
 from .reading import Batch, Failure, schema
 from .slices import Slice, fields_for
 
-__all__ = ["Batch", "Connect", "Failure", "Slice", "batches", "fields_for", "gather", "schema"]
+__all__ = ["Batch", "Connect", "Failure", "Failures", "Slice", "batches", "fields_for", "gather", "schema"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base_client import bound_executor_of
 from ..calls.lists import SyncPager
+from ..calls.signatures import not_for_users
 from ..errors import InvalidArgumentError
 from ..export.options import account_ids
 from ..export.records.arrow import import_pyarrow
@@ -31,6 +32,7 @@ class Scan:
     batches of the accounts come as they arrive, those of one account in their order.
     """
 
+    @not_for_users("`stackone_lms.arrow.scan()` makes one")
     def __init__(
         self,
         resource: str,

@@ -47,9 +47,9 @@ R = TypeVar("R")
 
 AsyncIds: TypeAlias = Ids | AsyncIterable[str]
 """What `AsyncClient` takes: `Ids`, or an asynchronous iterable."""
-AccountIds: TypeAlias = Mapping[str, Ids] | Collection[str] | Path
+IdsByAccount: TypeAlias = Mapping[str, Ids] | Collection[str] | Path
 """Ids by account, or ids to be fetched from every account."""
-AsyncAccountIds: TypeAlias = Mapping[str, AsyncIds] | Collection[str] | Path
+AsyncIdsByAccount: TypeAlias = Mapping[str, AsyncIds] | Collection[str] | Path
 """The same, where the ids of an account may come from an asynchronous iterable."""
 
 
@@ -316,11 +316,11 @@ class Many(_BulkMethod[R]):
     @overload
     def __get__(
         self, obj: Resource[AsyncFanOutExecutor], owner: type, /
-    ) -> GetMany[AsyncAccountIds, AsyncOutcomes[AccountOutcome[R]]]: ...
+    ) -> GetMany[AsyncIdsByAccount, AsyncOutcomes[AccountOutcome[R]]]: ...
     @overload
     def __get__(
         self, obj: Resource[SyncFanOutExecutor], owner: type, /
-    ) -> GetMany[AccountIds, SyncOutcomes[AccountOutcome[R]]]: ...
+    ) -> GetMany[IdsByAccount, SyncOutcomes[AccountOutcome[R]]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._bind(obj)
 
@@ -341,10 +341,10 @@ class ManyOf(_BulkMethod[R]):
     @overload
     def __get__(
         self, obj: Resource[AsyncFanOutExecutor], owner: type, /
-    ) -> GetManyOf[AsyncAccountIds, AsyncOutcomes[AccountOutcome[R]]]: ...
+    ) -> GetManyOf[AsyncIdsByAccount, AsyncOutcomes[AccountOutcome[R]]]: ...
     @overload
     def __get__(
         self, obj: Resource[SyncFanOutExecutor], owner: type, /
-    ) -> GetManyOf[AccountIds, SyncOutcomes[AccountOutcome[R]]]: ...
+    ) -> GetManyOf[IdsByAccount, SyncOutcomes[AccountOutcome[R]]]: ...
     def __get__(self, obj: Resource[Any] | None, owner: type, /) -> Any:
         return self if obj is None else self._bind(obj)

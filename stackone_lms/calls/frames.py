@@ -16,7 +16,7 @@ error of what does not decode is raised. Both raise other errors. `skip`: what i
 """
 
 
-class _Tabular:
+class Tabular:
     """What has records."""
 
     __slots__ = ()
@@ -27,7 +27,7 @@ class _Tabular:
         raise NotImplementedError
 
 
-class AsyncTabular(_Tabular):
+class AsyncTabular(Tabular):
     """What is iterated with `async for` and becomes a table."""
 
     __slots__ = ()
@@ -57,7 +57,7 @@ class AsyncTabular(_Tabular):
         return polars.from_arrow(await self.to_arrow(errors=errors))
 
 
-class SyncTabular(_Tabular):
+class SyncTabular(Tabular):
     """What is iterated with `for` and becomes a table."""
 
     __slots__ = ()

@@ -33,7 +33,7 @@ from .operation import (
     stream_of,
 )
 from .outcomes import AccountOutcome, AsyncOutcomes, SyncOutcomes
-from .signatures import parameters_of
+from .signatures import not_for_users, parameters_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -245,7 +245,10 @@ def _limit(name: str, value: Any) -> int | None:
     return None if value is None else whole_number(name, value, at_least=0)
 
 
-class _Pager(Generic[T]):
+class Pager(Generic[T]):
+    """What both kinds of pagers have."""
+
+    @not_for_users("`list()` of a resource makes pagers")
     def __init__(self, executor: AsyncExecutor, request: ListRequest[T]) -> None:
         self._async_executor, self._request = executor, request
         self._walk = _Walk(executor, request)
@@ -291,12 +294,12 @@ class _Pager(Generic[T]):
         return self._walk
 
 
-class AsyncPager(_Pager[T], AsyncTabular):
+class AsyncPager(Pager[T], AsyncTabular):
     """A list that fetches its pages as it is iterated.
 
     `async for item in pager` yields the items of all pages; `.pages()` yields the pages; `await pager` gives the first
     page. Each iteration starts anew from where the list was asked to start. Iterating asks for pages of 100 records
-    unless `page_size` is given, or `max_items` is 25 or fewer.
+    unless `page_size` is given, or `max_items` is 25 or fewer. `T` is the type of an item, such as `Completion`.
     """
 
     if not TYPE_CHECKING:  # for type checkers a pager is not iterable
@@ -347,14 +350,15 @@ class AsyncPager(_Pager[T], AsyncTabular):
         return items
 
 
-class SyncPager(_Pager[T], SyncTabular):
+class SyncPager(Pager[T], SyncTabular):
     """A list that fetches its pages as it is iterated; one change of thread a page.
 
     `for item in pager` yields the items of all pages; `.pages()` yields the pages. Each iteration starts anew from
     where the list was asked to start. Iterating asks for pages of 100 records unless `page_size` is given, or
-    `max_items` is 25 or fewer.
+    `max_items` is 25 or fewer. `T` is the type of an item, such as `Completion`.
     """
 
+    @not_for_users("`list()` of a resource makes pagers")
     def __init__(self, executor: SyncExecutor, request: ListRequest[T]) -> None:
         super().__init__(executor.aio, request)
         self._executor = executor

@@ -37,7 +37,7 @@ from ..models.fields import by_name, item_hint, record_kind
 from ..options import VIEW_OPTIONS
 from .outcomes import AccountOutcome, AsyncOutcomes, SyncOutcomes
 from .query import encode_query, filters, keywords
-from .signatures import describe, docstring, parameters_of, place_of, query_type
+from .signatures import describe, docstring, not_for_users, parameters_of, place_of, query_type, shown_type
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -159,6 +159,7 @@ C = TypeVar("C", bound=Executor)
 class Bound(Generic[C_co]):
     """What is bound to an executor: a client, and each of its resources."""
 
+    @not_for_users("a client makes its resources")
     def __init__(self, executor: C_co) -> None:
         self._executor = executor
 
@@ -371,7 +372,7 @@ class Method(Generic[P]):
         answer: Any = self.operation.answer
         data = by_name(answer).get("data")
         record = data and record_kind(data.type)
-        return f"The whole answer, with the {_shown(record)} in `.data`." if record else "The whole answer."
+        return f"The whole answer, with the {shown_type(record)} in `.data`." if record else "The whole answer."
 
     def _function(self, kind: type[Executor]) -> Callable[..., Any]:
         """Return a function that takes an executor of that kind, and the arguments of the method."""
@@ -388,18 +389,13 @@ class Method(Generic[P]):
                 self._summary(),
                 self._owner,
                 about=left if operation.removed else "",
-                returns=f"{_shown(self._returns(kind))}: {self._result(kind)}",
+                returns=f"{shown_type(self._returns(kind))}: {self._result(kind)}",
             )
             doc = f"{doc}\n\nAPI: {operation.method} {operation.path} ({operation.id})"
             describe(function, self._owner, self._name, doc, self._parameters(), self._returns(kind))
             self._functions[kind] = function
         method = resource.__dict__[self._name] = MethodType(function, executor)  # later reads do not come here
         return method
-
-
-def _shown(hint: Any) -> str:
-    """Return a type as docstrings name it, without its modules."""
-    return re.sub(r"(?:\w+\.)+(?=\w)", "", hint.__name__ if isinstance(hint, type) else repr(hint))
 
 
 def stream_of(kind: type[Executor], item: Any) -> Any:

@@ -9,12 +9,16 @@ import msgspec
 
 from ..errors import StackOneError
 from .frames import AsyncTabular, SyncTabular
+from .signatures import not_for_users
 
 T = TypeVar("T")
 
 
 class Outcome(msgspec.Struct, Generic[T], frozen=True):
-    """What became of one id: a result, or the error that stands in its place."""
+    """What became of one id: a result, or the error that stands in its place.
+
+    `T` is the type of the result: of what `get` returns, such as `CompletionResult`.
+    """
 
     id: str
     """The id asked for, as it was given."""
@@ -40,7 +44,10 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True):
 
 
 class AccountOutcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """What came from one of several accounts."""
+    """What came from one of several accounts.
+
+    `T` is the type of the result: a record of a list, such as `Completion`, or what `get` returns.
+    """
 
     account_id: str
     """The linked account."""
@@ -72,11 +79,13 @@ class AccountOutcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 class AsyncOutcomes(AsyncTabular, AsyncGenerator[T, None]):
     """Outcomes as they come, once: an asynchronous generator that also becomes a table or a data frame.
 
-    Breaking off the loop cancels what is under way; `contextlib.aclosing` has that done at once.
+    Breaking off the loop cancels what is under way; `contextlib.aclosing` has that done at once. `T` is the type of an
+    outcome: `Outcome`, or `AccountOutcome` where several accounts are read.
     """
 
     __slots__ = ("_items", "_record", "of_accounts")
 
+    @not_for_users("`get_many()` makes one, and every read in several accounts")
     def __init__(self, items: AsyncGenerator[T, None], record: Any, *, of_accounts: bool = False) -> None:
         self._items, self._record = items, record
         self.of_accounts = of_accounts
@@ -111,11 +120,13 @@ class AsyncOutcomes(AsyncTabular, AsyncGenerator[T, None]):
 class SyncOutcomes(SyncTabular, Generator[T, None, None]):
     """Outcomes as they come, once: a generator that also becomes a table or a data frame.
 
-    Breaking off the loop cancels what is under way; `contextlib.closing` has that done at once.
+    Breaking off the loop cancels what is under way; `contextlib.closing` has that done at once. `T` is the type of an
+    outcome: `Outcome`, or `AccountOutcome` where several accounts are read.
     """
 
     __slots__ = ("_items", "_record", "of_accounts")
 
+    @not_for_users("`get_many()` makes one, and every read in several accounts")
     def __init__(self, items: Generator[T, None, None], record: Any, *, of_accounts: bool = False) -> None:
         self._items, self._record = items, record
         self.of_accounts = of_accounts

@@ -27,7 +27,7 @@ _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", re.ASCII)
 
 
 class RequestResult(Answer, Generic[T], kw_only=True, frozen=True):
-    """The answer to `client.request`."""
+    """The answer to `client.request`. `T` is the type of what it holds, as `answer=` asked for it."""
 
     data: T
     """What came, of the type that was asked for, else plain JSON; None if the answer was empty."""

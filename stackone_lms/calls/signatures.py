@@ -11,7 +11,9 @@ import re
 import sys
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+C = TypeVar("C", bound=Callable[..., Any])
 
 
 def place_of(resource: type) -> str:
@@ -36,7 +38,12 @@ _DEFAULTS = {"raw": False, "prefetch": 0}
 
 def parameters_of(source: Callable[..., Any]) -> list[inspect.Parameter]:
     """Return the parameters of a signature source, its `**query` spelled out as keyword-only ones."""
-    positional = [p for p in inspect.signature(source).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    own = typing.get_type_hints(source, vars(sys.modules[source.__module__]))
+    positional = [
+        p.replace(annotation=own[p.name])
+        for p in inspect.signature(source).parameters.values()
+        if p.kind is not p.VAR_KEYWORD
+    ]
     query = query_type(source)
     hints = typing.get_type_hints(query) if query else {}
     named = [
@@ -69,6 +76,54 @@ def docstring(text: str, owner: type, *, about: str, returns: str) -> str:
 _SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
 
 
+class ShownSignature(inspect.Signature):
+    """A signature that help() shows with the names of types alone, without their modules."""
+
+    def _plain(self) -> inspect.Signature:
+        parameters = [p.replace(annotation=_ShownType(p.annotation)) for p in self.parameters.values()]
+        return inspect.Signature(parameters, return_annotation=_ShownType(self.return_annotation))
+
+    def __str__(self) -> str:
+        return str(self._plain())
+
+    if sys.version_info >= (3, 13):
+
+        def format(self, **options: Any) -> str:
+            """Return it as text, as help() does."""
+            return self._plain().format(**options)
+
+
+class _ShownType(str):
+    __slots__ = ()
+
+    def __new__(cls, hint: Any) -> Any:
+        return hint if hint is inspect.Parameter.empty else super().__new__(cls, shown_type(hint))
+
+    __repr__ = str.__str__
+
+
+def shown_type(hint: Any) -> str:
+    """Return a type as docstrings name it, without its modules."""
+    return re.sub(r"(?:\w+\.)+(?=\w)", "", hint if isinstance(hint, str) else inspect.formatannotation(hint))
+
+
+def not_for_users(why: str) -> Callable[[C], C]:
+    """Return a decorator of a method of a public class that the package calls, not its users.
+
+    What it takes is left out of what help() and inspect show.
+
+    Args:
+        why: What calls it, or gives users such an object.
+    """
+
+    def hide(function: C) -> C:
+        function.__doc__ = "\n\n".join([*filter(None, [function.__doc__]), f"Not for you to call: {why}."])
+        function.__signature__ = inspect.Signature([_SELF])  # type: ignore[attr-defined]
+        return function
+
+    return hide
+
+
 def describe(
     function: Callable[..., Any], owner: type, name: str, doc: str, parameters: list[inspect.Parameter], returns: Any
 ) -> None:
@@ -84,4 +139,4 @@ def describe(
     """
     function.__name__, function.__qualname__, function.__module__ = name, f"{place_of(owner)}.{name}", owner.__module__
     function.__doc__ = doc
-    function.__signature__ = inspect.Signature([_SELF, *parameters], return_annotation=returns)  # type: ignore[attr-defined]
+    function.__signature__ = ShownSignature([_SELF, *parameters], return_annotation=returns)  # type: ignore[attr-defined]

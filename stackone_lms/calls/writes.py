@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Generic, NoReturn, ParamSpec, Protocol, Self, TypeVar, cast, overload
@@ -96,12 +97,13 @@ class _Writing(Method[...], Generic[P, B, R]):
         )
 
     def _parameters(self) -> list[inspect.Parameter]:
-        # The annotations as they are written: evaluated, a language alone would be 410 codes long.
+        # The annotations as they are written: evaluated, a language alone would be 410 codes long. That one may be left
+        # out is what its default says.
         hints: dict[str, Any] = {}
         for base in reversed(self._body.__mro__):
             hints |= inspect.get_annotations(base)
         named = extra_last(inspect.signature(self._body).parameters.values(), key=lambda parameter: parameter.name)
-        keywords = [parameter.replace(annotation=hints[parameter.name]) for parameter in named]
+        keywords = [p.replace(annotation=re.sub(r"^Omittable\[(.*)\]$", r"\1 | None", hints[p.name])) for p in named]
         ids = [inspect.Parameter("id", inspect.Parameter.POSITIONAL_ONLY, annotation=str)]
         return [*(ids if self.operation.arity else []), *keywords]
 

@@ -25,7 +25,7 @@ from .rate_limit import Clock
 from .responses import Redact, about, request_id_of
 
 
-class _Shown(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+class HookData(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """Base of what hooks receive: shows no headers, no query and no body, and is not pickled with them."""
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
@@ -38,7 +38,7 @@ class _Shown(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         raise TypeError(f"{type(self).__name__} cannot be pickled: it holds headers and bodies")
 
 
-class HookRequest(_Shown, frozen=True, eq=False, kw_only=True):
+class HookRequest(HookData, frozen=True, eq=False, kw_only=True):
     """A request that is about to be sent: what `on_request` receives."""
 
     operation: str
@@ -62,7 +62,7 @@ class HookRequest(_Shown, frozen=True, eq=False, kw_only=True):
         return [(name, getattr(self, name)) for name in ("operation", "account_id", "attempt", "method", "path")]
 
 
-class HookResponse(_Shown, frozen=True, eq=False, kw_only=True):
+class HookResponse(HookData, frozen=True, eq=False, kw_only=True):
     """An answer of any status, before it is decoded: what `on_response` receives."""
 
     request: HookRequest
@@ -82,7 +82,7 @@ class HookResponse(_Shown, frozen=True, eq=False, kw_only=True):
         return [(name, getattr(self, name)) for name in ("status", "request_id", "elapsed", "request")]
 
 
-class HookRetry(_Shown, frozen=True, eq=False, kw_only=True):
+class HookRetry(HookData, frozen=True, eq=False, kw_only=True):
     """A request that failed and will be sent again: what `on_retry` receives."""
 
     request: HookRequest

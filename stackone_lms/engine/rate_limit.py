@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 
+from ..calls.signatures import not_for_users
 from ..options import RateLimit
 from .concurrency import NO_PAUSE, WaitReason
 
@@ -26,6 +27,7 @@ class RateLimitBackend:
     requests: int
     per: float
 
+    @not_for_users("each client has a limiter made")
     def limiter(self, *, clock: Clock, sleep: Sleep) -> Limiter:
         """Return a new limiter for one client."""
         raise NotImplementedError

@@ -27,18 +27,20 @@ from .forget import Forgotten, forget
 from .options import ExportOptions, make_plan
 from .outcome import ExportProgress, ExportResult, ListOutcome
 from .run import Run
-from .state.manifest import FileEntry, ListEntry, Manifest
+from .state.manifest import Failed, FileEntry, ListEntry, Manifest, SkippedUser
 from .verify import Verification, verify
 
 __all__ = [
     "ExportOptions",
     "ExportProgress",
     "ExportResult",
+    "Failed",
     "FileEntry",
     "Forgotten",
     "ListEntry",
     "ListOutcome",
     "Manifest",
+    "SkippedUser",
     "Verification",
     "export",
     "export_sync",

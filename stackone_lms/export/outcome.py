@@ -18,7 +18,7 @@ def called(account_id: str, account_name: str | None) -> str:
     return account_id if account_name is None else f"{printable(account_name)} ({account_id})"
 
 
-class _OfAccount(msgspec.Struct, frozen=True, kw_only=True):
+class OfAccount(msgspec.Struct, frozen=True, kw_only=True):
     """Something about one list."""
 
     resource: str
@@ -34,7 +34,7 @@ class _OfAccount(msgspec.Struct, frozen=True, kw_only=True):
         return called(self.account_id, self.account_name)
 
 
-class ExportProgress(_OfAccount, frozen=True, kw_only=True):
+class ExportProgress(OfAccount, frozen=True, kw_only=True):
     """How far one list is; given to `progress=` after every page."""
 
     state: State
@@ -57,7 +57,7 @@ ProgressCallback: TypeAlias = Callable[[ExportProgress], object]
 """What `progress=` takes; called on the client's event loop, so it has to be quick."""
 
 
-class ListOutcome(_OfAccount, frozen=True, kw_only=True):
+class ListOutcome(OfAccount, frozen=True, kw_only=True):
     """What became of one list."""
 
     records: int

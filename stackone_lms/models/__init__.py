@@ -1,6 +1,6 @@
 """The records of the API, one module a resource."""
 
-from .accounts import AccountMeta, LinkedAccount, LinkedAccountResult, StatusReason
+from .accounts import AccountMeta, CategoryKey, LinkedAccount, LinkedAccountResult, StatusReason
 from .assignments import Assignment, AssignmentResult, CreateAssignment
 from .base import (
     Answer,
@@ -80,6 +80,7 @@ __all__ = [
     "BatchResult",
     "Body",
     "Category",
+    "CategoryKey",
     "CategoryLevel",
     "CategoryLevelValue",
     "CategoryResult",

@@ -273,7 +273,9 @@ def rebuild(cls: type[T], values: Mapping[str, Any], attributes: Mapping[str, An
     return record
 
 
-class _WithRaw(Answer, kw_only=True, frozen=True):
+class WithRaw(Answer, kw_only=True, frozen=True):
+    """An answer that may come with the provider calls behind it."""
+
     raw_json: msgspec.Raw = msgspec.field(name="raw", default=msgspec.Raw())
     """The provider calls, not yet decoded."""
 
@@ -290,15 +292,15 @@ class _WithRaw(Answer, kw_only=True, frozen=True):
             raise failure(error, body) from None
 
 
-class Result(_WithRaw, Generic[T], kw_only=True, frozen=True):
-    """One record."""
+class Result(WithRaw, Generic[T], kw_only=True, frozen=True):
+    """One record. `T` is its type, such as `Completion`."""
 
     data: T
     """The record."""
 
 
-class Page(_WithRaw, Generic[T], kw_only=True, frozen=True):
-    """One page of a list."""
+class Page(WithRaw, Generic[T], kw_only=True, frozen=True):
+    """One page of a list. `T` is the type of its records, such as `Completion`."""
 
     data: list[T]
     """The records; may be empty although more follow."""

@@ -132,7 +132,9 @@ class ContentResult(Result[Content], kw_only=True, frozen=True):
     """The answer to Get Content: the record in `data`."""
 
 
-class _ContentBody(Body, kw_only=True, frozen=True):
+class ContentBody(Body, kw_only=True, frozen=True):
+    """What both bodies of content have."""
+
     READ = Content
 
     external_reference: str
@@ -179,7 +181,7 @@ class _ContentBody(Body, kw_only=True, frozen=True):
     """More values, each under a name."""
 
 
-class UpsertContent(_ContentBody, kw_only=True, frozen=True):
+class UpsertContent(ContentBody, kw_only=True, frozen=True):
     """Content to create, or to replace as a whole: there are no partial updates."""
 
     SCHEMA = "LmsUpsertContentRequestDto"
@@ -188,7 +190,7 @@ class UpsertContent(_ContentBody, kw_only=True, frozen=True):
     """Keys that go to the provider as they are."""
 
 
-class UpdateContent(_ContentBody, kw_only=True, frozen=True):
+class UpdateContent(ContentBody, kw_only=True, frozen=True):
     """Content to put in the place of what is there. The newest API version has no such operation."""
 
     SCHEMA = "LmsCreateContentRequestDto"

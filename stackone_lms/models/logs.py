@@ -69,7 +69,9 @@ class LoggedResponse(Model, kw_only=True, frozen=True):
     """What was wrong in your own field mapping."""
 
 
-class _Logged(Model, kw_only=True, frozen=True):
+class Logged(Model, kw_only=True, frozen=True):
+    """What the logs of requests and of their steps have in common."""
+
     request_id: str | None = None
     """The `x-request-id` of the request."""
     account_id: str | None = None
@@ -114,14 +116,14 @@ class _Logged(Model, kw_only=True, frozen=True):
     """The answer, with `include="advanced_logs"`."""
 
 
-class StepLog(_Logged, kw_only=True, frozen=True):
+class StepLog(Logged, kw_only=True, frozen=True):
     """One call to the provider."""
 
     id: str | None = None
     """Id of the call."""
 
 
-class RequestLog(_Logged, kw_only=True, frozen=True):
+class RequestLog(Logged, kw_only=True, frozen=True):
     """One request to the API."""
 
     SCHEMA = "UnifiedLogs"

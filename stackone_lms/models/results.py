@@ -9,7 +9,9 @@ import msgspec
 from .base import Answer, DateTime, Model, attach, vars_of
 
 
-class _WriteResult(Answer, kw_only=True, frozen=True):
+class WriteAnswer(Answer, kw_only=True, frozen=True):
+    """What every answer to a write has."""
+
     status_code: int | float | None = msgspec.field(name="statusCode", default=None)
     """The status as the body repeats it: may differ from the HTTP `status`, a delete's says 204 in a 200."""
     message: str | None = None
@@ -42,29 +44,29 @@ class UpsertResultData(Model, kw_only=True, frozen=True):
     """Your own reference of the record."""
 
 
-class CreateResult(_WriteResult, kw_only=True, frozen=True):
+class CreateResult(WriteAnswer, kw_only=True, frozen=True):
     """The answer to a create."""
 
     data: CreateResultData | None = None
     """The ids of the new record."""
 
 
-class UpsertResult(_WriteResult, kw_only=True, frozen=True):
+class UpsertResult(WriteAnswer, kw_only=True, frozen=True):
     """The answer to an upsert."""
 
     data: UpsertResultData | None = None
     """The ids of the record."""
 
 
-class UpdateResult(_WriteResult, kw_only=True, frozen=True):
+class UpdateResult(WriteAnswer, kw_only=True, frozen=True):
     """The answer to an update."""
 
 
-class DeleteResult(_WriteResult, kw_only=True, frozen=True):
+class DeleteResult(WriteAnswer, kw_only=True, frozen=True):
     """The answer to a delete; all None if it came without a body (204)."""
 
 
-class BatchResult(_WriteResult, kw_only=True, frozen=True):
+class BatchResult(WriteAnswer, kw_only=True, frozen=True):
     """The answer to a batch: it was accepted, the work goes on in the background.
 
     It carries no ids. What became of the items is in StackOne's logs: `client.logs.wait(result)` waits for it.

@@ -80,7 +80,7 @@ def to_bool(flag: Flag) -> bool | None:
 
 
 class UnifiedValue(Model, Generic[V], kw_only=True, frozen=True):
-    """A value of the unified API beside the provider's own."""
+    """A value of the unified API beside the provider's own. `V` is the type of the values that the API documents."""
 
     value: V | str | None = None
     """The unified value."""

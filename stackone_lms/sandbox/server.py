@@ -184,7 +184,7 @@ class Sandbox:
             raise ValueError("account_limits names accounts that the sandbox does not have")
 
     @classmethod
-    def in_thread(cls, **options: Unpack[SandboxOptions]) -> AbstractContextManager["Sandbox"]:
+    def in_thread(cls, **options: "Unpack[SandboxOptions]") -> AbstractContextManager["Sandbox"]:
         """Return a context manager that runs a sandbox in a thread of its own, for blocking code.
 
         Args:

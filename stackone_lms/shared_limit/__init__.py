@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from ..calls.signatures import not_for_users
 from ..engine.rate_limit import Clock, Limiter, RateLimitBackend, Sleep
 from ..errors import ConfigurationError
 from ..options import RateLimit
@@ -155,6 +156,7 @@ class SharedLimit(RateLimitBackend):
             return cls.redis(url, requests=requests, per=per)
         return cls.sqlite(url2pathname(address.path), requests=requests, per=per)
 
+    @not_for_users("each client has a limiter made")
     def limiter(self, *, clock: Clock, sleep: Sleep) -> Limiter:
         """Return the limiter of one client."""
         limiter = self._place.limiter(self.requests, self.per, clock, sleep)
