@@ -1,7 +1,8 @@
 """CPU time of a pass through a shared limit: `python -m benchmarks.shared_limit`.
 
 It starts a redis-server of its own. 64 tasks pass as fast as they can: through a limit so wide that nobody waits, and
-through one that is always used up, where every pass is waited for.
+through one that is always used up, where every pass is waited for. Then, of a limit of 1000 a minute: how many requests
+a minute it allows in the long run, and how many at once.
 """
 
 from __future__ import annotations
@@ -33,6 +34,20 @@ async def cost(limiter: Limiter, passes: int) -> tuple[float, float]:
     cpu, wall = time.process_time() - cpu, time.perf_counter() - began
     limiter.close()
     return cpu / passes * 1e6, wall / passes * 1e6
+
+
+async def at_once(limiter: Limiter) -> int:
+    """Return how many of many calls pass without waiting for the limit."""
+    calls = [asyncio.create_task(limiter.acquire()) for _ in range(300)]
+    passed, before = 0, -2
+    while passed - before > 1:  # one at a time, they waited
+        await asyncio.sleep(0.05)
+        passed, before = sum(call.done() for call in calls), passed
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    limiter.close()
+    return before
 
 
 def redis_url(folder: str) -> tuple[str, subprocess.Popen[str]]:
@@ -72,6 +87,11 @@ def main() -> None:
                     limiter = limit.limiter(clock=clock, sleep=sleep)
                 cpu, wall = asyncio.run(cost(limiter, count))
                 print(f"| {name} | {cpu:.1f} | {wall:.1f} |")
+            print("\n| limit of 1000 a minute | a minute | at once |\n| --- | --- | --- |")
+            shared = {"in a file": SharedLimit.sqlite(f"{folder}/real"), "in Redis": SharedLimit.redis(url, key="real")}
+            for name, limit in shared.items():
+                limiter = limit.limiter(clock=time.monotonic, sleep=asyncio.sleep)
+                print(f"| {name} | {(limiter.rate or 0) * 60:.0f} | {asyncio.run(at_once(limiter))} |")
         finally:
             server.kill()
             server.communicate()
