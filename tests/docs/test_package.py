@@ -92,7 +92,7 @@ def test_the_notes_on_upgrading_are_about_this_version_and_name_what_there_is() 
     """Of a renamed Python name the new one is there; the former one is gone, or works for one release more."""
     notes = (ROOT / "UPGRADING.md").read_text("utf-8")
     assert re.findall(r"^## To (.+)$", notes, re.MULTILINE)[0] == __version__
-    gone = notes.partition("### Names that are gone")[2].partition("###")[0]
+    gone = notes.partition("### Names that were removed")[2].partition("###")[0]
     where, checked = "", 0
     for line in gone.splitlines()[4:]:
         if not line:
