@@ -27,6 +27,7 @@ from . import (
     sandbox,
     writing,
 )
+from .arguments import suggestion
 from .connection import Debug, LogFormats
 from .messages import LogFormat, choose_format, logs_as_json, note, problem, show_traceback
 from .output import OutputClosedError, discard_output, finish, leave_nothing_buffered
@@ -37,11 +38,28 @@ from .wrong_values import explained
 PROGRAM = "stackone-lms"
 
 
-class _InOrder(TyperGroup):
-    """Lists the commands as they are declared here; by itself it puts groups last."""
+class _Commands(TyperGroup):
+    """Lists the commands as they are declared here (by itself it puts groups last), and finds what was meant."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=_ORDER.index)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name not in self.commands and not name.startswith("-"):
+            meant = suggestion(name, {**{known: known for known in self.commands}, **self._elsewhere()})
+            ctx.fail(f"No such command {name!r:.60}{meant}")
+        return super().resolve_command(ctx, args)
+
+    def _elsewhere(self) -> dict[str, str]:
+        """Return what takes another word before it: commands of groups, and resources."""
+        from ..api.operations import operations  # noqa: PLC0415 (not needed for --help)
+
+        found = {known.resource: f"list {known.resource}" for known in operations() if known.verb == "list"}
+        for name, group in self.commands.items():
+            if isinstance(group, TyperGroup):
+                found |= {sub: f"{name} {sub}" for sub, command in group.commands.items() if not command.hidden}
+        return found
 
 
 _ORDER = (
@@ -65,7 +83,7 @@ _ORDER = (
 )
 
 app = typer.Typer(
-    cls=_InOrder, no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False
+    cls=_Commands, no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False
 )
 
 app.command("demo")(demo.command)

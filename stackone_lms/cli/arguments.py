@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from operator import attrgetter
@@ -65,6 +65,17 @@ def find(resource: str, verb: str) -> Declared:
     what = f"{resource} has no {verb}" if exists else f"there is no resource {resource!r:.60}"
     meant = f"; did you mean {close[0]}?" if close and not exists else ""
     raise typer.BadParameter(f"{what}{meant}; allowed: {', '.join(sorted(able))}", param_hint="RESOURCE")
+
+
+def suggestion(given: str, known: Mapping[str, str]) -> str:
+    """Return what to add to a message about a word that is not known, such as `. Did you mean 'export verify'?`.
+
+    Args:
+        given: The word.
+        known: Words that there are, and how each is written in full.
+    """
+    close = [given] if given in known else get_close_matches(given, known)
+    return f". Did you mean {' or '.join(repr(known[word]) for word in close)}?" if close else ""
 
 
 def check_ids(declared: Declared, ids: list[str]) -> None:

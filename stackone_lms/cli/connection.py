@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -258,9 +257,8 @@ def _shared(place: str, options: Mapping[str, Any], of_profile: int | None) -> S
         raise typer.BadParameter("there is none to share with --rate-limit off", param_hint="--shared-limit")
     try:
         return SharedLimit.from_url(place, requests=limit.requests, per=limit.per)
-    except ConfigurationError as error:  # it begins with the function that a caller in Python has used
-        said = re.sub(r"^SharedLimit(\.\w+)?:? ", "", str(error))
-        raise typer.BadParameter(said, param_hint="--shared-limit") from None
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error), param_hint="--shared-limit") from None
 
 
 _noted: set[str] = set()

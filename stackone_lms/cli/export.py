@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,7 +38,21 @@ class _Export(TyperGroup):
     """`export verify TARGET`, `export forget TARGET`, and everything else is an export."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and not args[0].startswith("-"):
+            self._refuse_other_commands(ctx, args[0])
         return super().parse_args(ctx, args if args[:1] in ([_VERIFY], [_FORGET]) else [_RUN, *args])
+
+    def _refuse_other_commands(self, ctx: Any, word: str) -> None:
+        """Tell a command that was meant, such as `export report`, from a resource that there is not."""
+        from ..export.lists import resources  # noqa: PLC0415 (not needed for --help)
+
+        commands = {name: f"export {name}" for name in (_VERIFY, _FORGET)}
+        root = ctx.find_root()
+        commands |= {name: f"{root.info_name} {name}" for name in root.command.commands if name != ctx.info_name}
+        known = {**commands, **dict.fromkeys(resources(), "")}
+        meant = word if word in known else next(iter(get_close_matches(word, known, n=1)), "")
+        if meant in commands and commands[meant] != f"export {word}":
+            ctx.fail(f"No such command 'export {word:.60}'. Did you mean {commands[meant]!r}?")
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
@@ -413,11 +428,9 @@ def _accounts(connection: Connection, given: Sequence[str] | None, file: str | N
     from ..export.accounts import parse_accounts, read_accounts  # noqa: PLC0415 (not needed for --help)
 
     named: list[str] = []
-    if file == "-":
-        named = parse_accounts(sys.stdin.buffer.read(), "stdin")
-    elif file is not None:
+    if file is not None:
         try:
-            named = read_accounts(Path(file))
+            named = parse_accounts(sys.stdin.buffer.read(), "stdin") if file == "-" else read_accounts(Path(file))
         except InvalidArgumentError as error:
             raise typer.BadParameter(str(error), param_hint="--accounts-file") from None
     found = [*(given or ()), *named]
@@ -427,7 +440,9 @@ def _accounts(connection: Connection, given: Sequence[str] | None, file: str | N
         profile = connection.found_profile()
         default = os.environ.get("STACKONE_ACCOUNT_ID") or (profile and profile.settings.get("account_id"))
         found = [default] if default else []
-    if not found and (needed or file is not None):
-        where = "the file is empty" if file is not None else "add --account, --accounts-file or --all-accounts"
-        raise typer.BadParameter(f"no account: {where}", param_hint="--account")
+    if not found and file is not None:
+        where = "stdin" if file == "-" else f"{file!r:.200}"
+        raise typer.BadParameter(f"there is no account id in {where}", param_hint="--accounts-file")
+    if not found and needed:
+        raise typer.BadParameter("no account: add --account, --accounts-file or --all-accounts", param_hint="--account")
     return list(dict.fromkeys(found))

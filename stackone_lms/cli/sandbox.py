@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,24 +51,20 @@ def command(
         rate_limit=rate_limit(limit),
         accounts=accounts,
         seed=seed,
-        **_sizes(accounts, completions),
+        **sizes_of(Sandbox, accounts, completions),
     )
     run(_serve(sandbox))
 
 
-_SIZES = {
-    "users": (200, 10),
-    "courses": (40, 5),
-    "contents": (120, 5),
-    "assignments": (600, 10),
-    "completions": (5000, 50),
-}
-"""What one of a few accounts holds, and what one of very many does: 2,000 accounts like the first would take 25 GB."""
+_LEAST = {"users": 10, "courses": 5, "contents": 5, "assignments": 10, "completions": 50}
+"""What one of very many accounts holds: 2,000 that hold what one of a few does would take 25 GB."""
 _FEW = 20
 
 
-def _sizes(accounts: int, completions: int | None) -> dict[str, Any]:
-    sizes = {name: max(least, whole * _FEW // max(_FEW, accounts)) for name, (whole, least) in _SIZES.items()}
+def sizes_of(sandbox: type[Sandbox], accounts: int, completions: int | None) -> dict[str, Any]:
+    """Return how much each of so many accounts holds: what `sandbox` gives one by itself, unless they are many."""
+    whole = {name: parameter.default for name, parameter in inspect.signature(sandbox).parameters.items()}
+    sizes = {name: max(least, whole[name] * _FEW // max(_FEW, accounts)) for name, least in _LEAST.items()}
     return sizes if completions is None else {**sizes, "completions": completions}
 
 

@@ -120,17 +120,17 @@ class SharedLimit(RateLimitBackend):
             connection = Secret(connection)
             address = _address(connection)
             if address is None or address.scheme not in _REDIS:
-                raise ConfigurationError("SharedLimit.redis: the URL must look like redis://host:6379/0#key")
+                raise ConfigurationError("the URL of a limit in Redis must look like redis://host:6379/0#key")
             if key is not None and address.key:
-                raise ConfigurationError("SharedLimit.redis: the key is given twice, as key= and in the URL")
+                raise ConfigurationError("the key of a limit in Redis is given twice, as key= and in the URL")
             key = key if key is not None else address.key or None
         elif not callable(getattr(connection, "evalsha", None)):
             raise ConfigurationError(
-                f"SharedLimit.redis takes a URL or a redis.Redis, not {type(connection).__name__:.60}"
+                f"a limit in Redis takes a URL or a redis.Redis, not {type(connection).__name__:.60}"
             )
         key = DEFAULT_KEY if key is None else key
         if not isinstance(key, str) or not key:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError("SharedLimit.redis: key must be a text that is not empty")
+            raise ConfigurationError("the key of a limit in Redis must be a text that is not empty")
         place = _Redis(connection, key)
         place.check()
         return cls._at(place, requests, per)
@@ -151,7 +151,7 @@ class SharedLimit(RateLimitBackend):
         url = Secret(url) if isinstance(url, str) else url  # pyright: ignore[reportUnnecessaryIsInstance]
         address = _address(url) if isinstance(url, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
         if address is None:
-            raise ConfigurationError(f"SharedLimit.from_url: the URL must look like {_FORMS}")
+            raise ConfigurationError(f"the URL of a shared limit must look like {_FORMS}")
         if address.scheme in _REDIS:
             return cls.redis(url, requests=requests, per=per)
         return cls.sqlite(url2pathname(address.path), requests=requests, per=per)
@@ -243,7 +243,7 @@ class _Redis:
             return
         except (ValueError, TypeError, AttributeError):
             pass
-        raise ConfigurationError(f"SharedLimit.redis: redis-py does not take the URL or its options ({self._where})")
+        raise ConfigurationError(f"redis-py does not take the URL of the limit, or its options ({self._where})")
 
     @property
     def _where(self) -> str:
@@ -307,4 +307,4 @@ def _need(module: str, *, extra: str) -> None:
     try:
         importlib.import_module(module)
     except ImportError:
-        raise ConfigurationError(f'SharedLimit needs: pip install "stackone-lms[{extra}]"') from None
+        raise ConfigurationError(f'a shared limit needs: pip install "stackone-lms[{extra}]"') from None

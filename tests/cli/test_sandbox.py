@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
 import shutil
@@ -12,10 +13,16 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+import typer
+
+from stackone_lms.cli import sandbox
+from stackone_lms.cli.app import app
+from stackone_lms.sandbox import Sandbox
 
 from .program import LONGEST, Ended, Environment, Run, environment, program, start
 
@@ -142,3 +149,18 @@ def test_options_that_cannot_be_met_exit_2(run_alone: Run, arguments: list[str])
     ended = run_alone("sandbox", *arguments)
     assert (ended.code, ended.out) == (2, "")
     assert arguments[0] in ended.err
+
+
+def test_few_accounts_are_those_of_the_constructor_and_many_hold_less() -> None:
+    """The help names the default, which is that of `Sandbox`."""
+    whole = {name: parameter.default for name, parameter in inspect.signature(Sandbox).parameters.items()}
+    for accounts in (1, 20):
+        sizes = sandbox.sizes_of(Sandbox, accounts, None)
+        assert sizes == {name: whole[name] for name in sizes}
+        assert sandbox.sizes_of(Sandbox, accounts, 7) == {**sizes, "completions": 7}
+    assert sandbox.sizes_of(Sandbox, 40, None)["completions"] == whole["completions"] / 2
+    assert sandbox.sizes_of(Sandbox, 2000, None)["completions"] == 50
+    assert len(sizes) == 5
+    program: Any = typer.main.get_command(app)
+    option = next(p for p in program.commands["sandbox"].params if p.name == "completions")
+    assert f"Default: {whole['completions']};" in option.help

@@ -67,3 +67,56 @@ def test_what_comes_from_the_environment_is_not_called_an_option(
     monkeypatch.setenv("STACKONE_BASE_URL", "x")
     assert run(["accounts"]) == 2
     assert "error: ConfigurationError: base_url must look like" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("verify lms", "'verify'. Did you mean 'export verify'?"),
+        ("forget lms --account a", "'forget'. Did you mean 'export forget'?"),
+        ("verfy lms", "'verfy'. Did you mean 'export verify'?"),
+        ("users list", "'users'. Did you mean 'list users'?"),
+        ("users.completions list", "'users.completions'. Did you mean 'list users.completions'?"),
+        ("acounts", "'acounts'. Did you mean 'accounts'?"),
+        ("nothing-like-it", "'nothing-like-it'"),
+        ("export verfy lms", "'export verfy'. Did you mean 'export verify'?"),
+        ("export forgt lms", "'export forgt'. Did you mean 'export forget'?"),
+        ("export report lms", "'export report'. Did you mean 'stackone-lms report'?"),
+    ],
+)
+def test_a_command_without_its_group_or_with_a_wrong_one_is_pointed_to(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(line.split()) == 2
+    assert capsys.readouterr().err.splitlines()[0] == f"error: No such command {said}"
+
+
+def test_every_command_of_a_group_is_pointed_to_by_its_bare_name(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = typer.main.get_command(app)
+    shown = [words for words, command in commands(whole) if len(words) > 1 and not command.hidden]
+    assert shown
+    for words in shown:
+        assert run([words[-1]]) == 2
+        assert f"Did you mean {' '.join(words)!r}?" in capsys.readouterr().err
+
+
+def test_a_resource_that_is_misspelt_is_no_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(["export", "completion", "--account", "a", "--out", str(tmp_path)]) == 2
+    assert "there is no resource 'completion'; did you mean completions?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("http://x", "the URL of a shared limit must look like redis://"),
+        ("redis://h?nonsense=1", "redis-py does not take the URL of the limit"),
+    ],
+)
+def test_a_shared_limit_is_told_without_names_of_python(
+    place: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STACKONE_API_KEY", "key")
+    assert run(["accounts", "--shared-limit", place]) == 2
+    told = capsys.readouterr().err
+    assert f"--shared-limit: {said}" in told
+    assert "SharedLimit" not in told

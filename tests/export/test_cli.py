@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -452,6 +453,30 @@ def test_accounts_from_stdin(sandbox: Sandbox, tmp_path: Path) -> None:
     given = ("# all\r\n" + "\r\n".join(sandbox.account_ids)).encode("utf-16")
     subprocess.run(command, input=given, env=environment(**settings(sandbox)), check=True)
     assert records(tmp_path) == sent(sandbox, "users")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (b"account-\xff\n", "stdin, line 1: neither UTF-8"),
+        (b"name,account_id\nx\n", "stdin, line 2: there is no account_id"),
+        (b"# nobody\n", "there is no account id in stdin"),
+    ],
+)
+def test_what_is_wrong_with_accounts_is_told_by_the_option(
+    given: bytes, told: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From stdin as from a file."""
+    path = tmp_path / "accounts.txt"
+    path.write_bytes(given)
+    for file, named in (
+        ("-", told),
+        (str(path), told.replace("in stdin", f"in {str(path)!r}").replace("stdin", str(path))),
+    ):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+        ended = run("export", "users", "--accounts-file", file, "--out", str(tmp_path / "data"))
+        assert ended.code == 2
+        assert f"--accounts-file: {named}" in ended.err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")

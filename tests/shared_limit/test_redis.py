@@ -526,7 +526,7 @@ async def test_a_bulk_fetch_stops_at_a_limit_that_cannot_be_used(closing: int) -
         ("file:///", "must look like"),
         ("", "must look like"),
         (None, "must look like"),
-        ("redis://h?nonsense=1", r"does not take the URL or its options \(redis://h\)"),
+        ("redis://h?nonsense=1", r"does not take the URL of the limit, or its options \(redis://h\)"),
         ("redis://h?socket_timeout=soon", "does not take the URL"),
     ],
 )
@@ -542,7 +542,7 @@ def test_what_is_no_connection_and_no_key() -> None:
         SharedLimit.redis("file:///x")
     with pytest.raises(ConfigurationError, match="twice"):
         SharedLimit.redis("redis://h#a", key="b")
-    with pytest.raises(ConfigurationError, match="key must be a text"):
+    with pytest.raises(ConfigurationError, match="key of a limit in Redis must be a text"):
         SharedLimit.redis("redis://h", key="")
     with pytest.raises(ConfigurationError, match="RateLimit: requests"):
         SharedLimit.redis("redis://h", requests=0)

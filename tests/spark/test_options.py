@@ -65,7 +65,7 @@ def test_what_was_given() -> None:
         ({"status": "pending"}, "users have no filter 'status'"),
         ({"onerror": "ignore"}, "the option onError must be fail, skip or row, not 'ignore'"),
         ({"lag": "10"}, "the option lag must be a span of time such as 90m"),
-        ({"limiturl": "http://x"}, "SharedLimit.from_url: the URL must look like"),
+        ({"limiturl": "http://x"}, "the URL of a shared limit must look like"),
         ({"apikey": "with:colon"}, "holds a colon"),
     ],
 )

@@ -106,7 +106,7 @@ def delta(place: str, **options: Unpack[DeltaOptions]) -> Delta:
         path = _path(place)
         if strange := _UNREAD.search(str(path.absolute())):
             raise InvalidArgumentError(
-                f"delta: takes no folder with {strange[0]!r} in its path: deltalake would look for the tables elsewhere"
+                f"delta: takes no folder with {strange[0]!r} in its path: the tables would be looked for elsewhere"
             )
         return Delta(path, **options)
     url = urlsplit(place)
@@ -117,9 +117,10 @@ def delta(place: str, **options: Unpack[DeltaOptions]) -> Delta:
             "a URL must not hold credentials or options: they go into the environment, or store_options"
         )
     if strange := _UNREAD.search(url.path):
+        plain = unquote(strange[0])
+        advice = "" if _UNREAD.search(plain) else f"; write {plain!r}, as the store has it"
         raise InvalidArgumentError(
-            f"delta: takes no URL with {strange[0]!r} in its path: deltalake would read it as {unquote(strange[0])!r}; "
-            "write each character as the store has it"
+            f"delta: takes no URL with {strange[0]!r} in its path: the tables would be looked for elsewhere{advice}"
         )
     refuse_unknown_to_deltalake(options.get("store_options") or {}, match[1].lower())
     return Delta(place, **options)
