@@ -1,4 +1,4 @@
-"""Users as a Dask data frame: a partition an account. Each compute fetches again: persist, or write first."""
+"""Users as a Dask data frame, with a partition for each account. Each compute fetches again: persist or write first."""
 
 import os
 
@@ -13,7 +13,7 @@ COLUMNS = ["account_id", "id", "name", "active", "updated_at"]
 ACCOUNTS = [os.environ["ACCOUNT_A"], os.environ["ACCOUNT_B"]]
 WORKERS = 2
 
-# Every worker process has a client of its own, which keeps to its part of the limit of the key.
+# Every worker process has its own client, with its part of the limit of the key.
 connect = Connect(key_env="STACKONE_API_KEY", rate_limit=RateLimit(1000, share=1 / WORKERS))
 
 

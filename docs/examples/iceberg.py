@@ -1,4 +1,4 @@
-"""Users of all accounts in an Iceberg table: written once, then what changed is merged by account and id."""
+"""Users of all accounts in an Iceberg table: written once, then changes are merged by account and id."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ table = catalog.create_table_if_not_exists("lms.users", schema=users.schema)
 if table.current_snapshot() is None:
     table.append(users.read_all())
 
-# On the following days. An upsert compares row by row: it is for changes, not for whole lists.
+# On the following days. An upsert compares row by row, so use it for changes, not for whole lists.
 changes = scan("users", all_accounts=True, columns=COLUMNS, updated_after="2026-01-01")
 merged = table.upsert(changes.read_all(), join_cols=["account_id", "id"])
 print(table.scan().count(), "users,", merged.rows_updated, "updated,", merged.rows_inserted, "new")

@@ -1,4 +1,4 @@
-"""Users as a Ray dataset: a task an account. Each consumption fetches again: materialize, or write first."""
+"""Users as a Ray dataset, with a task for each account. Each use fetches again: materialize or write first."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from stackone_lms.batches import Connect, Slice, batches
 ACCOUNTS = [os.environ["ACCOUNT_A"], os.environ["ACCOUNT_B"]]
 WORKERS = 2
 
-# Every worker process has a client of its own, which keeps to its part of the limit of the key.
+# Every worker process has its own client, with its part of the limit of the key.
 connect = Connect(key_env="STACKONE_API_KEY", rate_limit=RateLimit(1000, share=1 / WORKERS))
 
 

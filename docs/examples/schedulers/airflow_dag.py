@@ -1,4 +1,4 @@
-"""Apache Airflow 3: every night an export for each API key, by the program in an environment of its own."""
+"""Apache Airflow 3: an export for each API key, every night. The program has its own environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import dag, task
 
 KEYS = {"emea": "STACKONE_API_KEY_EMEA", "amer": "STACKONE_API_KEY_AMER"}
-"""Where the key of each data set stands; Airflow's secrets may bring it there."""
+"""The variable with the key of each data set. Airflow's secrets can set it."""
 
 
 @dag(schedule="0 2 * * *", start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False, max_active_runs=1)
@@ -22,7 +22,7 @@ def stackone_lms() -> None:
             [*command, "--max-failures", "5%", "--output", "json"],
             env={**os.environ, "STACKONE_API_KEY": os.environ[variable]},
             stdout=subprocess.PIPE,
-            check=True,  # a retry of the task goes on where this one stopped
+            check=True,  # a retry of the task resumes where this one stopped
         )
         return sum(one["records"] for one in json.loads(done.stdout)["lists"])
 

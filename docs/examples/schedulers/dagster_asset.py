@@ -1,4 +1,4 @@
-"""Dagster: an asset that an export makes anew every night, with its numbers as metadata."""
+"""Dagster: an asset that an export updates every night. Its metadata are the numbers of the export."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Prefect 3: a flow with a task for each API key; they run side by side, each within the limit of its key."""
+"""Prefect 3: a flow with a task for each API key. The tasks run concurrently, each within the limit of its key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 from prefect import flow, task
 
 KEYS = {"emea": "STACKONE_API_KEY_EMEA", "amer": "STACKONE_API_KEY_AMER"}
-"""Where the key of each data set stands; a Secret block may bring it there."""
+"""The variable with the key of each data set. A Secret block can set it."""
 
 
 @task(retries=2, retry_delay_seconds=300)
@@ -19,7 +19,7 @@ def export(name: str, variable: str) -> int:
         [*command, "--max-failures", "5%", "--output", "json"],
         env={**os.environ, "STACKONE_API_KEY": os.environ[variable]},
         stdout=subprocess.PIPE,
-        check=True,  # a retry of the task goes on where this one stopped
+        check=True,  # a retry of the task resumes where this one stopped
     )
     return sum(one["records"] for one in json.loads(done.stdout)["lists"])
 

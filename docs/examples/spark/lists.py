@@ -16,7 +16,7 @@ LAKE = Path("lake").absolute().as_uri()
 
 
 def source():
-    """Return a reader; what it is given stays with it."""
+    """Return a new reader with the key and the accounts."""
     return spark.read.format("stackone_lms").option("apiKey", KEY).option("accounts", ACCOUNTS)
 
 
