@@ -88,9 +88,11 @@ def main() -> None:
         def tell(name: str, row: dict[str, float]) -> None:
             rows[name] = row
             figures = " | ".join(f"{row[part]:,.0f}" for part in ("records", "new", "changed"))
-            print(f"| {name} | {figures} | {row['cpu_s']:.2f} | {row['rss_mb']:.0f} |", flush=True)
+            ratio = row["cpu_s"] / rows["Parquet"]["cpu_s"]
+            print(f"| {name} | {figures} | {row['cpu_s']:.2f} | {ratio:.2f} | {row['rss_mb']:.0f} |", flush=True)
 
-        print("| | records | new | changed | CPU s | peak RSS MB |\n| --- | --- | --- | --- | --- | --- |", flush=True)
+        print("| | records | new | changed | CPU s | x Parquet | peak RSS MB |")
+        print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
         with serving(records) as url:
             tell("Parquet", one(url, parquet))
             tell("Delta", one(url, f"delta:{table}"))

@@ -40,7 +40,7 @@ async def at_once(limiter: Limiter) -> int:
     """Return how many of many calls pass without waiting for the limit."""
     calls = [asyncio.create_task(limiter.acquire()) for _ in range(300)]
     passed, before = 0, -2
-    while passed - before > 1:  # one at a time, they waited
+    while passed < 1 or passed - before > 1:  # one at a time, they waited
         await asyncio.sleep(0.05)
         passed, before = sum(call.done() for call in calls), passed
     for call in calls:
