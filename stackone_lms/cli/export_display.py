@@ -211,10 +211,11 @@ def _show_table(result: ExportResult) -> None:
     few = len(result.lists) <= _MOST_ROWS
     out = console(stderr=True)
     width = out.width if out.is_terminal else _WIDTH
-    titles = ["resource", "account" if few else "accounts", "records", "fetched", "new", "changed", "seconds", "result"]
+    counts = ["records", "fetched", "new", "changed", "seconds" if few else "slowest (s)"]
+    titles = ["resource", "account" if few else "accounts", *counts, "result"]
     shown = [n for n, title in enumerate(titles) if width >= _WIDTH or title not in _LEFT_OUT]
     for title in (titles[n] for n in shown):
-        number = title in {"records", "fetched", "new", "changed", "seconds"}
+        number = title in counts
         table.add_column(title, justify="right" if number else "left", no_wrap=number, overflow="fold")
     for row in _each(result) if few else _by_resource(result):
         table.add_row(*(row[n] for n in shown))
@@ -297,4 +298,4 @@ def _by_resource(result: ExportResult) -> Generator[tuple[str, ...]]:
 
 def _numbers(some: Sequence[ListOutcome]) -> tuple[str, ...]:
     counts = (sum(getattr(one, name) for one in some) for name in ("records", "fetched", "new", "changed"))
-    return (*(f"{count:,}" for count in counts), f"{sum(one.seconds for one in some):,.1f}")
+    return (*(f"{count:,}" for count in counts), f"{max(one.seconds for one in some):,.1f}")

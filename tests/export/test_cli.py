@@ -420,6 +420,17 @@ def test_the_time_that_is_left_in_minutes_or_hours(seconds: float, shown: str) -
     assert export_display._span(seconds) == shown  # pyright: ignore[reportPrivateUsage]
 
 
+def test_seconds_of_lists_that_ran_side_by_side_are_not_added_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """What 100 lists took together is longer than the export; the slowest of them is worth a look."""
+    lists = tuple(
+        ListOutcome(resource="users", account_id=f"a{n}", records=1, fetched=1, seconds=float(n)) for n in range(100)
+    )
+    export_display.summarize(ExportResult(lists=lists, seconds=99.5), "failed-accounts.txt")
+    header, row, *_ = capsys.readouterr().err.splitlines()
+    assert re.split(r"  +", header.strip())[-2:] == ["slowest (s)", "result"]
+    assert row.split() == ["users", "100", "100", "100", "0", "0", "99.0", "complete"]
+
+
 def test_half_a_character_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """However many lists and records have one."""
     lists = tuple(
