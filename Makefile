@@ -11,16 +11,15 @@ unexport PYTHONDONTWRITEBYTECODE
 # An environment whose Python is gone, or was moved, is made anew.
 $(shell $(BIN)/python -c '' 2>/dev/null || rm -f $(VENV)/.run $(VENV)/.dev)
 
-.PHONY: demo test check mypy pyright typing docs engines schedulers spark matrix soak thorough coverage fmt bench clean
+.PHONY: demo test check ruff mypy pyright typing docs engines schedulers spark matrix soak thorough coverage fmt bench clean
 
 $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	@.ci/venv $(PYTHON) $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[cli,duckdb]'
+	.ci/install $(BIN)/python --editable '.[cli,duckdb]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	.ci/install $(BIN)/python --editable '.[all]' --group dev
 	touch $@
 
 # StackOne's own client and Prism, against which the sandbox is tested where Node is installed; without them, and without
@@ -35,13 +34,19 @@ $(VENV)/.node: $(CONTRACT:=/package.json) $(VENV)/.run
 demo: $(VENV)/.run
 	$(BIN)/stackone-lms demo
 
-test: $(VENV)/.dev $(VENV)/.node check
+# The longest first, the others beside it.
+CHECKS := pyright ruff mypy typing docs
+
+test: $(VENV)/.dev
+	@$(MAKE) --no-print-directory --jobs 2 $(CHECKS) $(VENV)/.node
 	$(PYTEST) -n auto
 
 check: $(VENV)/.dev
+	@$(MAKE) --no-print-directory --jobs 2 $(CHECKS)
+
+ruff: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(MAKE) --no-print-directory --jobs 2 mypy pyright typing docs
 
 mypy: $(VENV)/.dev
 	$(BIN)/mypy
@@ -64,35 +69,32 @@ ENGINES := $(VENV)/engines
 
 $(ENGINES)/.ready: docs/examples/requirements.txt $(VENV)/.dev
 	test -x $(ENGINES)/bin/python || $(PYTHON) -m venv $(ENGINES)
-	$(ENGINES)/bin/python -m pip install --quiet --upgrade pip
-	$(ENGINES)/bin/python -m pip install --quiet --editable '.[arrow]' --requirement docs/examples/requirements.txt
+	.ci/install $(ENGINES)/bin/python --editable '.[arrow]' --requirement docs/examples/requirements.txt
 	touch $@
 
 engines: $(ENGINES)/.ready
 	$(PYTEST) -m engines tests/engines/test_examples.py
 
-# The recipes for schedulers, in an environment with Airflow, Dagster and Prefect; uv finds versions that fit quickly.
+# The recipes for schedulers, in an environment with Airflow, Dagster and Prefect.
 SCHEDULERS := $(VENV)/schedulers
 
 $(SCHEDULERS)/.ready: docs/examples/schedulers/requirements.txt $(VENV)/.dev
 	test -x $(SCHEDULERS)/bin/python || $(PYTHON) -m venv $(SCHEDULERS)
-	$(SCHEDULERS)/bin/python -m pip install --quiet uv
-	$(SCHEDULERS)/bin/uv pip install --quiet --python $(SCHEDULERS)/bin/python --requirement docs/examples/schedulers/requirements.txt
+	.ci/install $(SCHEDULERS)/bin/python --requirement docs/examples/schedulers/requirements.txt
 	touch $@
 
 schedulers: $(SCHEDULERS)/.ready
 	$(PYTEST) -m engines tests/engines/test_schedulers.py
 
-# The source for Spark in a cluster on loopback, in an environment with pyspark, which is 450 MB: by uv, or by pip where
-# uv cannot have it. Without Java, or where pyspark cannot be had in time, its tests are skipped and say why. All of it
-# ends within ten minutes. Its tests run in their order; on a slow machine the last ones are skipped.
+# The source for Spark in a cluster on loopback, in an environment with pyspark, which is 450 MB. Without
+# Java, or where pyspark cannot be had in time, its tests are skipped and say why. All of it ends within ten minutes. Its
+# tests run in their order; on a slow machine the last ones are skipped.
 SPARK := $(VENV)/spark
 
 $(SPARK)/.ready: tests/spark/requirements.txt $(VENV)/.dev
 	test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK)
-	timeout 320 sh -c 'cd $(SPARK)/bin; WHAT="--quiet --editable $(CURDIR)[arrow] --requirement $(CURDIR)/tests/spark/requirements.txt"; \
-		{ ./python -m pip install --quiet --retries 1 --timeout 20 uv && ./uv pip install --python ./python $$WHAT; } \
-		|| ./python -m pip install --retries 1 --timeout 20 $$WHAT' >$(SPARK).log 2>&1 \
+	timeout 320 env PIP_RETRIES=1 PIP_DEFAULT_TIMEOUT=20 .ci/install $(SPARK)/bin/python \
+		--editable '.[arrow]' --requirement tests/spark/requirements.txt >$(SPARK).log 2>&1 \
 		&& touch $@ || echo "installing pyspark took too long, or failed: make spark" >>$(SPARK).log
 
 spark: $(VENV)/.dev
@@ -119,8 +121,7 @@ fmt: $(VENV)/.dev
 
 bench:
 	test -x benchmarks/.venv/bin/python || $(PYTHON) -m venv benchmarks/.venv
-	benchmarks/.venv/bin/python -m pip install --quiet --upgrade pip
-	benchmarks/.venv/bin/python -m pip install --quiet --editable . --requirement benchmarks/requirements.txt
+	.ci/install benchmarks/.venv/bin/python --editable . --requirement benchmarks/requirements.txt
 	command -v npm >/dev/null && (cd benchmarks/node && npm install --silent --no-audit --no-fund --ignore-scripts) || true
 	benchmarks/.venv/bin/python -m benchmarks
 	benchmarks/.venv/bin/python -m benchmarks.charts

@@ -15,6 +15,8 @@ case "$*" in
   *sys.version_info*) exit {version_code} ;;
   --version) echo "Python {version}" ;;
   *ensurepip*) exit {venv_code} ;;
+  "-m uv pip install "*) exit {uv_code} ;;
+  "-m pip install "*--editable*) echo "installed by pip" ;;
   "-m venv "*)
     mkdir -p "$3/bin"; cp "$0" "$3/bin/python"
     printf '#!/bin/sh\\necho the demo ran' > "$3/bin/stackone-lms"; chmod +x "$3/bin/stackone-lms" ;;
@@ -27,17 +29,18 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is n
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    for name in ("Makefile", ".ci/venv", "pyproject.toml", "stackone_lms/_version.py"):
+    for name in ("Makefile", ".ci/venv", ".ci/install", "pyproject.toml", "stackone_lms/_version.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
 
-def put(file: Path, *, version: str = "3.12.1", venv: bool = True) -> None:
+def put(file: Path, *, version: str = "3.12.1", venv: bool = True, uv: bool = True) -> None:
     """Put a Python there that answers what the Makefile asks."""
     file.parent.mkdir(parents=True, exist_ok=True)
     old = tuple(map(int, version.split(".")))[:2] < (3, 11)
-    file.write_text(NEW.format(version=version, version_code=int(old), venv_code=int(not venv)))
+    codes = {"version_code": int(old), "venv_code": int(not venv), "uv_code": int(not uv)}
+    file.write_text(NEW.format(version=version, **codes))
     file.chmod(0o755)
 
 
@@ -58,8 +61,18 @@ def test_a_fresh_machine_runs_the_demo(checkout: Path) -> None:
     put(checkout / "bin/python3")
     done = make_demo(checkout)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "the demo ran"), done.stderr
+    assert ".ci/install" in done.stdout
     again = make_demo(checkout)
-    assert (again.returncode, "pip" in again.stdout) == (0, False)
+    assert (again.returncode, ".ci/install" in again.stdout) == (0, False)
+
+
+@pytest.mark.parametrize("uv", [True, False])
+def test_what_uv_cannot_install_is_installed_by_pip(checkout: Path, uv: bool) -> None:
+    """It does not know pip's settings, an index of the house for example."""
+    put(checkout / "bin/python3", uv=uv)
+    done = make_demo(checkout)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "the demo ran"), done.stderr
+    assert ("installed by pip" in done.stdout) == (not uv)
 
 
 @pytest.mark.parametrize("newer", [None, "python3.13"])

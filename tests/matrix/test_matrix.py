@@ -32,7 +32,8 @@ TOOLS = (
     *("hypothesis>=6.170", "psutil>=7", "trustme>=1.2"),
 )
 """What the marked tests need of the test group, which as a whole is half a gigabyte."""
-PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", "--timeout", "15")
+SOON = {"PIP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "15", "UV_HTTP_TIMEOUT": "15"}
+"""Where there is no network, that is known in seconds."""
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 VARIANTS: dict[str, tuple[tuple[str, ...], dict[str, str], str]] = {
@@ -110,7 +111,7 @@ def environment_of(python: str, name: str, *requirements: str) -> str:
         made = run(python, "-m", "venv", str(folder), within=600)
         if made.returncode != 0:
             pytest.skip(f"{python} makes no environment: {made.stdout[-300:]}{made.stderr[-300:]}")
-        filled = run(str(own), *PIP, "--editable", *package, within=900)
+        filled = run(str(ROOT / ".ci" / "install"), str(own), "--editable", *package, within=900, **SOON)
         if "Retrying" in filled.stderr and filled.returncode != 0:
             pytest.skip("no package index can be reached")
         assert filled.returncode == 0, filled.stderr[-2000:]
