@@ -3,9 +3,11 @@
 Only `Random.random` and `Random.getrandbits` are drawn from: Python keeps those sequences stable.
 """
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from random import Random
 from typing import Any, TypeVar
 
@@ -19,6 +21,8 @@ T = TypeVar("T")
 NEWEST = datetime(2026, 7, 1, tzinfo=UTC)
 """Nothing that is made up is younger."""
 _SPAN = timedelta(days=3 * 365)
+_SMALL = 1000
+"""Of assignments and completions together: less than a megabyte an account to keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,19 @@ class Sizes:
 
 
 def build(seed: int, index: int, sizes: Sizes, *, odd_values: bool) -> AccountData:
-    """Make the data of the account number `index`."""
+    """Make the data of the account number `index`: a small one once, and copies of it for later sandboxes."""
+    if sizes.completions + sizes.assignments > _SMALL:
+        return _make(seed, index, sizes, odd_values=odd_values)
+    account: AccountData = pickle.loads(_pickled(seed, index, sizes, odd_values))  # noqa: S301 (made here)
+    return account
+
+
+@lru_cache(maxsize=32)
+def _pickled(seed: int, index: int, sizes: Sizes, odd_values: bool) -> bytes:
+    return pickle.dumps(_make(seed, index, sizes, odd_values=odd_values), pickle.HIGHEST_PROTOCOL)
+
+
+def _make(seed: int, index: int, sizes: Sizes, *, odd_values: bool) -> AccountData:
     rng = Random(f"{seed}/{index}")
     provider = words.PROVIDERS[index % len(words.PROVIDERS)]
     account = AccountData(provider, STYLES[index % len(STYLES)], rng, native_batches=provider == words.NATIVE_BATCHES)

@@ -50,6 +50,19 @@ async def test_same_seed_gives_the_same_bytes(start: Start) -> None:
         assert (await other.get(path, "raw=true")).body != body
 
 
+async def test_what_is_written_to_one_sandbox_stays_there(start: Start) -> None:
+    """They are made from the same copy."""
+    first, second = [await start(seed=5) for _ in range(2)]
+    ids = first.sandbox.ids("completions")
+    user, course = [(await first.all(table))[0] for table in ("users", "courses")]
+    body = {"learning_object_external_reference": course["external_reference"]}
+    made = await first("POST", f"users/{user['id']}/completions", json=body)
+    assert made.status == 201, made.body
+    assert len(first.sandbox.ids("completions")) == len(ids) + 1
+    for other in (second, await start(seed=5)):
+        assert other.sandbox.ids("completions") == ids
+
+
 def test_account_ids_depend_on_the_seed_only() -> None:
     few, many = Sandbox(seed=3, accounts=2, users=5, completions=10), Sandbox(seed=3, accounts=5)
     assert many.account_ids[:2] == few.account_ids
