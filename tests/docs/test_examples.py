@@ -181,6 +181,16 @@ def test_other_commands_are_known() -> None:
             pytest.fail(f"{page.name}:{line}: nobody runs {command!r}")
 
 
+def test_benchmarks_that_the_pages_name_are_there() -> None:
+    """A figure stands beside the command that prints it."""
+    found = {
+        (page, module) for page in PAGES for module in re.findall(r"python -m benchmarks\.(\w+)", page.read_text())
+    }
+    assert len(found) >= 8
+    for page, module in found:
+        assert (ROOT / f"benchmarks/{module}.py").exists(), (page.name, module)
+
+
 @pytest.mark.parametrize("page", sorted({page for page, *_ in OURS}), ids=lambda p: str(p.relative_to(ROOT)))
 def test_commands_run(page: Path, sandbox: Sandbox, tmp_path: Path) -> None:
     """The commands of our program on a page end with 0, one after the other in one folder."""
