@@ -52,7 +52,7 @@ class Waiting(Method[...]):
     def _summary(self) -> str:
         return inspect.getdoc(wait_source) or ""
 
-    def _parameters(self) -> list[inspect.Parameter]:
+    def _parameters(self, kind: type[Executor]) -> list[inspect.Parameter]:
         return parameters_of(wait_source)
 
     def _returns(self, kind: type[Executor]) -> Any:

@@ -128,6 +128,15 @@ class BulkRequest(NamedTuple):
         return self.fetch(executor, IteratorSource(iterate_ids(ids)), total=total)
 
 
+_TAKEN: Mapping[tuple[bool, bool], Any] = {
+    (False, False): AsyncIds,
+    (False, True): Ids,
+    (True, False): AsyncIdsByAccount,
+    (True, True): IdsByAccount,
+}
+"""What `ids` takes, by whether several accounts are read and whether the client blocks."""
+
+
 # Signature sources: the two below give the methods their signatures and docstrings, and are never called.
 
 
@@ -222,8 +231,10 @@ class _BulkMethod(Method[...], Generic[R]):
     def _summary(self) -> str:
         return inspect.getdoc(self._source) or ""
 
-    def _parameters(self) -> list[inspect.Parameter]:
-        return parameters_of(self._source)
+    def _parameters(self, kind: type[Executor]) -> list[inspect.Parameter]:
+        several, blocking = issubclass(kind, FanOutExecutor), issubclass(kind, SyncExecutor | SyncFanOutExecutor)
+        taken = _TAKEN[several, blocking]
+        return [p.replace(annotation=taken) if p.name == "ids" else p for p in parameters_of(self._source)]
 
     def _returns(self, kind: type[Executor]) -> Any:
         outcome: Any = AccountOutcome if issubclass(kind, FanOutExecutor) else Outcome

@@ -437,7 +437,7 @@ class Listing(Method[P], Generic[P, T]):
     def _summary(self) -> str:
         return inspect.getdoc(self._source) or ""
 
-    def _parameters(self) -> list[inspect.Parameter]:
+    def _parameters(self, kind: type[Executor]) -> list[inspect.Parameter]:
         return parameters_of(self._source)
 
     def _returns(self, kind: type[Executor]) -> Any:

@@ -357,8 +357,8 @@ class Method(Generic[P]):
         """Return what the method does, without the HTTP side."""
         raise NotImplementedError
 
-    def _parameters(self) -> list[inspect.Parameter]:
-        """Return the parameters of the method."""
+    def _parameters(self, kind: type[Executor]) -> list[inspect.Parameter]:
+        """Return the parameters of the method of a client with that kind of executor."""
         raise NotImplementedError
 
     def _returns(self, kind: type[Executor]) -> Any:
@@ -392,7 +392,7 @@ class Method(Generic[P]):
                 returns=f"{shown_type(self._returns(kind))}: {self._result(kind)}",
             )
             doc = f"{doc}\n\nAPI: {operation.method} {operation.path} ({operation.id})"
-            describe(function, self._owner, self._name, doc, self._parameters(), self._returns(kind))
+            describe(function, self._owner, self._name, doc, self._parameters(kind), self._returns(kind))
             self._functions[kind] = function
         method = resource.__dict__[self._name] = MethodType(function, executor)  # later reads do not come here
         return method
@@ -425,7 +425,7 @@ class Endpoint(Method[P], Generic[P, R]):
     def _summary(self) -> str:
         return inspect.getdoc(self._source) or ""
 
-    def _parameters(self) -> list[inspect.Parameter]:
+    def _parameters(self, kind: type[Executor]) -> list[inspect.Parameter]:
         return parameters_of(self._source)
 
     def _returns(self, kind: type[Executor]) -> Any:

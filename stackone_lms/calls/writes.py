@@ -96,7 +96,7 @@ class _Writing(Method[...], Generic[P, B, R]):
             "    StackOneError: Everything else; see `stackone_lms.errors`."
         )
 
-    def _parameters(self) -> list[inspect.Parameter]:
+    def _parameters(self, kind: type[Executor]) -> list[inspect.Parameter]:
         # The annotations as they are written: evaluated, a language alone would be 410 codes long. That one may be left
         # out is what its default says.
         hints: dict[str, Any] = {}
@@ -193,7 +193,7 @@ class Batch(Method[...], Generic[B]):
     def _summary(self) -> str:
         return inspect.getdoc(_batch_source) or ""
 
-    def _parameters(self) -> list[inspect.Parameter]:
+    def _parameters(self, kind: type[Executor]) -> list[inspect.Parameter]:
         return parameters_of(_batch_source)
 
     def _returns(self, kind: type[Executor]) -> Any:

@@ -167,6 +167,23 @@ def test_methods_show_types_by_their_names_alone() -> None:
     assert "-> AsyncOutcomes[Outcome[CompletionResult]]" in several
 
 
+def test_get_many_shows_the_ids_that_its_client_takes() -> None:
+    """A blocking client iterates nothing asynchronously, and several accounts take a mapping too."""
+    client = AsyncClient("key", "account")
+    with SyncClient("key", "account") as blocking:
+        shown = [
+            str(inspect.signature(resources.users.completions.get_many))
+            for resources in (client, blocking, client.for_accounts(["a"]), blocking.for_accounts(["a"]))
+        ]
+    plain, of_accounts = "Iterable[str] | Path", "Collection[str] | Path"
+    assert [text.partition("ids: ")[2].partition(", /")[0] for text in shown] == [
+        f"{plain} | AsyncIterable[str]",
+        plain,
+        f"Mapping[str, {plain} | AsyncIterable[str]] | {of_accounts}",
+        f"Mapping[str, {plain}] | {of_accounts}",
+    ]
+
+
 def test_a_docstring_stays_when_a_method_is_not_for_users() -> None:
     @not_for_users("nobody does")
     def method(self: object, hidden: int) -> None:
