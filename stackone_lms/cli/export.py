@@ -21,7 +21,7 @@ from .arguments import find, moment, names, pairs, rate_limit
 from .connection import Connection, connected, without
 from .export_display import Tally, shown, summarize, without_halves
 from .known_accounts import named
-from .messages import note, problem
+from .messages import counted, note, problem
 from .output import write_text
 from .targets import Accounts, BreakLock, StoreOptions, Target, Work, existing, store_options
 from .termination import run
@@ -316,8 +316,8 @@ def verify_command(target: Target, accounts: Accounts = None, options: StoreOpti
     found = verify(existing(target), accounts=accounts or None, store_options=store_options(options))
     for text in found.problems:
         problem(text)
-    files = "1 file" if found.files == 1 else f"{found.files:,} files"
-    note(f"{files}, {found.records:,} records: {'all as exported' if found.ok else 'not as exported'}")
+    held = f"{counted(found.files, 'file')}, {counted(found.records, 'record')}"
+    note(f"{held}: {'all as exported' if found.ok else 'not as exported'}")
     if not found.ok:
         raise typer.Exit(1)
 
@@ -355,7 +355,9 @@ def forget_command(
         break_lock=break_lock,
     )
     for gone in forgotten:
-        there = f"{gone.lists:,} lists with {gone.records:,} records" if gone.lists else "no list of it was complete"
+        there = f"{counted(gone.lists, 'list')} with {counted(gone.records, 'record')}"
+        if not gone.lists:
+            there = "no complete list of it was there (expected one? check the id)"
         note(f"account {gone.account_id}: {there}; nothing of it is left")
 
 

@@ -11,7 +11,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from .failures import report
-from .messages import as_json, console, note, write_json
+from .messages import as_json, console, counted, note, write_json
 
 if TYPE_CHECKING:
     from ..engine.stats import Stats
@@ -71,12 +71,12 @@ class Tally:
         seconds = max(now - self._began, 0.001)
         parts = [
             f"{self.done:,} of {self.accounts:,} accounts, {self.ended:,} of {self.lists:,} lists",
-            f"{records:,} records, {records / seconds:,.0f} a second",
+            f"{counted(records, 'record')}, {records / seconds:,.0f} a second",
         ]
         if self.stats is not None:
             parts += self._of_the_limit(now, self.stats())
         if self.failed:
-            parts.append(f"{self.failed:,} lists failed")
+            parts.append(f"{counted(self.failed, 'list')} failed")
         if 0 < self.ended < self.lists:
             parts.append(f"about {_span(seconds / self.ended * (self.lists - self.ended))} left")
         return "; ".join(parts)
@@ -161,7 +161,7 @@ class Lines:
         failed = told.state == "failed" and tally.failed <= _MOST_FAILED
         if failed or (told.state == "done" and tally.lists <= _MOST_LINES):
             name = f"{told.resource}, account {told.account}"
-            note(f"[{tally.ended}/{tally.lists}] {name}: {told.state}, {told.records:,} records fetched")
+            note(f"[{tally.ended}/{tally.lists}] {name}: {told.state}, {counted(told.records, 'record')} fetched")
         if told.state == "failed" and tally.failed == _MOST_FAILED:
             note("what else fails is told at the end")
         if (now := time.monotonic()) - self._last >= _EVERY:
@@ -188,16 +188,21 @@ def summarize(result: ExportResult, failed_file: str) -> None:
     _tell_counts("{} of the users not found", result.lists, lambda one: one.missing_users)
     if cut := [one for one in result.lists if one.replaced]:
         count = sum(one.replaced for one in cut)
-        note(f"{count:,} records held half of a character, replaced by U+FFFD: {_accounts(cut, 'the manifest')}")
+        note(
+            f"{counted(count, 'record')} held half of a character, replaced by U+FFFD: {_accounts(cut, 'the manifest')}"
+        )
     fetched = sum(one.fetched for one in result.lists)
     new, changed = sum(one.new for one in result.lists), sum(one.changed for one in result.lists)
     speed = fetched / max(result.seconds, 0.001)
     note(
-        f"{result.records:,} records in {result.seconds:.1f} s ({fetched:,} fetched, {speed:,.0f} a second; "
+        f"{counted(result.records, 'record')} in {result.seconds:.1f} s ({fetched:,} fetched, {speed:,.0f} a second; "
         f"{new:,} new, {changed:,} changed)"
     )
     if result.failures:
-        note(f"{len(result.failures)} of {len(result.lists)} lists are not complete")
+        note(
+            f"not complete: {len(result.failures):,} of {counted(len(result.lists), 'list')}; the same command fetches "
+            "what is missing, and with --retry-failed nothing else"
+        )
     if result.pruned_accounts:
         note(f"data removed that are not asked for any more: {_named(result.pruned_accounts)}")
     if result.interrupted:
@@ -238,7 +243,7 @@ def _tell_failures(result: ExportResult, failed_file: str) -> None:
     for one in partial[:_MOST_ACCOUNTS]:
         names = [f"{skipped.user!r:.60} ({skipped.status or skipped.type})" for skipped in one.skipped_users]
         more = f" and {len(names) - _MOST_ACCOUNTS:,} more, in the manifest" if len(names) > _MOST_ACCOUNTS else ""
-        users = f"{len(names):,} users could not be read: {', '.join(names[:_MOST_ACCOUNTS])}{more}"
+        users = f"{counted(len(names), 'user')} could not be read: {', '.join(names[:_MOST_ACCOUNTS])}{more}"
         note(f"{one.resource}, account {one.account}: {users}")
     if len(partial) > _MOST_ACCOUNTS:
         note(f"{len(partial) - _MOST_ACCOUNTS:,} more lists have users that could not be read, in the manifest")
@@ -280,7 +285,7 @@ def _named(called: Sequence[str], where: str = "") -> str:
     if len(called) == 1:
         return f"account {called[0]}"
     more = f" and {len(called) - _MOST_ACCOUNTS:,} more{where}" if len(called) > _MOST_ACCOUNTS else ""
-    return f"{len(called):,} accounts ({', '.join(called[:_MOST_ACCOUNTS])}{more})"
+    return f"{counted(len(called), 'account')} ({', '.join(called[:_MOST_ACCOUNTS])}{more})"
 
 
 def _each(result: ExportResult) -> Generator[tuple[str, ...]]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from .. import errors as e
-from .messages import note, problem
+from .messages import counted, note, problem
 
 _HINTS: tuple[tuple[type[e.StackOneError], str], ...] = (
     (e.InvalidArgumentError, "--help of the command tells what it takes"),
@@ -103,7 +103,7 @@ class FailedIds:
         """
         if self._count:
             more = f"; the first {_MOST_TOLD} are above" if self._count > _MOST_TOLD else ""
-            problem(f"{self._count:,} of {total:,} ids failed{more}")
+            problem(f"{self._count:,} of {counted(total, 'id')} failed{more}")
             raise typer.Exit(1)
 
 

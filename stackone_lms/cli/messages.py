@@ -97,6 +97,11 @@ def write_json(level: str, text: str, **more: Any) -> None:
     sys.stderr.write(json.dumps({**line, **more}, default=str) + "\n")
 
 
+def counted(count: int, what: str) -> str:
+    """Return such as `1 list` and `2,000 lists`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def note(text: str) -> None:
     """Tell something in a line."""
     if as_json():

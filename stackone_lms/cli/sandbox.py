@@ -11,7 +11,7 @@ import typer
 
 from .arguments import rate_limit
 from .connection import LogFormats
-from .messages import LogFormat, note
+from .messages import LogFormat, counted, note
 from .output import write_text
 from .termination import run
 
@@ -94,4 +94,4 @@ async def _serve(sandbox: Sandbox) -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            note(f"The sandbox ends after {sandbox.request_count} requests.")
+            note(f"The sandbox ends after {counted(sandbox.request_count, 'request')}.")

@@ -73,7 +73,7 @@ def test_a_failed_account_makes_exit_code_1(run: Run, sandbox: Sandbox, tmp_path
     assert ended.code == 1
     assert re.search(r"PreconditionFailedError: .*412", ended.err)
     assert "request id 0" in ended.err
-    assert "1 of 3 lists are not complete" in ended.err
+    assert "not complete: 1 of 3 lists; the same command fetches what is missing" in ended.err
     assert records(data) == sent(sandbox, "users")
     assert run(*command, "--fields", "name").code == 1, "nothing stands in the way of another command"
 
@@ -350,8 +350,8 @@ def test_accounts_leave(kind: str, run: Run, sandbox: Sandbox, tmp_path: Path) -
     assert (ended.code, f"nothing of these accounts was exported there: {second}" in ended.err) == (1, True)
     ended = run("export", "forget", target, "--account", first, "--account", second)
     assert (ended.code, ended.err.splitlines()) == (0, [
-        f"account {first}: 1 lists with 330 records; nothing of it is left",
-        f"account {second}: no list of it was complete; nothing of it is left",
+        f"account {first}: 1 list with 330 records; nothing of it is left",
+        f"account {second}: no complete list of it was there (expected one? check the id); nothing of it is left",
     ])  # fmt: skip
     assert "0 records: all as exported" in run("export", "verify", target).err
 
@@ -394,7 +394,7 @@ def test_what_befell_many_accounts_is_told_in_few_lines(capsys: pytest.CaptureFi
     export_display.summarize(ExportResult(lists=lists, seconds=1.0), "failed-accounts.txt")
     told = capsys.readouterr().err.splitlines()
     assert len(told) < 60
-    assert sum("1 users could not be read: 'u' (403)" in line for line in told) == 20
+    assert sum("1 user could not be read: 'u' (403)" in line for line in told) == 20
     assert "280 more lists have users that could not be read, in the manifest" in told
     assert "280 more lists were fetched whole, for reasons that the summary (--summary FILE) tells" in told
     (undated,) = [line for line in told if "do not tell when they were changed" in line]
@@ -406,7 +406,7 @@ def test_what_befell_many_accounts_is_told_in_few_lines(capsys: pytest.CaptureFi
 def test_a_narrow_terminal_shows_all_of_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures and the time left stand at the end of the line about the whole: it is broken, not cut."""
     tally = export_display.Tally()
-    line = "3 of 7 accounts, 3 of 7 lists; 18,000 records, 1,948 a second; 1 lists failed; about 0:05 left"
+    line = "3 of 7 accounts, 3 of 7 lists; 18,000 records, 1,948 a second; 1 list failed; about 0:05 left"
     monkeypatch.setattr(tally, "line", lambda: line)
     screen = export_display._screen(tally, 40)  # pyright: ignore[reportPrivateUsage]
     assert max(map(len, screen)) <= 40
