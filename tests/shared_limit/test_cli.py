@@ -61,7 +61,7 @@ def test_a_dry_run_asks_nobody(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("url", "more", "code", "said"),
     [
-        ("nonsense", (), 2, "--shared-limit: the URL must look like redis://host:6379/0#key"),
+        ("nonsense", (), 2, "--shared-limit: the URL of a shared limit must look like redis://host:6379/0#key"),
         ("file:///tmp/x", ("--rate-limit", "off"), 2, "there is none to share with --rate-limit off"),
         ("redis://:pw@127.0.0.1:1", ("--timeout", "0.3"), 1, "cannot be reached"),
     ],
