@@ -130,7 +130,7 @@ class App:
     def _faulty(self, received: Received, in_flight: int, carry_out: Callable[[], ServerResponse]) -> ServerResponse:
         """Carry a request out, unless there are too many or a failure is planned for it."""
         self._admit(in_flight)
-        fault = self.faults.draw(received.path)
+        fault = self.faults.draw(received.path, _account_id(received.headers))
         if fault is not None and not fault[1]:
             return self._refusal(fault[0])
         answer = carry_out()
@@ -168,7 +168,7 @@ class App:
         id: str,
     ) -> None:
         """Add a request to the log, if it is about an account that serves."""
-        account_id = received.headers.get("x-account-id", "").strip()
+        account_id = _account_id(received.headers)
         account = self.accounts.find(account_id)
         if account is not None:
             self._log.add(
@@ -201,7 +201,7 @@ class App:
             raise Problem(429, retry_after=wait)
 
     def _account(self, headers: Mapping[str, str]) -> AccountData:
-        id = headers.get("x-account-id", "").strip()
+        id = _account_id(headers)
         if not id:
             raise Problem.invalid("the header x-account-id is required")
         account = self.accounts.find(id)
@@ -215,6 +215,10 @@ class App:
             told = provider_error(429, account.url(""), "slow down")
             raise Problem(429, retry_after=wait, provider_errors=[told])
         return account
+
+
+def _account_id(headers: Mapping[str, str]) -> str:
+    return headers.get("x-account-id", "").strip()
 
 
 def _note_ignored(received: Received, route: Route, given: Query) -> None:

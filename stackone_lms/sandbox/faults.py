@@ -26,7 +26,12 @@ class Planned:
     problem: Problem
     times: int
     path_contains: str | None
+    account_id: str | None
     after: bool
+
+    def concerns(self, path: str, account_id: str | None) -> bool:
+        """Tell whether a request is one of them."""
+        return (self.path_contains is None or self.path_contains in path) and self.account_id in {None, account_id}
 
 
 def problem(status: int, retry_after: int | None = None, error_code: str | None = None) -> Problem:
@@ -60,10 +65,10 @@ class FaultPlan:
         """Add a failure; those added first are used first."""
         self._planned.append(planned)
 
-    def draw(self, path: str) -> tuple[Problem, bool] | None:
-        """Return the failure for a request to `path`, and whether the request is carried out first."""
+    def draw(self, path: str, account_id: str | None) -> tuple[Problem, bool] | None:
+        """Return the failure for a request to `path` for an account, and whether the request is carried out first."""
         for planned in self._planned:
-            if planned.path_contains is None or planned.path_contains in path:
+            if planned.concerns(path, account_id):
                 planned.times -= 1
                 if planned.times <= 0:
                     self._planned.remove(planned)

@@ -235,6 +235,7 @@ class Sandbox:
         retry_after: int | None = None,
         path_contains: str | None = None,
         *,
+        account_id: str | None = None,
         error_code: str | None = None,
         after: bool = False,
     ) -> None:
@@ -245,12 +246,14 @@ class Sandbox:
             times: How many requests fail.
             retry_after: Seconds for a `Retry-After` header.
             path_contains: Only requests fail whose path contains this.
+            account_id: Only requests of this account fail.
             error_code: An `errorCode` such as `AccountExpiredCredentialsError`.
             after: Whether the request is carried out nevertheless, as when only the answer is lost.
         """
         if times < 1:
             raise ValueError("times is at least 1")
-        self._app.faults.plan(Planned(problem(status, retry_after, error_code), times, path_contains, after))
+        planned = Planned(problem(status, retry_after, error_code), times, path_contains, account_id, after)
+        self._app.faults.plan(planned)
 
     def refuse(self, external_reference: str, message: str = "the provider refuses it", status: int = 422) -> None:
         """Let the provider refuse an item of the batches to come: the batch is accepted, the item fails later.

@@ -146,6 +146,13 @@ async def test_history_is_bounded_and_counters_are_not(start: Start) -> None:
     assert api.sandbox.status_counts == Counter({200: 4, 404: 1})
 
 
+async def test_a_failure_of_one_account_leaves_the_others_alone(start: Start) -> None:
+    api = await start(accounts=2)
+    api.sandbox.fail_next(403, times=2, account_id=api.sandbox.account_ids[1])
+    statuses = [(await api("GET", "users", account=account)).status for account in (0, 1, 0, 1, 1)]
+    assert statuses == [200, 403, 200, 403, 200]
+
+
 async def test_reset_goes_back_to_the_start(start: Start) -> None:
     api = await start(rate_limit=(3, 60.0))
     before = (await api.get("content", "page_size=1")).body
