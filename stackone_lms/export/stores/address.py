@@ -151,7 +151,7 @@ def read_options(name: str, value: Any) -> dict[str, str]:
 
 
 def allows_http(address: Address, options: Mapping[str, str]) -> bool:
-    """Tell whether a store is reached without TLS, as one on this machine is.
+    """Tell whether a store may be reached without TLS, as one on this machine is.
 
     Raises:
         InvalidArgumentError: It would be, though it is on another machine and nobody has allowed that.
@@ -160,8 +160,10 @@ def allows_http(address: Address, options: Mapping[str, str]) -> bool:
     endpoints = given or [text for name in _ENDPOINTS[address.scheme] if (text := os.environ.get(name))]
     plain = [url for url in map(urlsplit, endpoints[:1]) if url.scheme.lower() == "http"]
     allowed = {name.lower().removeprefix("aws_"): text for name, text in options.items()}.get("allow_http")
-    if not plain or (allowed or os.environ.get("AWS_ALLOW_HTTP", "")).lower() in ("true", "1"):
-        return bool(plain)
+    if (allowed or os.environ.get("AWS_ALLOW_HTTP", "")).lower() in ("true", "1"):
+        return True  # where it is may stand elsewhere, as in the file of a service account
+    if not plain:
+        return False
     if not is_loopback(plain[0].hostname or ""):
         raise InvalidArgumentError(
             f"the store at {plain[0].hostname} is reached without TLS: name its https endpoint, or allow that with the "

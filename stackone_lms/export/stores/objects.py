@@ -247,6 +247,8 @@ class Objects:
             return f"the store answered {codes}"
         if "Config error" in text:
             return "the value of a store option cannot be read"
+        if "BadScheme" in text:
+            return "it is at http://, which needs the store option allow_http=true"
         for what, kind in (("time ran out", "Timeout"), ("nothing answers there", "Connect")):
             if f"kind: {kind}" in text:
                 return what
