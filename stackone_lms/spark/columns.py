@@ -58,7 +58,11 @@ def check_fields(resource: str, wanted: Iterable[Field], *, failures: bool) -> t
         raise InvalidArgumentError("the schema has no column; leave it out for all")
     for name, kind, nullable in several:
         if name not in there:
-            raise InvalidArgumentError(f"{resource} have no column {name!r:.60}; there are: {', '.join(there)}")
+            flat = [one for one in there if one.startswith(f"{name}_")]
+            found = (
+                f"its fields are columns of their own: {', '.join(flat)}" if flat else f"there are: {', '.join(there)}"
+            )
+            raise InvalidArgumentError(f"{resource} have no column {name!r:.60}; {found}")
         if kind != there[name]:
             raise InvalidArgumentError(f"the column {name} is {there[name]}, not {kind:.60}: cast it after reading")
         if not nullable:

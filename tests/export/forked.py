@@ -20,10 +20,12 @@ from stackone_lms import AsyncClient
 from stackone_lms.export import export
 
 NEEDED = (
+    "deltalake",
     "obstore.store",
     "pandas",
     "pyarrow.parquet",
     "stackone_lms.export.formats.parquet",
+    "stackone_lms.export.targets.delta",
     "stackone_lms.export.targets.store",
     "stackone_lms.transport.lean",
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,11 +22,14 @@ from stackone_lms.export.stores.address import StoreAccess
 from stackone_lms.export.stores.names import refuse_unknown_to_deltalake
 from stackone_lms.export.targets import delta_files
 from stackone_lms.export.targets.choose import make_target
+from stackone_lms.export.targets.delta_storage import RemoteStorage
 from stackone_lms.sandbox import Sandbox
 
+from ..soak import SOAK
 from .s3 import BUCKET, OPTIONS
 from .test_incremental import change
 from .test_kill import ROOT
+from .test_store_kill import machine
 
 PLACE = f"s3://{BUCKET}/delta"
 SERVE = """
@@ -50,12 +56,14 @@ def options() -> Iterator[dict[str, str]]:
 
 
 def rows(options: dict[str, str]) -> dict[tuple[str, str], str]:
-    """Return the names of users by account and id."""
+    """Return the names of users by account and id, each of which is there once."""
     table: Any = import_module("deltalake").DeltaTable(
         f"{PLACE}/users", storage_options={**options, "allow_http": "true"}
     )
     found: Any = import_module("pyarrow").table(table.scan())
-    return {(row["account_id"], row["id"]): row["name"] for row in found.to_pylist()}
+    names = {(row["account_id"], row["id"]): row["name"] for row in found.to_pylist()}
+    assert len(names) == found.num_rows
+    return names
 
 
 def sent(sandbox: Sandbox) -> dict[tuple[str, str], str]:
@@ -90,6 +98,72 @@ async def test_tables_in_a_store(
     assert {account for account, _ in rows(options)} == {second}
     assert not [*tmp_path.glob("here/drafts/*")], "copies of what was forgotten"
     assert verify(target, store_options=options).problems == []
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("delta:", "", f"{PLACE} holds Delta tables: give the files a prefix of their own"),
+        ("", "delta:", f"{PLACE} holds an export of files: give the tables a prefix of their own"),
+    ],
+)
+async def test_files_and_tables_do_not_share_a_prefix(
+    first: str,
+    second: str,
+    message: str,
+    client: AsyncClient,
+    sandbox: Sandbox,
+    options: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """Else whoever looks at all files below it takes those of the other for strays."""
+    common: Any = {"accounts": sandbox.account_ids, "store_options": options}
+    assert (await export(client, "users", f"{first}{PLACE}", work=tmp_path / "one", **common)).ok
+    before = sandbox.request_count
+    with pytest.raises(ExportError, match=re.escape(message)):
+        await export(client, "users", f"{second}{PLACE}", work=tmp_path / "other", **common)
+    assert sandbox.request_count == before
+    assert verify(f"{first}{PLACE}", store_options=options).problems == []
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
+def test_killed_runs_leave_each_row_once(sandbox: Sandbox, options: dict[str, str], tmp_path: Path) -> None:
+    """Blows at random moments, each gone on with by the same work folder."""
+    s3: Any = SimpleNamespace(options=options)
+    dice, killed = random.Random(20261128), 0
+    with machine(sandbox, s3, tmp_path) as exports:
+        code, latest = exports.run("cold", "cold", kind="delta:")
+        assert code == 0
+        while killed < (10 if SOAK else 2):
+            code, _ = exports.run("delta", "work", dice.uniform(0.0, latest), kind="delta:")
+            killed += code == -signal.SIGKILL
+            latest /= 1 if code else 2  # it had come to its end already
+        assert exports.run("delta", "work", kind="delta:")[0] == 0
+    assert rows(options) == sent(sandbox)
+    assert verify(f"delta:{PLACE}", store_options=options).problems == []
+
+
+def _absent(*_: object) -> Any:
+    return ()
+
+
+@pytest.mark.thorough
+async def test_a_table_that_another_export_makes_meanwhile(
+    client: AsyncClient, sandbox: Sandbox, options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written to by that one alone, and the next run of this one finds it."""
+    target = f"delta:{PLACE}"
+    common: Any = {"accounts": sandbox.account_ids, "store_options": options}
+    assert (await export(client, "users", target, work=tmp_path / "one", **common)).ok
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module("deltalake").DeltaTable, "is_deltatable", _absent)
+        patch.setattr(RemoteStorage, "names", _absent)
+        with pytest.raises(ExportError, match=r"another export has just made s3://lake/delta/users: start the same"):
+            await export(client, "users", target, work=tmp_path / "other", **common)
+    assert (await export(client, "users", target, work=tmp_path / "other", **common)).ok
+    assert rows(options) == sent(sandbox)
 
 
 async def test_a_store_needs_a_work_folder(client: AsyncClient, sandbox: Sandbox) -> None:

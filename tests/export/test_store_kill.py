@@ -41,13 +41,15 @@ class Machine:
         self.sandbox, self.s3, self.folder, self._process = sandbox, s3, folder, process
         self._pids: queue.Queue[int] = queue.Queue()
 
-    def run(self, prefix: str, work: str, kill_after: float | None = None, **options: Any) -> tuple[int, float]:
-        """Run an export; return how it ended and how long it ran."""
+    def run(
+        self, prefix: str, work: str, kill_after: float | None = None, *, kind: str = "", **options: Any
+    ) -> tuple[int, float]:
+        """Run an export, of files or another kind; return how it ended and how long it ran."""
         order = {
             "key": self.sandbox.api_key,
             "url": self.sandbox.url,
             "resources": ["completions", "users"],
-            "target": f"s3://{BUCKET}/{prefix}",
+            "target": f"{kind}s3://{BUCKET}/{prefix}",
             "options": {
                 "accounts": self.sandbox.account_ids,
                 "page_size": 25,

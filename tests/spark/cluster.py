@@ -66,8 +66,9 @@ class Cluster:
             "SPARK_DAEMON_MEMORY": "256m",
             "PYTHONPATH": str(ROOT),
             "PYSPARK_PYTHON": str(PYTHON),
-            # Each JVM lives for some seconds, in which a compiler that optimizes is most of its cost.
-            "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+            # Each JVM lives for some seconds, in which optimizing and verifying what it loads is most of its cost.
+            "JAVA_TOOL_OPTIONS": "-XX:+IgnoreUnrecognizedVMOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "
+            "-XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote",
         }
         self.master = ""
 
@@ -111,8 +112,8 @@ class Cluster:
                 pytest.skip(f"this did not come to an end within {SECONDS:.0f} seconds")
             time.sleep(0.05)
 
-    def run(self, job: str, sandbox: Sandbox, **given: Any) -> Driver:
-        """Start a driver."""
+    def run(self, job: str, sandbox: Sandbox, *, environment: Mapping[str, str] | None = None, **given: Any) -> Driver:
+        """Start a driver, with more in its environment."""
         events = self.folder / "events"
         events.mkdir(exist_ok=True)
         said = {
@@ -125,10 +126,10 @@ class Cluster:
         }
         log = (self.folder / f"{job}-{len(self._processes)}.log").open("wb")
         command = [str(PYTHON), "-m", "tests.spark.driver", json.dumps(said)]
-        environment = {**self._environment, "FROM_A_SECRET_SCOPE": KEY}
+        known = {**self._environment, "FROM_A_SECRET_SCOPE": KEY, **(environment or {})}
         process = subprocess.Popen(
             command,
-            env=environment,
+            env=known,
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -138,30 +139,6 @@ class Cluster:
         log.close()
         self._processes.append(process)
         return Driver(process, self, Path(log.name))
-
-    def run_example(self, script: Path, **environment: str) -> tuple[int, str]:
-        """Run a script by itself, in one machine; return its code, and what it says."""
-        folder = self.folder / script.stem
-        folder.mkdir()
-        settings = {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1", "spark.sql.shuffle.partitions": "2"}
-        given = " ".join(f"--conf {name}={value}" for name, value in settings.items())
-        log = self.folder / f"{script.stem}.log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [str(PYTHON), str(script)],
-                env={
-                    **self._environment,
-                    **environment,
-                    "PYSPARK_SUBMIT_ARGS": f"--master local[2] --driver-memory 640m {given} pyspark-shell",
-                },
-                cwd=folder,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-            )
-        self._processes.append(process)
-        self.wait(lambda: process.poll() is not None)
-        return process.returncode, log.read_text("utf-8", "replace")
 
     def python_workers(self, sandbox: Sandbox) -> list[psutil.Process]:
         """Return the Python processes of executors that talk to a sandbox."""
@@ -205,7 +182,7 @@ class Driver:
             if line.startswith(b"{"):
                 found: Mapping[str, Any] = json.loads(line)
                 name = next(iter(found))
-                self.told[f"{name} {found[name]}" if name in {"writing", "written"} else name] = found
+                self.told[f"{name} {found[name]}" if name in {"writing", "written", "refusing"} else name] = found
 
     def check(self) -> None:
         """Fail if it has ended with an error."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import os
+import runpy
 import sys
 from importlib import import_module
 from typing import Any
@@ -16,6 +18,12 @@ from stackone_lms.spark import register
 def tell(**found: Any) -> None:
     """Write a line for the test."""
     print(json.dumps(found), flush=True)
+
+
+def announce(**what: Any) -> None:
+    """Write a line for the test, and wait until it lets the driver go on."""
+    tell(**what)
+    sys.stdin.readline()
 
 
 class Driver:
@@ -59,6 +67,12 @@ class Driver:
             reader = reader.option(name, value)
         return reader
 
+    def of(self, sandbox: str) -> Driver:
+        """Return it for another server, by its name in what the test says."""
+        other = copy.copy(self)
+        other.given = {**self.given, "sandbox": self.given[sandbox]}
+        return other
+
     def batch(self, **options: Any) -> Any:
         """Return a reader of a batch."""
         return self.with_options(self.spark.read, **options)
@@ -66,9 +80,8 @@ class Driver:
 
 def batches(driver: Driver) -> None:
     """Read every list; look at plans and mistakes; then write twice, while the test kills something."""
+    everybody, driver = driver, driver.of("small")
     given, fast = driver.given, {"requestsPerMinute": 999_999_999}
-    small = {**given, "sandbox": given["small"]}
-    driver.given = small
     counts: dict[str, Any] = {}
     for resource in given["resources"]:
         frame = driver.batch(**fast).load(resource)
@@ -108,33 +121,124 @@ def batches(driver: Driver) -> None:
     same = everything.where(f"account_id = '{given['small']['accounts'][0]}' and updated_at > '2026-02-01'")
     tell(filtered=[sorted(row.id for row in one.select("id").collect()) for one in (only, same)])
 
-    driver.given = given
-    for name in given["writes"]:
-        tell(writing=name)
-        sys.stdin.readline()
+    for name, options in given["writes"].items():
+        announce(writing=name)
         target = f"{given['folder']}/{name}"
-        driver.batch(requestsPerMinute=given["limit"]).load("completions").write.parquet(target)
+        everybody.batch(**options).load("completions").write.parquet(target)
         written = driver.spark.read.parquet(target).select("account_id", "id")
         tell(written=name, rows=written.count(), distinct=written.distinct().count())
 
 
+def cached(driver: Driver) -> None:
+    """Look twice at what is kept; the size of a page tells its requests from those of others."""
+    frame = driver.batch(requestsPerMinute=999_999_999, pageSize=7).load("completions").cache()
+    tell(cached=[frame.count(), frame.where("id is not null").count()])
+    frame.unpersist()
+
+
+def refused(driver: Driver) -> None:
+    """Read while the server refuses an account."""
+    announce(refusing=403)
+    frame = driver.batch(onError="row").load("users")
+    failures = [json.loads(row._failure) for row in frame.where("_failure is not null").collect()]
+    try:
+        said = f"{driver.batch().load('users').count()} rows"
+    except Exception as error:
+        said = str(error)
+    tell(forbidden=said, rows=failures)
+    announce(refusing=429)
+    tell(throttled=driver.batch().load("users").count())
+
+
+def start_stream(driver: Driver, name: str, checkpoint: str, resource: str, **options: Any) -> Any:
+    """Start a query that writes into files."""
+    available: Any = {"availableNow": True} if options.pop("availableNow", False) else {"processingTime": "0 seconds"}
+    frame = driver.with_options(driver.spark.readStream, lag="0s", **options).load(resource)
+    writer = frame.writeStream.format("parquet").option("checkpointLocation", f"{driver.given['folder']}/{checkpoint}")
+    return writer.trigger(**available).start(f"{driver.given['folder']}/{name}")
+
+
+def told_by(query: Any) -> Any:
+    """Return the offset of the last progress of a query."""
+    progress = query.lastProgress
+    offset: Any = None if progress is None else progress["sources"][0]["endOffset"]
+    return json.loads(offset) if isinstance(offset, str) else offset
+
+
 def stream(driver: Driver) -> None:
     """Go on with a stream into files; to its end if the test does not kill it."""
+    announce(streaming=True)
     given = driver.given
-    reader = driver.with_options(
-        driver.spark.readStream, requestsPerMinute=given["limit"], accountsAtOnce=2, batchRows=given["rows"], lag="0s"
-    )
-    frame = reader.load("completions")
-    target = f"{given['folder']}/stream"
-    writer = frame.writeStream.format("parquet").option("checkpointLocation", f"{given['folder']}/checkpoint")
-    query = writer.start(target)
+    options = {"requestsPerMinute": given["limit"], "accountsAtOnce": 2, "batchRows": given["rows"]}
+    query = start_stream(driver, "stream", "checkpoint", "completions", **options)
     query.processAllAvailable()
-    progress = query.lastProgress
+    offset = told_by(query)
     query.stop()
-    written = driver.spark.read.parquet(target).select("account_id", "id")
-    offset: Any = None if progress is None else progress["sources"][0]["endOffset"]
-    offset = json.loads(offset) if isinstance(offset, str) else offset
+    written = driver.spark.read.parquet(f"{given['folder']}/stream").select("account_id", "id")
     tell(rows=written.count(), distinct=written.distinct().count(), offset=offset)
+
+
+def streams(driver: Driver) -> None:
+    """Streams of an account that is refused, of two queries, and with Trigger.AvailableNow."""
+
+    def rows(name: str) -> list[str]:
+        frame = driver.spark.read.parquet(f"{driver.given['folder']}/{name}")
+        return sorted(row.id + row.account_id for row in frame.select("id", "account_id").collect())
+
+    announce(refusing="stream")
+    query = start_stream(driver, "refused", "refused-checkpoint", "users", availableNow=True)
+    query.awaitTermination()
+    tell(behind=told_by(query)["behind"], rows=rows("refused"))
+    announce(refusing="nobody")
+    start_stream(driver, "refused", "refused-checkpoint", "users", availableNow=True).awaitTermination()
+    tell(caught_up=rows("refused"))
+
+    first = start_stream(driver, "two", "two-checkpoint", "users", pollInterval="1h")
+    first.processAllAvailable()
+    driver.spark.conf.set("spark.sql.streaming.stopActiveRunOnRestart", "false")
+    try:
+        start_stream(driver, "two", "two-checkpoint", "users", availableNow=True).awaitTermination()
+        said = "nothing was said"
+    except Exception as error:
+        said = str(error)
+    driver.spark.conf.unset("spark.sql.streaming.stopActiveRunOnRestart")
+    start_stream(driver, "own", "own-checkpoint", "users", availableNow=True).awaitTermination()
+    active = [first.isActive]
+    start_stream(driver, "two", "two-checkpoint", "users", availableNow=True).awaitTermination()
+    tell(two=said, active=[*active, first.isActive], rows=[rows("two"), rows("own")])
+
+
+def limited(driver: Driver) -> None:
+    """Ask for a few rows of a server that stops answering after some pages."""
+    announce(limiting=True)
+    tell(limited=len(driver.batch(batchRows=100).load("completions").limit(5).collect()))
+
+
+def first(driver: Driver) -> None:
+    """All of a batch, and the beginning of a stream."""
+    batches(driver)
+    cached(driver.of("small"))
+    refused(driver.of("troubled"))
+    tell(read=True)
+    stream(driver)
+
+
+def last(driver: Driver) -> None:
+    """Go on with the stream to its end; then other streams, and the script of the guide."""
+    stream(driver)
+    limited(driver)
+    streams(driver.of("troubled"))
+    said = io.StringIO()
+    os.chdir(driver.given["folder"])
+    with contextlib.redirect_stdout(said):
+        runpy.run_path(driver.given["script"], run_name="__main__")
+    tell(example=said.getvalue())
+
+
+def delta(driver: Driver) -> None:
+    """Read a Delta table, by Spark's own package."""
+    rows = driver.spark.read.format("delta").load(driver.given["table"]).select("id", "account_id").collect()
+    tell(delta=sorted(row.id + row.account_id for row in rows))
 
 
 def main() -> None:
@@ -142,7 +246,7 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     driver = Driver(given)
     tell(started=True)
-    {"batches": batches, "stream": stream}[given["job"]](driver)
+    {"first": first, "stream": stream, "last": last, "delta": delta}[given["job"]](driver)
     driver.spark.stop()
 
 

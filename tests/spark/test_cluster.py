@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import threading
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import psutil
@@ -13,11 +16,13 @@ import pytest
 
 from stackone_lms import SyncClient
 from stackone_lms.arrow import scan
+from stackone_lms.export import export_sync
 from stackone_lms.export.lists import resources
 from stackone_lms.sandbox import Sandbox
 from stackone_lms.sandbox.recording import Received
 
-from .cluster import KEY, ROOT, Cluster, descendants, described, kill, kill_all, reason_to_skip
+from ..shared_limit.redis_server import BINARY, redis_server
+from .cluster import KEY, ROOT, Cluster, Driver, descendants, described, kill, kill_all, reason_to_skip
 
 # All waiting has an end (`Cluster.wait`), after which nothing is left behind; pytest-timeout would leave the cluster.
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(0)]
@@ -25,12 +30,15 @@ pytestmark = [pytest.mark.spark, pytest.mark.timeout(0)]
 ACCOUNTS, PAGES = 24, 16
 LIMIT = 2400
 """Requests a minute that the source is told: 40 a second."""
+ROWS = 800
+"""Of a micro-batch while drivers are killed."""
+MANY = 1_000_000
 ALLOWED = (600, 10.0)
 """Requests and seconds that the server allows: room for those that a busy machine held up, not for a second limit."""
 
 MISTAKES: list[tuple[str, dict[str, Any], str | None, str]] = [
     ("unknown", {"acounts": "1"}, None, "there is no option 'acounts'; there are: accounts, accountsPath, allAccounts"),
-    ("column", {}, "id string, nope string", "users have no column 'nope'; there are: account_id, id"),
+    ("nested", {}, "id string, course struct<id:string>", "users have no column 'course'; there are: account_id, id"),
 ]
 """Each takes Spark some seconds; all others are in test_options."""
 
@@ -52,6 +60,18 @@ def small() -> Iterator[Sandbox]:
     sizes: Any = {"users": 12, "courses": 8, "contents": 6, "assignments": 30, "completions": 75}
     with Sandbox.in_thread(api_key=KEY, accounts=2, odd_values=True, **sizes) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def troubled() -> Iterator[Sandbox]:
+    sizes: Any = {"users": 12, "courses": 1, "contents": 1, "assignments": 1, "completions": 1}
+    with Sandbox.in_thread(api_key=KEY, accounts=2, **sizes) as running:
+        yield running
+
+
+def ids_of(sandbox: Sandbox, *accounts: str) -> list[str]:
+    """Return ids and accounts of users, in one string each, in order."""
+    return sorted(id + account for account in accounts for id in sandbox.ids("users", account))
 
 
 class Pausing(Sandbox):
@@ -135,47 +155,79 @@ class Written(NamedTuple):
     distinct: int
     requests: int
     refused: int
+    seconds: float = 0.0
+    workers: int = 0
 
 
 @pytest.fixture(scope="module")
-def batches(cluster: Cluster, small: Sandbox, large: Pausing) -> dict[str, Any]:
-    """Return what a driver tells that reads every list, and writes twice while something is killed."""
+def shared_limit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    """The URL of a limit in a Redis; None where there is no redis-server."""
+    if BINARY is None:
+        yield None
+        return
+    with redis_server(tmp_path_factory.mktemp("redis"), "--save", "") as server:
+        yield f"{server.url}#spark"
+
+
+@pytest.fixture(scope="module")
+def batches(
+    cluster: Cluster, small: Sandbox, troubled: Sandbox, large: Pausing, shared_limit: str | None
+) -> dict[str, Any]:
+    """Return what a driver tells that reads every list, and writes while something is killed; it goes on."""
+    alone = {"requestsPerMinute": LIMIT}
+    writes: dict[str, Any] = {"python_worker": alone}
+    if shared_limit is not None:
+        writes["shared"] = {**alone, "limitUrl": shared_limit}
+    writes["worker"] = alone
     driver = cluster.run(
-        "batches",
+        "first",
         large,
         small=described(small),
+        troubled=described(troubled),
         resources=sorted(resources()),
         mistakes=[mistake[:3] for mistake in MISTAKES],
         limit=LIMIT,
-        writes=["python_worker", "worker"],
+        rows=ROWS,
+        writes=writes,
     )
     environments = Environments(cluster)
     environments.start()
     found: dict[str, Written] = {}
 
-    driver.wait_for("writing python_worker")
-    before, refused = large.request_count, large.status_counts[429]
-    large.stop_at(before + 48)
-    driver.go_on()
-    cluster.wait(lambda: large.stopped, driver)
-    kill(cluster.wait(lambda: cluster.python_workers(large), driver)[:1])
-    large.go_on()
-    found["python_worker"] = _written(driver.wait_for("written python_worker"), large, before, refused)
+    def write(name: str, stop: int, kill_it: Callable[[], object] = lambda: None) -> None:
+        driver.wait_for(f"writing {name}")
+        before, refused = large.request_count, large.status_counts[429]
+        large.stop_at(before + stop)
+        driver.go_on()
+        cluster.wait(lambda: large.stopped, driver)
+        kill_it()
+        large.go_on()
+        found[name] = _written(driver.wait_for(f"written {name}"), large, before, refused)
 
-    driver.wait_for("writing worker")
-    worker = cluster.workers.pop(0)
-    before, refused = large.request_count, large.status_counts[429]
+    def kill_python_worker() -> None:
+        kill(cluster.wait(lambda: cluster.python_workers(large), driver)[:1])
+
+    write("python_worker", 48, kill_python_worker)
+    if shared_limit is not None:
+        # The seconds are those after which the first request was answered, none of which is waited for.
+        workers: list[int] = []
+        began = time.monotonic()
+        write("shared", 16, lambda: workers.append(len(cluster.python_workers(large))))
+        found["shared"] = found["shared"]._replace(seconds=time.monotonic() - began, workers=workers[0])
     # Not later: one executor may be far ahead of the other, and up to eight requests are under way.
-    large.stop_at(before + 16)
-    driver.go_on()
-    cluster.wait(lambda: large.stopped, driver)
-    kill_all(worker.pid)
-    large.go_on()
-    found["worker"] = _written(driver.wait_for("written worker"), large, before, refused)
+    write("worker", 16, lambda: kill_all(cluster.workers.pop(0).pid))
 
-    driver.wait()
+    driver.wait_for("refusing 403")
+    troubled.fail_next(403, times=MANY, account_id=troubled.account_ids[0])
+    driver.go_on()
+    driver.wait_for("refusing 429")
+    troubled.reset()
+    troubled.fail_next(429, times=2, retry_after=1, account_id=troubled.account_ids[0])
+    driver.go_on()
+    driver.wait_for("read")
     environments.stop()
-    return {**driver.told, "killed": found, "environments": environments}
+    refused = troubled.status_counts[429]
+    return {**driver.told, "killed": found, "environments": environments, "driver": driver, "refused": refused}
 
 
 def _written(told: Any, sandbox: Sandbox, before: int, refused: int) -> Written:
@@ -226,43 +278,157 @@ def test_what_is_killed_costs_its_own_requests_at_most(killed: str, batches: dic
     _check(batches["killed"][killed])
 
 
+def test_a_limit_in_redis_is_one_for_all_workers(batches: dict[str, Any]) -> None:
+    if "shared" not in batches["killed"]:
+        pytest.skip("redis-server is not installed (apt-get install redis-server)")
+    written: Written = batches["killed"]["shared"]
+    _check(written)
+    assert written.workers > 1
+    # Each worker with the whole limit would take a part of it; nobody who is slow takes less.
+    assert written.seconds >= 0.9 * (written.requests - LIMIT / 50 - 16) / (LIMIT / 60)
+
+
+def test_what_is_cached_is_fetched_once(batches: dict[str, Any], small: Sandbox) -> None:
+    assert batches["cached"]["cached"] == [150, 150]
+    fetched = [request for request in small.requests if "page_size=7" in request.query.split("&")]
+    assert len(fetched) >= 22
+    assert {*Counter((one.headers["x-account-id"], one.query) for one in fetched).values()} == {1}
+
+
+def test_an_account_that_is_refused_fails_the_query_or_is_a_row(batches: dict[str, Any], troubled: Sandbox) -> None:
+    told = batches["forbidden"]
+    assert "PermissionDeniedError" in told["forbidden"]
+    assert [(one["error"], one["status"]) for one in told["rows"]] == [("PermissionDeniedError", 403)]
+
+
+def test_an_account_that_has_to_wait_is_waited_for(batches: dict[str, Any], troubled: Sandbox) -> None:
+    assert batches["throttled"]["throttled"] == len(ids_of(troubled, *troubled.account_ids))
+    assert batches["refused"] == 2
+
+
 def test_the_key_is_in_no_environment_of_an_executor(batches: dict[str, Any]) -> None:
     assert batches["environments"].seen
     assert batches["environments"].leaks == []
 
 
-def test_a_driver_that_is_killed_twice_goes_on_in_its_checkpoint(cluster: Cluster, large: Pausing) -> None:
-    """The requests of two micro-batches, and those that are ahead of them, are all that is sent again: 16 at a kill."""
-    before, refused, needed = large.request_count, large.status_counts[429], ACCOUNTS * PAGES
+@pytest.fixture(scope="module")
+def streams(
+    cluster: Cluster, batches: dict[str, Any], small: Sandbox, troubled: Sandbox, large: Pausing
+) -> dict[str, Any]:
+    """Return what a driver tells that ends a stream of two that were killed, reads others, and runs the guide's."""
+    before, refused = large.request_count, large.status_counts[429]
+    driver: Driver = batches["driver"]
     one_executor = {"spark.cores.max": "2", "spark.executor.cores": "2"}  # it is the driver that reads
-    options = {"limit": LIMIT, "rows": 800, "settings": one_executor}
-    for sent in (needed // 4, needed * 5 // 8):
+
+    def kill_after(sent: int) -> None:
         large.stop_at(before + sent)
-        driver = cluster.run("stream", large, **options)
+        driver.go_on()
         cluster.wait(lambda: large.stopped, driver)
         driver.kill()
         large.go_on()
-    driver = cluster.run("stream", large, **options)
-    told = driver.wait_for("rows")
-    driver.wait()
-    _check(_written(told, large, before, refused))
-    assert told["offset"]["started"] == ACCOUNTS
-    assert told["offset"]["open"] == {}
 
-
-def test_the_script_of_the_guide(cluster: Cluster, small: Sandbox) -> None:
-    """It reads, joins, tells what has failed, and ends a stream with Trigger.AvailableNow."""
+    kill_after(5 * ROWS // 100)
+    driver = cluster.run("stream", large, limit=LIMIT, rows=ROWS, settings=one_executor)
+    kill_after(11 * ROWS // 100)
     one, other = small.account_ids
     (script,) = (ROOT / "docs" / "examples" / "spark").glob("*.py")
-    code, said = cluster.run_example(
-        script, STACKONE_API_KEY=KEY, STACKONE_BASE_URL=small.url, ACCOUNT_A=one, ACCOUNT_B=other
+    known = {"STACKONE_API_KEY": KEY, "STACKONE_BASE_URL": small.url, "ACCOUNT_A": one, "ACCOUNT_B": other}
+    driver = cluster.run(
+        "last",
+        large,
+        small=described(small),
+        troubled=described(troubled),
+        limit=LIMIT,
+        rows=10_000,
+        settings=one_executor,
+        script=str(script),
+        environment=known,
     )
-    assert code == 0, said[-6000:]
-    assert "16 courses; 0 accounts failed" in said
-    assert "150 completions by the stream" in said
+    driver.go_on()
+    written = _written(driver.wait_for("rows"), large, before, refused)
+
+    driver.wait_for("limiting")
+    before_limit = large.request_count
+    large.stop_at(before_limit + 2 * PAGES)
+    driver.go_on()
+    driver.wait_for("limited")
+    limited = large.request_count - before_limit
+    large.go_on()
+
+    driver.wait_for("refusing stream")
+    troubled.reset()
+    troubled.fail_next(403, times=MANY, account_id=troubled.account_ids[0])
+    driver.go_on()
+    driver.wait_for("refusing nobody")
+    troubled.reset()
+    troubled.fail_next(429, times=2, retry_after=1, account_id=troubled.account_ids[0])
+    driver.go_on()
+    driver.wait()
+    return {**driver.told, "written": written, "requests for some rows": limited}
 
 
-def test_the_key_is_nowhere(batches: dict[str, Any], cluster: Cluster) -> None:
+def test_a_driver_that_is_killed_twice_goes_on_in_its_checkpoint(streams: dict[str, Any]) -> None:
+    """The requests of two micro-batches, and those that are ahead of them, are all that is sent again: 16 at a kill."""
+    _check(streams["written"])
+    assert streams["rows"]["offset"]["started"] == ACCOUNTS
+    assert streams["rows"]["offset"]["open"] == {}
+
+
+def test_a_limit_does_not_wait_for_the_whole_list(streams: dict[str, Any]) -> None:
+    """It has its rows though the server has stopped answering; a task reads three accounts, of 16 pages each."""
+    assert streams["limited"]["limited"] == 5
+    assert streams["requests for some rows"] <= 2 * PAGES + 8
+
+
+def test_a_stream_leaves_out_an_account_that_is_refused_and_catches_up(
+    streams: dict[str, Any], troubled: Sandbox
+) -> None:
+    """Then it is answered 429 for a while, which nobody sees."""
+    refused, other = troubled.account_ids
+    assert [*streams["behind"]["behind"]] == [refused]
+    assert streams["behind"]["behind"][refused]["error"].startswith("PermissionDeniedError")
+    assert streams["behind"]["rows"] == ids_of(troubled, other)
+    assert streams["caught_up"]["caught_up"] == ids_of(troubled, refused, other)
+
+
+def test_two_queries_need_two_checkpoints(streams: dict[str, Any], troubled: Sandbox) -> None:
+    """Spark refuses the second one or, by default, stops the first one: no row is lost or comes twice."""
+    assert "already active" in streams["two"]["two"]
+    assert streams["two"]["active"] == [True, False]
+    everything = ids_of(troubled, *troubled.account_ids)
+    assert streams["two"]["rows"] == [everything, everything]
+
+
+def test_the_script_of_the_guide(streams: dict[str, Any]) -> None:
+    """It reads, joins, tells what has failed, and ends a stream with Trigger.AvailableNow."""
+    assert "16 courses; 0 accounts failed" in streams["example"]["example"]
+    assert "150 completions by the stream" in streams["example"]["example"]
+
+
+def test_a_delta_table_is_read(cluster: Cluster, troubled: Sandbox) -> None:
+    """By the jars of Delta's package for Spark, which no wheel has: files here, or names in Maven."""
+    jars = {
+        "spark.jars": os.environ.get("SPARK_DELTA_JARS"),
+        "spark.jars.packages": os.environ.get("SPARK_DELTA_MAVEN"),
+    }
+    given = {name: value for name, value in jars.items() if value}
+    if not given:
+        pytest.skip("SPARK_DELTA_JARS (files) or SPARK_DELTA_MAVEN (io.delta:delta-spark_2.13:VERSION) is not set")
+    table = cluster.folder / "delta"
+    with SyncClient(KEY, base_url=troubled.url, rate_limit=None) as client:
+        export_sync(client, "users", f"delta:{table}", accounts=troubled.account_ids)
+    settings = {
+        "spark.master": "local[1]",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        **given,
+    }
+    driver = cluster.run("delta", troubled, table=str(table / "users"), settings=settings)
+    assert driver.wait_for("delta")["delta"] == ids_of(troubled, *troubled.account_ids)
+    driver.wait()
+
+
+def test_the_key_is_nowhere(batches: dict[str, Any], streams: dict[str, Any], cluster: Cluster) -> None:
     """Not in plans, event logs, checkpoints, or what drivers, workers and executors have written."""
     plan = batches["plan"]["plan"]
     assert re.search(r"BatchScan stackone_lms", plan)

@@ -170,6 +170,7 @@ def test_a_schema_narrows_the_columns() -> None:
         ([Field("id", "string", nullable=False)], "the column id may be null: leave NOT NULL away"),
         ([Field("id", "string"), Field("id", "string")], "the column 'id' is given twice"),
         ([Field("_failure", "string")], "users have no column '_failure'"),
+        ([Field("unified", "struct<a:string>")], "its fields are columns of their own: unified_custom_fields"),
         ([], "the schema has no column"),
     ],
 )

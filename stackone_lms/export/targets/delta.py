@@ -21,11 +21,11 @@ from ..records.history import History, Stamp
 from ..records.keys import DuplicateScan, find_duplicates, keys_of_lines
 from ..state.files import WORK, Files
 from ..state.journal import Journal
-from ..state.manifest import ListEntry, parsed
+from ..state.manifest import NAME, ListEntry, parsed
 from ..state.storage import wrap_os_errors, write_whole
 from ..state.store import DRAFTS, clear
 from ..stores.address import allows_http, is_store, parse_address
-from ..stores.lock import work_of_another
+from ..stores.lock import LOCK, work_of_another
 from .base import CALLS, FAILED_ACCOUNTS, Check, Describe, ListJob, Target, WriteOptions, WriteResult, Written, lost
 from .delta_changes import Change
 from .delta_storage import RemoteStorage, Storage
@@ -149,6 +149,10 @@ class Delta(Target):
         """Make the tables, so that what is in the way is told before the first request."""
         if self._is_lent:
             raise InvalidArgumentError("a Delta table in an object store needs work=, a folder for what is under way")
+        if not isinstance(self._place, Path):
+            there = RemoteStorage(self._place, self._options)
+            if there.has(NAME) or there.has(LOCK):
+                raise ExportError(f"{self._place} holds an export of files: give the tables a prefix of their own")
         names = [resource.sql_name for resource in resources]
         for name in (*names, *(name + CALLS_TABLE for name in names)):
             self._table(name).refuse_foreign()

@@ -99,6 +99,12 @@ class RemoteStorage(Storage):
             selector = fs.FileSelector("", recursive=True, allow_not_found=True)
             return [one.path for one in self._files.get_file_info(selector) if one.type == fs.FileType.File]
 
+    def has(self, name: str) -> bool:
+        """Tell whether there is a file of this name."""
+        with wrap_os_errors("looking for other exports"):
+            (found,) = self._files.get_file_info([name])
+            return bool(found.type == import_module("pyarrow.fs").FileType.File)
+
     def opener(self, name: str) -> Callable[[], Any]:
         """Return what gives something that pyarrow reads."""
         return partial(self._files.open_input_file, name)

@@ -195,14 +195,22 @@ class LakeTable:
             self.storage.make_folder()
             with speaking(f"making the Delta table {self.name}"):
                 transaction = deltalake.transaction.Transaction(APP, 0)
-                self._table = deltalake.DeltaTable.create(
-                    self.storage.uri,
-                    schema_of(self._columns),
-                    description="exported by stackone-lms",
-                    configuration={FEED: "true"} if feed else None,
-                    storage_options=self.storage.options,
-                    commit_properties=deltalake.CommitProperties(app_transactions=[transaction]),
-                )
+                try:
+                    self._table = deltalake.DeltaTable.create(
+                        self.storage.uri,
+                        schema_of(self._columns),
+                        description="exported by stackone-lms",
+                        configuration={FEED: "true"} if feed else None,
+                        storage_options=self.storage.options,
+                        commit_properties=deltalake.CommitProperties(app_transactions=[transaction]),
+                    )
+                except deltalake.exceptions.DeltaError as error:
+                    if "already exists" not in str(error):
+                        raise
+                    raise ExportError(
+                        f"another export has just made {self.storage.shown}: start the same command again when that "
+                        "has ended"
+                    ) from None
             self._marks = Marks()
             self.storage.sync_log(self._table.version())
             return

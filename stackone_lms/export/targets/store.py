@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...errors import ExportError
 from ..state.files import WORK
 from ..state.manifest import NAME, RUN
 from ..state.storage import wrap_os_errors
@@ -65,6 +66,8 @@ class Store(Folder):
         self._lock.acquire(break_lock=self._access.break_lock)
         try:
             self.files.look()
+            if any("_delta_log" in name.split("/") for name in self.files.names()):
+                raise ExportError(f"{self.address} holds Delta tables: give the files a prefix of their own")
         except BaseException:
             self.release()
             raise
