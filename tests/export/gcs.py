@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterable
 from email.utils import formatdate
 from itertools import count
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 BUCKET = "lake"
@@ -94,8 +94,7 @@ class GCS:
         }
 
     def _list(self, query: str) -> bytes:
-        given = dict(part.partition("=")[::2] for part in query.split("&"))
-        prefix = unquote(given.get("prefix", ""))
+        prefix = parse_qs(query).get("prefix", [""])[0]
         contents = "".join(
             f'<Contents><Key>{escape(name)}</Key><Size>{len(body)}</Size><ETag>"{generation}"</ETag>'
             "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
