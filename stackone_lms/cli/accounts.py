@@ -54,13 +54,15 @@ def _accounts(
     show_credentials: ShowCredentials = False,
     output: Annotated[
         AccountsForm | None,
-        typer.Option("--output", "-o", help="ids is one id a line. Default: a table on a terminal, jsonl elsewhere."),
+        typer.Option(
+            "--output", "-o", help="ids prints one id per line. Default: a table on a terminal, jsonl elsewhere."
+        ),
     ] = None,
     wide: Wide = False,
 ) -> None:
-    """List the linked accounts of the API key: it is all that this needs.
+    """List the linked accounts of the API key. Needs nothing but the key.
 
-    Their ids are what --account and STACKONE_ACCOUNT_ID take. Only active accounts serve. For example:
+    Their ids are what --account and STACKONE_ACCOUNT_ID take. Only active accounts can be used. For example:
 
     stackone-lms accounts --status active
 

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 AllAccounts = Annotated[
     bool,
-    typer.Option("--all-accounts", help="Every active account of the API key, looked up at each run."),
+    typer.Option("--all-accounts", help="Every active account of the API key, listed anew at each run."),
 ]
 Providers = Annotated[
     list[str] | None,
-    typer.Option("--provider", metavar="KEY", help="Of all accounts: those of this provider. Repeat it."),
+    typer.Option("--provider", metavar="KEY", help="With --all-accounts: only those of this provider. Repeat it."),
 ]
 Statuses = Annotated[
     list[str] | None,
     typer.Option(
-        "--status", metavar="STATUS", help="Of all accounts: those of this status. Default: active. Repeat it."
+        "--status", metavar="STATUS", help="With --all-accounts: only those of this status. Default: active. Repeat it."
     ),
 ]
 Category = Annotated[
     str | None,
-    typer.Option("--category", metavar="KEY", help="Of all accounts: those of this category, such as lms."),
+    typer.Option("--category", metavar="KEY", help="With --all-accounts: only those of this category, such as lms."),
 ]
 
 _MOST_TOLD = 20

@@ -123,7 +123,7 @@ def root(
 
     Begin with `stackone-lms demo`: it needs no account and no API key.
 
-    Data go to stdout, everything else to stderr.
+    Data goes to stdout, everything else to stderr.
     Exit codes: 0 done, 1 API or network failure, 2 wrong usage, 130 interrupted, 143 terminated.
     """
 

@@ -39,7 +39,7 @@ Fields = Annotated[
 Proxy = Annotated[
     list[str] | None,
     typer.Option(
-        "--proxy", metavar="K=V", help="Pass a parameter on to the provider; the key may have brackets. Repeat it."
+        "--proxy", metavar="K=V", help="Pass a parameter to the provider; the key may have brackets. Repeat it."
     ),
 ]
 

@@ -42,9 +42,9 @@ def _configure(
         typer.Option("--api-key-env", metavar="NAME", help="A variable that holds the key, instead of the key."),
     ] = None,
 ) -> None:
-    """Write a profile that this program, and `AsyncClient.from_profile`, take their settings from; then try it.
+    """Write a profile, with the settings for this program and `AsyncClient.from_profile`, and test it.
 
-    It asks for the key, which stands in the file then (for you alone to read), and for one of its accounts. Without a
+    It asks for the key, which is stored in the file (readable by you alone), and for one of its accounts. Without a
     terminal the key is the first line of stdin. For example:
 
     stackone-lms configure

@@ -32,7 +32,7 @@ LogFormats = Annotated[
     LogFormat,
     typer.Option(
         "--log-format",
-        help="How stderr is written: text for people, or json, an object a line, for programs.",
+        help="Format of stderr: text for people, or json, one object per line, for programs.",
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -59,7 +59,7 @@ class Connection:
         typer.Option(
             "--api-key",
             metavar="KEY",
-            help="API key. Better set STACKONE_API_KEY: a command line can be seen by others on the machine.",
+            help="API key. Prefer STACKONE_API_KEY: other users of the machine can see a command line.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -78,8 +78,8 @@ class Connection:
         typer.Option(
             "--profile",
             metavar="NAME",
-            help="Profile of the file that stackone-lms configure writes. Default: STACKONE_PROFILE, then default. "
-            "Options and the environment go before it.",
+            help="Profile, as written by stackone-lms configure. Default: STACKONE_PROFILE, then default. "
+            "Options and the environment override it.",
             autocompletion=completion.profiles,
             rich_help_panel=_PANEL,
         ),
@@ -107,7 +107,7 @@ class Connection:
         typer.Option(
             "--rate-limit",
             metavar="N/SECONDS",
-            help="Send N requests in so many seconds at most, or: off. Default: 1000/60, the API's own limit.",
+            help="Send at most N requests in so many seconds, or: off. Default: 1000/60, the API's own limit.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -118,8 +118,8 @@ class Connection:
             metavar="URL",
             envvar="STACKONE_SHARED_LIMIT",
             show_envvar=False,
-            help="Keep the limit with all processes that name the same place: redis://HOST:PORT/0#KEY, rediss:// or "
-            "file:///PATH. Default: STACKONE_SHARED_LIMIT, which is better if there is a password in it.",
+            help="Share the limit with all processes that name the same URL: redis://HOST:PORT/0#KEY, rediss:// or "
+            "file:///PATH. Default: STACKONE_SHARED_LIMIT; prefer that if it has a password.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -128,7 +128,7 @@ class Connection:
         typer.Option(
             "--ca-bundle",
             metavar="FILE",
-            help="CAs to trust besides the system's (PEM). SSL_CERT_FILE takes the place of the system's.",
+            help="CAs to trust besides the system's (PEM). SSL_CERT_FILE replaces the system's.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -137,14 +137,12 @@ class Connection:
         typer.Option(
             "--https-proxy",
             metavar="URL",
-            help="Proxy to go through. Default: HTTPS_PROXY, unless NO_PROXY lists the server. Better set that if it "
-            "has a password.",
+            help="URL of a proxy. Default: HTTPS_PROXY, unless NO_PROXY lists the server. Prefer that "
+            "if it has a password.",
             rich_help_panel=_PANEL,
         ),
     ] = None
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Tell about every request.", rich_help_panel=_PANEL)
-    ] = False
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request.", rich_help_panel=_PANEL)] = False
     log_format: LogFormats = LogFormat.TEXT
     debug: Debug = False
 

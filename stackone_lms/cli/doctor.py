@@ -29,12 +29,12 @@ def command(
     connection: Connection,
     output: Annotated[
         DoctorForm,
-        typer.Option("--output", "-o", help="json is for support tickets: there is nothing secret in it."),
+        typer.Option("--output", "-o", help="json is for support tickets; it contains no secrets."),
     ] = DoctorForm.TEXT,
 ) -> None:
-    """Find out whether everything works: configuration, network, TLS, key, account, a first page of users.
+    """Check configuration, network, TLS, key, account, and a first page of users.
 
-    Each line tells what is ok, what is not, and what to do about it. The exit code is 1 if something failed.
+    Each line says what is ok, what is not, and what to do about it. The exit code is 1 if something failed.
     For example:
 
     stackone-lms doctor --profile prod --output json

@@ -73,8 +73,8 @@ class _Unnamed(TyperCommand):
 
 app = typer.Typer(
     cls=_Export,
-    help="Export lists to files or a database: exact, and resumable after any crash. `export verify TARGET` checks "
-    "one, `export forget TARGET --account ID` takes an account out of it for good.",
+    help="Export lists to files or a database, exactly and resumable after any crash. `export verify TARGET` checks "
+    "one, `export forget TARGET --account ID` deletes an account from it.",
 )
 
 
@@ -105,7 +105,9 @@ def _export(
     accounts_file: Annotated[
         str | None,
         typer.Option(
-            "--accounts-file", metavar="FILE", help="One account id a line, or a CSV with account_id; - for stdin."
+            "--accounts-file",
+            metavar="FILE",
+            help="One account id per line, or a CSV with a column account_id; - for stdin.",
         ),
     ] = None,
     all_accounts: AllAccounts = False,
@@ -123,16 +125,18 @@ def _export(
     to: Annotated[
         str | None,
         typer.Option(
-            "--to", metavar="KIND:FILE", help="Tables instead: duckdb:FILE, sqlite:FILE, delta:FOLDER_OR_URL."
+            "--to", metavar="KIND:FILE", help="Tables instead of files: duckdb:FILE, sqlite:FILE, delta:FOLDER_OR_URL."
         ),
     ] = None,
     format: Annotated[
         Format | None,
-        typer.Option("--format", metavar="FORM", help="Of the files of a folder: parquet (default), jsonl or csv."),
+        typer.Option("--format", metavar="FORM", help="Of the files: parquet (default), jsonl or csv."),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="DATE", help="Only what changed after: 2026-01-31, or a moment; merged in."),
+        typer.Option(
+            "--since", metavar="DATE", help="Only what changed after a day (2026-01-31) or a time; merged in."
+        ),
     ] = None,
     narrow: Annotated[list[str] | None, typer.Option("--filter", hidden=True)] = None,
     incremental: Annotated[
@@ -141,29 +145,29 @@ def _export(
     full_every: Annotated[
         str | None,
         typer.Option(
-            "--full-every", metavar="SPAN", help="With --incremental: fetch a list whole if that is longer ago: 7d."
+            "--full-every", metavar="SPAN", help="With --incremental: fetch a list in full if that was longer ago: 7d."
         ),
     ] = None,
     fields: Annotated[
         list[str] | None,
         typer.Option(
-            "--field", metavar="NAME", help="Only this field; repeat it, or separate names by commas. Also id."
+            "--field", metavar="NAME", help="Only this field, and id; repeat it, or separate names by commas."
         ),
     ] = None,
     former_fields: Annotated[list[str] | None, typer.Option("--fields", hidden=True)] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Export the provider calls behind the pages, too.")] = False,
     users: Annotated[
-        list[str] | None, typer.Option("--user", metavar="ID", help="Of lists of users: only this user's. Repeat it.")
+        list[str] | None, typer.Option("--user", metavar="ID", help="For lists of users: only this user. Repeat it.")
     ] = None,
     page_size: Annotated[
-        int | None, typer.Option("--page-size", metavar="N", min=1, help="Records a page. Default: 100.")
+        int | None, typer.Option("--page-size", metavar="N", min=1, help="Records per page. Default: 100.")
     ] = None,
     limit: Annotated[
         str | None,
         typer.Option(
             "--rate-limit",
             metavar="N/SECONDS",
-            help="For all accounts together; N alone is a minute's. Default: 1000/60, as the API.",
+            help="For all accounts together; N alone is per minute. Default: 1000/60, as the API.",
         ),
     ] = None,
     former_limit: Annotated[int | None, typer.Option("--max-requests-per-minute", hidden=True, min=1)] = None,
@@ -175,27 +179,23 @@ def _export(
     ] = None,
     max_failures: Annotated[
         str,
-        typer.Option(
-            "--max-failures", metavar="N|P%", help="Exit with 0 while no more accounts than that failed. Default: 0."
-        ),
+        typer.Option("--max-failures", metavar="N|P%", help="Exit with 0 if at most this many accounts failed."),
     ] = "0",
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="Only the lists that failed last there, from where they stopped."),
+        typer.Option("--retry-failed", help="Only the lists that failed in the last run, from where they stopped."),
     ] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove the data of accounts that are not asked for any more.")
     ] = False,
     change_feed: Annotated[
-        bool, typer.Option("--change-feed", help="Of Delta tables: turn on their change data feed, which stays on.")
+        bool, typer.Option("--change-feed", help="Delta tables: turn on the change data feed, for good.")
     ] = False,
-    optimize: Annotated[
-        bool, typer.Option("--optimize", help="Of Delta tables: put small files together at the end.")
-    ] = False,
+    optimize: Annotated[bool, typer.Option("--optimize", help="Delta tables: compact small files at the end.")] = False,
     resume_within: Annotated[
         str | None,
         typer.Option(
-            "--resume-within", metavar="SPAN", help="Go on with an interrupted export if it is younger. Default: 24h."
+            "--resume-within", metavar="SPAN", help="Continue an interrupted export if it is younger. Default: 24h."
         ),
     ] = None,
     lock_timeout: Annotated[
@@ -203,24 +203,24 @@ def _export(
         typer.Option("--lock-timeout", metavar="SECONDS", help="Wait for a database that is in use. Default: 60."),
     ] = None,
     summary: Annotated[
-        Path | None, typer.Option("--summary", metavar="FILE", dir_okay=False, help="Write what became of it as JSON.")
+        Path | None, typer.Option("--summary", metavar="FILE", dir_okay=False, help="Write the result as JSON.")
     ] = None,
     output: Annotated[
-        Result | None, typer.Option("--output", metavar="FORM", help="json: what became of it, on stdout.")
+        Result | None, typer.Option("--output", metavar="FORM", help="json: print the result on stdout.")
     ] = None,
     work: Work = None,
     options_of_store: StoreOptions = None,
     break_lock: BreakLock = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, whatever an interrupted export left.")
+        bool, typer.Option("--restart", help="Start over, whatever an interrupted export left.")
     ] = False,
 ) -> None:
     """Export lists of the API, of one account or many.
 
-    A folder becomes a data set that DuckDB, Polars, Spark and pandas read as it is.
+    A folder becomes a data set that DuckDB, Polars, Spark and pandas read directly.
 
-    Each list is looked at by itself: an account that fails leaves the others alone. After a crash or Ctrl-C the same
-    command goes on where it stopped. RESOURCE all stands for every list of an account.
+    Each list is exported independently: a failed account does not affect the others.
+    After a crash or Ctrl-C the same command continues where it stopped. RESOURCE all means every list of an account.
 
     For example:
 
@@ -333,10 +333,10 @@ def forget_command(
     options: StoreOptions = None,
     break_lock: BreakLock = False,
 ) -> None:
-    """Take everything of an account out of a target: its bytes are nowhere in it afterwards.
+    """Remove everything of an account from a target, to the last byte.
 
-    For a request for deletion. Files, tables, what interrupted exports left, the manifest: databases are rewritten.
-    Backups and reports are files of your own. For example:
+    For deletion requests. Covers files, tables, the manifest and what interrupted exports left; databases are
+    rewritten. Backups and reports are left for you to delete. For example:
 
     stackone-lms export forget lms --account 4711
 

@@ -47,7 +47,7 @@ def command(
     ids: Ids = None,
     ids_file: Annotated[
         Path | None,
-        typer.Option("--ids-file", metavar="FILE", help="More ids, one a line; - reads them from stdin."),
+        typer.Option("--ids-file", metavar="FILE", help="More ids, one per line; - reads them from stdin."),
     ] = None,
     raw: Raw = False,
     field: Fields = None,
@@ -56,9 +56,10 @@ def command(
     wide: Wide = False,
     show_credentials: ShowCredentials = False,
 ) -> None:
-    r"""Print one record as JSON, exactly as the server sent it; or several, a line each, in the order of their ids.
+    r"""Print one record as JSON, exactly as the server sent it, or several, one per line, in the order of their ids.
 
-    Ids of StackOne and of the provider will do. Those that fail are told on stderr; the exit code is then 1.
+    Takes StackOne ids and provider ids. Ids that fail are listed on stderr, and the exit code is then 1.
+
     For example:
 
     stackone-lms get completions 4711 --raw --field id,result --proxy 'filter\[eq]\[age]=25'

@@ -50,36 +50,39 @@ def command(
     connection: Connection,
     resource: Resource,
     ids: Ids = None,
-    everything: Annotated[bool, typer.Option("--all", help="Go on to the last page.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Fetch all pages.")] = False,
     max_items: Annotated[
-        int | None, typer.Option("--max-items", metavar="N", min=1, help="Go on until there are N items.")
+        int | None, typer.Option("--max-items", metavar="N", min=1, help="Fetch pages until there are N items.")
     ] = None,
     narrow: Annotated[
         list[str] | None,
         typer.Option(
             "--filter",
             metavar="K=V",
-            help="Only some: status=..., and so on.",
+            help="A filter of the API, such as status=...; repeat it.",
             autocompletion=completion.filters,
         ),
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="DATE", help="Only what changed after: 2026-01-31, or a moment.")
+        str | None,
+        typer.Option("--since", metavar="DATE", help="Only what changed after a day (2026-01-31) or a time."),
     ] = None,
     page_size: Annotated[
-        int | None, typer.Option("--page-size", metavar="N", min=1, help="Items a page. The API's default is 25.")
+        int | None, typer.Option("--page-size", metavar="N", min=1, help="Items per page. The API's default is 25.")
     ] = None,
-    start: Annotated[str | None, typer.Option("--next", metavar="CURSOR", help="Go on from there.")] = None,
+    start: Annotated[str | None, typer.Option("--next", metavar="CURSOR", help="Continue from this cursor.")] = None,
     raw: Raw = False,
     field: Fields = None,
     proxy: Proxy = None,
     output: Output = None,
     wide: Wide = False,
 ) -> None:
-    """Print a list, item by item, exactly as the server sent them; one page, unless --all or --max-items says more.
+    """Print the items of a list exactly as the server sent them: one page, or more with --all or --max-items.
 
-    stderr tells the cursor to go on from, also after a failure. Empty pages are passed over.
-    With --raw each line is a whole page, provider calls included. For example:
+    stderr shows the cursor to continue from, also after a failure. Empty pages are skipped.
+    With --raw each line is a whole page, provider calls included.
+
+    For example:
 
     stackone-lms list users.completions 4711 --all --since 2026-01-31 --field id,result
     """

@@ -8,7 +8,7 @@ from .output import Output, Wide, Writer, for_list
 
 
 def command(output: Output = None, wide: Wide = False) -> None:
-    """List all operations: how they are called here, and what they are in the API's document.
+    """List all operations, with their command and their name in the API's document.
 
     `removed` is the date by which an operation left the newest version of the API; accounts on older ones have it.
     """

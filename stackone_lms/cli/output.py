@@ -32,11 +32,11 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="json, jsonl (one item a line), csv or table. Default: json for a single record; for lists a table on a "
+        help="json, jsonl (one item per line), csv or table. Default: json for a single record; for lists a table on a "
         "terminal, jsonl elsewhere.",
     ),
 ]
-Wide = Annotated[bool, typer.Option("--wide", help="Tables with all columns and whole ids, however wide they get.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns and full ids in tables.")]
 
 
 class OutputClosedError(Exception):

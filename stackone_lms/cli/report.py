@@ -33,9 +33,9 @@ def command(
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
-    """Make a report of an export: completions, pass rates, and times by course; what is open and overdue; by account.
+    """Make a report of an export: completions, pass rates and times by course and account, overdue assignments.
 
-    It is one HTML file that loads nothing from anywhere. It needs completions; with courses it knows their titles, with
+    It is one HTML file without external resources. It needs completions; with courses it knows their titles, with
     assignments it shows what is open and overdue, and completion rates. Days are in UTC, such as 2026-01-31.
     For example:
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def command(
     connection: Connection,
     method: Annotated[str, typer.Argument(metavar="METHOD", help="GET, POST, PUT, PATCH or DELETE.")],
-    path: Annotated[str, typer.Argument(metavar="PATH", help="Below the address of the API: /unified/lms/users.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Path below the base URL, such as /unified/lms/users.")],
     query: Annotated[
         list[str] | None,
         typer.Option("--query", metavar="K=V", help="A query parameter; the key may have brackets. Repeat it."),
@@ -35,7 +35,7 @@ def command(
     show_credentials: ShowCredentials = False,
     output: Output = None,
 ) -> None:
-    r"""Send a request to any endpoint of the API, and print its answer: for what has no command here.
+    r"""Send a request to any endpoint of the API and print its answer, for what has no command here.
 
     Limits, retries and errors are those of all commands. For example:
 

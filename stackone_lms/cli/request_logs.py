@@ -33,7 +33,7 @@ def _logs(
     ] = Include.STEPS,
     output: Output = None,
 ) -> None:
-    """Print the log of a request, with the calls to the provider behind it. It may come seconds after the answer.
+    """Print the log of a request, with the calls to the provider behind it. It may appear seconds after the answer.
 
     For example:
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def command(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
-    latency: Annotated[float, typer.Option("--latency", metavar="SECONDS", min=0, help="Wait before answers.")] = 0.0,
+    latency: Annotated[float, typer.Option("--latency", metavar="SECONDS", min=0, help="Delay of each answer.")] = 0.0,
     limit: Annotated[
         str,
         typer.Option("--rate-limit", metavar="N/SECONDS", help="Answer 429 above that; 1000/60 is the API's own."),
@@ -36,12 +36,12 @@ def command(
             help="Completions of each account. Default: 5000; with more than 20 accounts each holds less, 50 at least.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal data.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same data.")] = 1,
     log_format: LogFormats = LogFormat.TEXT,
 ) -> None:
     """Run a local server that behaves like the API, with made-up data, until Ctrl-C.
 
-    stdout gets lines for the shell that point this program and the clients to it.
+    Prints lines for the shell on stdout that point this program and the clients to it.
     """
     from ..sandbox import Sandbox  # noqa: PLC0415 (only who runs one needs it)
 

@@ -23,20 +23,18 @@ StoreOptions = Annotated[
     typer.Option(
         "--store-option",
         metavar="KEY=VALUE",
-        help="Of a target in a store: an option of obstore such as endpoint or region. Repeat it.",
+        help="Object stores: an option of obstore, such as endpoint or region. Repeat it.",
     ),
 ]
 Work = Annotated[
     Path | None,
-    typer.Option(
-        "--work", metavar="DIR", file_okay=False, help="Of a target in a store: a folder here for the journals."
-    ),
+    typer.Option("--work", metavar="DIR", file_okay=False, help="Object stores: local folder for the journals."),
 ]
 BreakLock = Annotated[
     bool,
     typer.Option(
         "--break-lock",
-        help="Of a target in a store: take the place of an export that was broken off and whose work folder is lost.",
+        help="Object stores: replace the lock of an interrupted export whose work folder is lost.",
     ),
 ]
 

@@ -68,7 +68,7 @@ def upsert(
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    r"""Create a record, or replace the one with this external_reference: what is not given is emptied.
+    r"""Create a record, or replace the one with this external_reference; fields that are not given become empty.
 
     For example:
 
@@ -135,7 +135,7 @@ def batch_upsert(
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Create or replace many records, and print what was said of each item.
+    """Create or replace many records, and print the result of each item.
 
     `accepted` items are worked off in the background. --wait waits for that: items are then `succeeded`, `failed`, or,
     at the end of the time, `pending`. It asks the log, about every ten seconds; `stackone-lms logs REQUEST_ID` shows

@@ -90,7 +90,7 @@ def test_help_shows_brackets_as_they_are(run_alone: Run) -> None:
 
 def test_help_says_where_the_key_belongs(run_alone: Run) -> None:
     shown = " ".join(run_alone("get", "--help", COLUMNS="200").out.split())
-    assert "Better set STACKONE_API_KEY" in shown
+    assert "Prefer STACKONE_API_KEY" in shown
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["--fly"], ["get"]])
