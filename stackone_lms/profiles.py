@@ -121,6 +121,7 @@ class Profile(NamedTuple):
     def overruled(self) -> tuple[str, ...]:
         """The variables of the environment that go before what it sets."""
         variables = dict.fromkeys(KEYS[name].variable for name in self.settings)
+        variables.pop(self.settings.get("api_key_env"), None)  # it is the profile that names this one
         return tuple(one for one in variables if one is not None and os.environ.get(one))
 
     @property

@@ -8,7 +8,8 @@ import re
 import secrets
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,7 +52,7 @@ def _configure(
 
     stackone-lms configure --profile prod --api-key-command 'pass show stackone' --account 4711
     """
-    from ..profiles import DEFAULT, NAME_VARIABLE, config_path, find_profile, read_tables  # noqa: PLC0415
+    from ..profiles import DEFAULT, NAME_VARIABLE, config_path, read_tables  # noqa: PLC0415
 
     name = connection.profile or os.environ.get(NAME_VARIABLE) or DEFAULT
     if not _NAME.fullmatch(name):
@@ -72,13 +73,31 @@ def _configure(
     write_profile(path, name, settings)
     note(f"written: {path}")
     of_profile = Connection(profile=name)
-    if "account_id" not in settings and (found := _account(of_profile)) is not None:
-        write_profile(path, name, {**settings, "account_id": found})
-    find_profile(name)
-    show(examine(of_profile))
+    with _alone(name):
+        if "account_id" not in settings and (found := _account(of_profile)) is not None:
+            write_profile(path, name, {**settings, "account_id": found})
+    with _alone(name) as ignored:
+        report = examine(of_profile)
+    if ignored:
+        note(f"{', '.join(ignored)} in the environment override this profile; the test ignored them")
+    show(report)
 
 
 command = without(_configure, "shared_limit")
+
+
+@contextmanager
+def _alone(profile: str) -> Generator[tuple[str, ...]]:
+    """Leave aside the variables of the environment that override a profile, and yield their names."""
+    from ..profiles import find_profile  # noqa: PLC0415 (not needed for --help)
+
+    found = find_profile(profile)
+    ignored = () if found is None else found.overruled
+    kept = {name: os.environ.pop(name) for name in ignored}
+    try:
+        yield ignored
+    finally:
+        os.environ.update(kept)
 
 
 def _given(connection: Connection) -> dict[str, Any]:

@@ -218,7 +218,7 @@ class Connection:
             for warning in found.warnings:
                 _note_once(warning)
             if self.profile is not None and found.overruled:
-                _note_once(f"{', '.join(found.overruled)} in the environment goes before the profile")
+                _note_once(f"{', '.join(found.overruled)} in the environment override the profile")
         return found
 
     @contextmanager

@@ -106,6 +106,22 @@ def test_a_profile_is_written_and_tried(sandbox: Sandbox, home: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the file has another place")
+def test_the_profile_is_tried_and_not_the_environment(sandbox: Sandbox, home: Path) -> None:
+    """The sandbox's variables are still set in the shell where somebody configures a real key."""
+    others = {"STACKONE_API_KEY": sandbox.api_key, "STACKONE_ACCOUNT_ID": sandbox.account_ids[0]}
+    ended = configure(home, "--base-url", sandbox.url, "--account", "1", key="wrong", **others)
+    assert (ended.code, "failure API key" in ended.out) == (1, True), ended
+    said = "STACKONE_API_KEY, STACKONE_ACCOUNT_ID in the environment override this profile; the test ignored them\n"
+    assert ended.err.endswith(said)
+    ended = configure(
+        home, "--api-key-env", "STACKONE_API_KEY", "--account", "1", STACKONE_BASE_URL="http://127.0.0.1:1",
+        **others,
+    )  # fmt: skip
+    assert "ok      API key" in ended.out, ended
+    assert "STACKONE_API_KEY" not in ended.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the file has another place")
 def test_the_only_active_account_is_taken(home: Path) -> None:
     with Sandbox.in_thread(accounts=1, users=1, courses=1, contents=1, assignments=1, completions=1) as sandbox:
         ended = configure(home, "--base-url", sandbox.url, "--api-key-env", "MY_KEY", MY_KEY=sandbox.api_key)

@@ -59,7 +59,7 @@ def test_options_and_the_environment_go_before(sandbox: Sandbox, run: Run) -> No
     assert account(sandbox, run(*get, "--account", third)) == third
     ended = run(*get, STACKONE_ACCOUNT_ID=third)
     assert sandbox.requests[-1].headers["x-account-id"] == third
-    assert ended.err == "STACKONE_ACCOUNT_ID in the environment goes before the profile\n"
+    assert ended.err == "STACKONE_ACCOUNT_ID in the environment override the profile\n"
 
 
 def test_exports_take_its_account_and_key(sandbox: Sandbox, run: Run, tmp_path: Path) -> None:
