@@ -172,7 +172,7 @@ _SUMMER_2025 = "2025-07-08"
 
 
 class Assignments(Resource[C_co]):
-    """What users were told to learn."""
+    """Assignments: what users have to learn."""
 
     get = Endpoint("lms_get_assignment", "/unified/lms/assignments/{id}", AssignmentResult, one)
     """Get one assignment."""
@@ -205,7 +205,7 @@ class Collections(Resource[C_co]):
         "Create a collection.",
         removed=_SUMMER_2025,
     )
-    """Create a collection. Left the newest API version by 2025-07-08."""
+    """Create a collection. Removed from the API in version 2025-07-08."""
     update = WriteTo(
         "PATCH",
         "lms_update_collection",
@@ -215,7 +215,7 @@ class Collections(Resource[C_co]):
         "Update a collection.",
         removed=_SUMMER_2025,
     )
-    """Update a collection. Left the newest API version by 2025-07-08."""
+    """Update a collection. Removed from the API in version 2025-07-08."""
 
 
 class Completions(Resource[C_co]):
@@ -260,7 +260,7 @@ class Contents(Resource[C_co]):
         "Update content.",
         removed="2025-12-03",
     )
-    """Update content. Left the newest API version by 2025-12-03."""
+    """Update content. Removed from the API in version 2025-12-03."""
 
 
 class Courses(Resource[C_co]):
@@ -281,9 +281,9 @@ class Courses(Resource[C_co]):
         "Create a course, or replace the one with this external_reference.",
         removed=_SUMMER_2025,
     )
-    """Create or replace a course. Left the newest API version by 2025-07-08."""
+    """Create or replace a course. Removed from the API in version 2025-07-08."""
     batch_upsert = Batch("lms_batch_upsert_course", "/unified/lms/courses/batch", UpsertCourse, removed=_SUMMER_2025)
-    """Create or replace many courses. Left the newest API version by 2025-07-08."""
+    """Create or replace many courses. Removed from the API in version 2025-07-08."""
 
 
 class Skills(Resource[C_co]):
@@ -298,7 +298,7 @@ class Skills(Resource[C_co]):
 
 
 class UserAssignments(Resource[C_co]):
-    """What one user was told to learn."""
+    """Assignments of one user: what the user has to learn."""
 
     _place = "users.assignments"
 
@@ -371,7 +371,7 @@ class Users(Resource[C_co]):
 
     @cached_property
     def assignments(self) -> UserAssignments[C_co]:
-        """What one user was told to learn."""
+        """Assignments of one user: what the user has to learn."""
         return UserAssignments(self._executor)
 
     @cached_property
@@ -385,7 +385,7 @@ class Api(Bound[C_co]):
 
     @cached_property
     def assignments(self) -> Assignments[C_co]:
-        """What users were told to learn."""
+        """Assignments: what users have to learn."""
         return Assignments(self._executor)
 
     @cached_property

@@ -152,11 +152,11 @@ def many(
 ) -> None:
     """Fetch many records by their ids, and yield an `Outcome` for each of them as it comes.
 
-    Memory stays flat, however many ids there are: ids are read as they are needed, and at most 512 outcomes (or twice
-    the concurrency) wait for you to take them. An id that fails becomes an outcome with an error and costs no other
-    id. Transient failures are tried a second time when all others are done. An id that comes again soon (within about
-    1000 ids) is answered again without another request. Breaking off the loop cancels what is under way; put the
-    iterator into `contextlib.aclosing` (`closing`) to have that done at once.
+    Memory does not grow with the number of ids: they are read as they are needed, and at most 512 outcomes (or twice
+    the concurrency) wait for you to take them. An id that fails becomes an outcome with an error, and does not affect
+    the others. Transient failures are tried a second time when all others are done. An id that comes again soon (within
+    about 1000 ids) is answered again without another request. Leaving the loop cancels the requests in progress; put
+    the iterator into `contextlib.aclosing` (`closing`) to have that done at once.
 
     Blocking clients iterate `ids` in the calling thread, up to 256 ids ahead, and not while they wait for outcomes.
 

@@ -384,7 +384,7 @@ class Method(Generic[P]):
         function = self._functions.get(kind)
         if function is None:
             operation, function = self.operation, self._function(kind)
-            left = f"Left the newest API version by {operation.removed}; accounts on older ones still have it."
+            left = f"Removed from the API in version {operation.removed}; accounts on older versions still have it."
             doc = docstring(
                 self._summary(),
                 self._owner,

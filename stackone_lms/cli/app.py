@@ -171,7 +171,7 @@ def _fail(error: Exception, command: str | None, arguments: Sequence[str]) -> in
         context = getattr(error, "ctx", None)
         asked = context.command_path if context is not None else PROGRAM
         if message := explained(error):
-            problem(message, f"{asked} --help tells what there is")
+            problem(message, f"{asked} --help shows what is allowed")
         return 2
     if isinstance(error, OSError):
         problem(f"{type(error).__name__}: {error}")

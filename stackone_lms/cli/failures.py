@@ -11,7 +11,7 @@ from .. import errors as e
 from .messages import counted, note, problem
 
 _HINTS: tuple[tuple[type[e.StackOneError], str], ...] = (
-    (e.InvalidArgumentError, "--help of the command tells what it takes"),
+    (e.InvalidArgumentError, "the command with --help shows what is allowed"),
     (e.ProviderCredentialsError, "the account's login at its provider does not work any more: link the account again"),
     (e.AuthenticationError, "the API key is not accepted: check STACKONE_API_KEY"),
     (e.PermissionDeniedError, "the key, or the account at its provider, may not do this"),

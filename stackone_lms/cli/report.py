@@ -37,6 +37,7 @@ def command(
 
     It is one HTML file without external resources. It needs completions; with courses it knows their titles, with
     assignments it shows what is open and overdue, and completion rates. Days are in UTC, such as 2026-01-31.
+
     For example:
 
     stackone-lms report lms --out report.html --open

@@ -180,7 +180,7 @@ def _answers(kind: str, file: Path) -> list[tuple[str, int, float]]:
 
 
 def _report(show: Narration, database: str, folder: Path) -> None:
-    show.step("A page for who asked for it")
+    show.step("A report to hand on")
     page = folder / "report.html"
     show.code(f'write_report("{database.partition(":")[0]}:lms.db", "report.html")')
     write_report(database, page)

@@ -50,7 +50,7 @@ def read_existing(
     own = found.entries() if found.exists() else None
     state = load(found.files, found.work, found.format)
     if state is None and not own:
-        raise ExportError(f"there is no {NAME}: this is no export, or one that has not come to an end yet")
+        raise ExportError(f"there is no {NAME}: this is not an export, or the export is not complete")
     listed = sorted(state or (), key=_by_name)
     held = listed if own is None else sorted(own, key=_by_name)
     known = {entry.account_id for entry in (*listed, *held)}

@@ -85,7 +85,7 @@ def test_help_describes_every_parameter_of_every_operation() -> None:
             f"\nAPI: {operation.method} {operation.path} ",
         ):
             assert part in doc, doc
-        assert (f"Left the newest API version by {operation.removed};" in doc) is (operation.removed is not None)
+        assert (f"Removed from the API in version {operation.removed};" in doc) is (operation.removed is not None)
 
 
 @pytest.mark.thorough
@@ -113,7 +113,7 @@ def test_every_operation_has_all_of_its_reference(tmp_path: Path) -> None:
         assert {"InvalidArgumentError", "StackOneError"} <= names_in(parts["Raises"]).keys()
         whole = text_of(desc.find("desc_content"))
         assert f"API: {operation.method} {operation.path} ({operation.id})" in whole
-        assert ("Left the newest API version by" in whole) is (operation.removed is not None)
+        assert ("Removed from the API in version" in whole) is (operation.removed is not None)
         assert operation.removed is None or f"by {operation.removed};" in whole
     assert len(operations()) == 28
     check_types(tree)

@@ -25,7 +25,6 @@ from stackone_lms.export.targets.choose import make_target
 from stackone_lms.export.targets.delta_storage import RemoteStorage
 from stackone_lms.sandbox import Sandbox
 
-from ..soak import SOAK
 from .s3 import BUCKET, OPTIONS
 from .test_incremental import change
 from .test_kill import ROOT
@@ -136,7 +135,7 @@ def test_killed_runs_leave_each_row_once(sandbox: Sandbox, options: dict[str, st
     with machine(sandbox, s3, tmp_path) as exports:
         code, latest = exports.run("cold", "cold", kind="delta:")
         assert code == 0
-        while killed < (10 if SOAK else 2):
+        while killed < 10:
             code, _ = exports.run("delta", "work", dice.uniform(0.0, latest), kind="delta:")
             killed += code == -signal.SIGKILL
             latest /= 1 if code else 2  # it had come to its end already

@@ -305,7 +305,7 @@ async def test_lists_of_users_do_as_well(client: AsyncClient, sandbox: Sandbox, 
 
 async def test_without_completions_there_is_no_report(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """It is said what is needed."""
-    with pytest.raises(ExportError, match="this is no export"):
+    with pytest.raises(ExportError, match="this is not an export"):
         summarize(tmp_path)
     await export(client, "courses", tmp_path, accounts=sandbox.account_ids, format="jsonl")
     with pytest.raises(ExportError, match="export completions and courses"):

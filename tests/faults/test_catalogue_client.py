@@ -97,6 +97,11 @@ def retries_of(fault: Fault) -> bool | int | None:
     return None if _PURE and fault.name in _PURE_ALSO else fault.retried
 
 
+def tick_of(fault: Fault) -> float:
+    """A trickle must not end while a loop that is held up puts off the limit of an attempt, three times at most."""
+    return 5 * TICK if fault.name.startswith("trickle") else TICK
+
+
 def options_for(fault: Fault) -> dict[str, Any]:
     return {"timeout": HASTY if fault.expect == "APITimeoutError" else PATIENT, "max_body": MAX_BODY}
 
@@ -120,8 +125,8 @@ async def test_a_fault_of_an_answer(carrier: Carrier, fault: Fault) -> None:
     """The right class after the right number of requests; then the same client works, over another connection."""
     switch, clock = Switch(fault), SkippingClock()
     async with (
-        FaultServer(stall=120, tick=TICK, more=[switch.fault]) as evil,
-        FaultServer(stall=120, tick=TICK, more=[switch.fault], evil_url=evil.url) as server,
+        FaultServer(stall=120, tick=tick_of(fault), more=[switch.fault]) as evil,
+        FaultServer(stall=120, tick=tick_of(fault), more=[switch.fault], evil_url=evil.url) as server,
         client_for(carrier, server.base_url(SUBJECT), clock=clock, sleep=clock.sleep, **options_for(fault)) as client,
     ):
         error = await outcome(client, fault, server)
@@ -164,7 +169,7 @@ async def test_a_fault_of_an_answer_to_a_session_of_the_callers_own(fault: Fault
     """A session that was not made by the client changes neither the class nor the count."""
     switch, clock = Switch(fault), SkippingClock()
     async with (
-        FaultServer(stall=120, tick=TICK, more=[switch.fault]) as server,
+        FaultServer(stall=120, tick=tick_of(fault), more=[switch.fault]) as server,
         aiohttp.ClientSession() as session,
         client_for(
             None,

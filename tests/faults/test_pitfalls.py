@@ -72,7 +72,7 @@ async def test_time_limits_are_not_rounded_up(seconds: float) -> None:
 async def test_a_trickle_cannot_outlast_the_limit_of_an_attempt(carrier: Carrier, name: str) -> None:
     """Bytes that come in time renew the limit of the read, never that of the attempt."""
     async with (
-        FaultServer(tick=0.02, stall=120) as server,
+        FaultServer(tick=0.1, stall=120) as server,
         client_for(
             carrier,
             server.base_url(name),

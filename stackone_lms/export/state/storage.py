@@ -31,7 +31,7 @@ def wrap_os_errors(what: str) -> Generator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ExportError(
-            f"{what} failed: {reason}; what was exported so far is kept: once that is mended, the same command goes on "
+            f"{what} failed: {reason}; what was exported so far is kept: correct that, and the same command continues "
             "from there"
         ) from None
 
@@ -222,7 +222,7 @@ def make_folder(path: Path) -> None:
         missing.append(path)
         path = path.parent
     for folder in reversed(missing):
-        with wrap_os_errors("making a folder"):
+        with wrap_os_errors(f"making the folder {folder}"):
             folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder.parent)
 

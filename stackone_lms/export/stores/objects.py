@@ -220,8 +220,8 @@ class Objects:
             if doing is None:
                 raise self._unusable(error) from None
             raise ExportError(
-                f"{doing} in {self.address} failed: {self._reason(error)}; what was exported so far is kept: once that "
-                "is mended, the same command goes on from there"
+                f"{doing} in {self.address} failed: {self._reason(error)}; what was exported so far is kept: correct "
+                "that, and the same command continues from there"
             ) from None
 
     def _reason(self, error: Exception) -> str:

@@ -35,8 +35,8 @@ def reason(error: Exception) -> str:
 def write_failed(error: Exception) -> ExportError:
     """Return the error for a list that could not be written."""
     return ExportError(
-        f"writing to the database failed: {reason(error)}; nothing of this list was written: once that is mended, "
-        "the same command goes on from there"
+        f"writing to the database failed: {reason(error)}; nothing of this list was written: correct that, and "
+        "the same command continues from there"
     )
 
 

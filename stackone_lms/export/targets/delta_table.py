@@ -80,7 +80,7 @@ def speaking(doing: str) -> Generator[None]:
             text = f"the store answered {code[1]}: {text}"
         said = printable(text or type(error).__name__, 300)
         raise ExportError(
-            f"{doing} failed: {said}; what is in the table stays: once that is mended, the same command goes on"
+            f"{doing} failed: {said}; what is in the table stays: correct that, and the same command continues"
         ) from None
 
 
