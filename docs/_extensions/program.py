@@ -57,11 +57,9 @@ def _row(parameter: Any) -> tuple[str, str] | None:
         name += "".join(f", ``{other}``" for other in parameter.secondary_opts)
     text = " ".join((getattr(parameter, "help", None) or "").split()).replace("*", r"\*").replace("|", r"\|")
     default = parameter.default
-    if (
-        default not in (None, False, True, (), [])
-        and not callable(default)
-        and getattr(parameter, "show_default", False)
-    ):
+    # No comparison with False and True: 0 and 1 are equal to them.
+    nothing = default is None or isinstance(default, bool) or default in ((), []) or callable(default)
+    if not nothing and getattr(parameter, "show_default", False):
         text += f" Default: ``{default}``."
     return name, text or "\\ "
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from stackone_lms.cli.app import app as program
 from stackone_lms.sandbox import Sandbox
@@ -95,13 +96,19 @@ def test_a_django_view_answers(sandbox: Sandbox) -> None:
         names["client"]().close()
 
 
-def test_the_reference_has_every_command_and_option() -> None:
+@pytest.fixture(scope="module")
+def extension() -> Any:
+    """What makes the reference of the program."""
     spec = importlib.util.spec_from_file_location("program", ROOT / "docs/_extensions/program.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    text = "\n".join(module.reference())
+    return module
+
+
+def test_the_reference_has_every_command_and_option(extension: Any) -> None:
+    text = "\n".join(extension.reference())
     names = [command.name for command in program.registered_commands if not command.hidden]
     names += [group.name for group in program.registered_groups]
     assert len(names) >= 17
@@ -116,6 +123,22 @@ def test_the_reference_has_every_command_and_option() -> None:
     ):
         assert part in text
     assert "``--fields" not in text, "hidden"
+
+
+def test_the_reference_has_the_defaults_that_help_shows(extension: Any) -> None:
+    """Of every command, also a default of 0 or 1."""
+    parts = re.split(r"^(stackone-lms .+)\n-+$", "\n".join(extension.reference()), flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    found = set[str]()
+    for called, command in extension.commands(get_command(program), "stackone-lms"):
+        command.rich_markup_mode = None  # the same words without frames, which take long to draw
+        shown = re.findall(
+            r"\[default: (.+?)[];]", command.get_help(command.context_class(command, terminal_width=1000))
+        )
+        assert sorted(re.findall(r"Default: ``(.+?)``\.$", sections.pop(called), re.MULTILINE)) == sorted(shown), called
+        found.update(shown)
+    assert not sections
+    assert {"0", "0.0", "1", "off"} <= found
 
 
 @pytest.mark.thorough
