@@ -204,6 +204,22 @@ def test_commands_run(page: Path, sandbox: Sandbox, tmp_path: Path) -> None:
         assert done.code == 0, f"{line}\n{done.out}\n{done.err}"
 
 
+def test_a_page_says_what_its_account_ids_are() -> None:
+    """The tests set these variables; a reader has to be told, before the first block that needs one."""
+    include = re.compile(r"^```{literalinclude} (.+)$", re.MULTILINE)
+    using = 0
+    for page in PAGES:
+        text = include.sub(lambda m: (page.parent / m[1]).read_text("utf-8"), page.read_text("utf-8"))  # noqa: B023
+        for name in ("ACCOUNT_A", "ACCOUNT_B", "ACCOUNT_C"):
+            first = re.search(rf"\${name}|environ\[[\"']{name}|[\"']{name}[\"']", text)
+            if first:
+                using += 1
+                told = text.find(f"\nexport {name}=")
+                assert 0 <= told < first.start(), (page.name, name)
+                assert text.find("\nstackone-lms accounts --output ids") in range(told), page.name
+    assert using >= 10
+
+
 def test_the_table_of_operations_is_complete() -> None:
     """Every operation has a line, and those that left the API carry the mark."""
     assert {(id, removed) for id, removed, _ in ROWS} == {(o.id, o.removed is not None) for _, _, o in operations()}
