@@ -112,7 +112,7 @@ def layers(counts: dict[str, int]) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("thousand instructions a get, 64 at a time")
     axes.legend(fontsize=8.5, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(-0.3, -0.25), ncols=3)
-    axes.set_xlim(right=counts["aiohttp"] / 1000 * 1.1)
+    axes.set_xlim(right=max(counts.values()) / 1000 * 1.1)
     axes.spines[["top", "right"]].set_visible(False)
     save(figure, "layers")
 
