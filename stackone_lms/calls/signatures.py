@@ -47,7 +47,11 @@ def parameters_of(source: Callable[..., Any]) -> list[inspect.Parameter]:
     query = query_type(source)
     hints = typing.get_type_hints(query) if query else {}
     named = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=_DEFAULTS.get(name))
+        inspect.Parameter(
+            *(name, inspect.Parameter.KEYWORD_ONLY),
+            annotation=hint if name in _DEFAULTS else hint | None,
+            default=_DEFAULTS.get(name),
+        )
         for name, hint in hints.items()
     ]
     return [*positional, *named]

@@ -114,7 +114,7 @@ def test_every_operation_has_all_of_its_reference(tmp_path: Path) -> None:
         whole = text_of(desc.find("desc_content"))
         assert f"API: {operation.method} {operation.path} ({operation.id})" in whole
         assert ("Removed from the API in version" in whole) is (operation.removed is not None)
-        assert operation.removed is None or f"by {operation.removed};" in whole
+        assert operation.removed is None or f"in version {operation.removed};" in whole
     assert len(operations()) == 28
     check_types(tree)
 

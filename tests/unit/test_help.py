@@ -154,7 +154,7 @@ def test_methods_show_types_by_their_names_alone() -> None:
     """As the guide writes them, and without quotes."""
     client = AsyncClient("key", "account")
     text = pydoc.plain(pydoc.render_doc(client.completions.list))
-    assert "updated_after: datetime | str = None" in text
+    assert "updated_after: datetime | str | None = None" in text
     assert "-> AsyncPager[Completion]" in text
     bodies = pydoc.plain(pydoc.render_doc(client.users.completions.create))
     assert "content_id: str | None = UNSET" in bodies
