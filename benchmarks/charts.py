@@ -11,9 +11,11 @@ import matplotlib as mpl
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 HERE = Path(__file__).parent
 PICTURES = HERE.parent / "docs" / "_static"
+WIDTH = 5.0  # inches, so that text of 10 points can still be read when a phone shows it in 360 pixels
 OURS, THEIRS, INK = "#3d6cc9", "#a9b4c4", "#768390"  # an ink for light and dark pages
 
 mpl.rcParams.update({"svg.hashsalt": "stackone-lms", "font.size": 10, "text.color": INK, "axes.labelcolor": INK})
@@ -23,14 +25,15 @@ mpl.rcParams.update({"xtick.color": INK, "ytick.color": INK, "axes.edgecolor": T
 def bars(title: str, values: dict[str, float], unit: str, name: str) -> None:
     """Draw horizontal bars, cheapest on top, ours in colour, on a logarithmic scale."""
     ordered = sorted(values.items(), key=lambda item: -item[1])
-    figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(ordered) + 1.1))
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.42 * len(ordered) + 1.1))
     colours = [OURS if label.startswith("stackone-lms") else THEIRS for label, _ in ordered]
     drawn = axes.barh([label for label, _ in ordered], [value for _, value in ordered], color=colours, height=0.62)
-    axes.bar_label(drawn, [f" {value:,.0f}" for _, value in ordered], color=INK)
+    axes.bar_label(drawn, [f"{value:,.0f}" for _, value in ordered], padding=4, color=INK)
     axes.set_xscale("log")
-    axes.set_xlim(right=max(values.values()) * 2.2)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(right=max(values.values()) * 3)
     axes.set_xlabel(unit)
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     save(figure, name)
 
@@ -99,7 +102,7 @@ def layers(counts: dict[str, int]) -> None:
         "decoding": decoding,
         "limits, retries, checks": whole - alone - query - decoding,
     }
-    figure, axes = plt.subplots(figsize=(7.2, 3.2))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
     shades = ["#1f3a73", "#2f549f", OURS, "#7d9ede", "#b9ccef"]
     left = 0.0
     for (label, number), shade in zip(parts.items(), shades, strict=True):
@@ -107,12 +110,14 @@ def layers(counts: dict[str, int]) -> None:
         left += number / 1000
     for name in ("stackone-lms session", "aiohttp tuned + msgspec", "aiohttp"):
         colour = OURS if name.startswith("stackone-lms") else THEIRS
-        axes.bar_label(axes.barh(name, counts[name] / 1000, color=colour, height=0.62), fmt=" {:.0f}", color=INK)
+        axes.bar_label(
+            axes.barh(name, counts[name] / 1000, color=colour, height=0.62), fmt="{:.0f}", padding=4, color=INK
+        )
     axes.text(left, 0, f" {left:.0f}", va="center", color=INK)
     axes.invert_yaxis()
     axes.set_xlabel("thousand instructions a get, 64 at a time")
-    axes.legend(fontsize=8.5, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(-0.3, -0.25), ncols=3)
-    axes.set_xlim(right=max(counts.values()) / 1000 * 1.1)
+    axes.legend(fontsize=9.2, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(-0.5, -0.25), ncols=2)
+    axes.set_xlim(right=max(counts.values()) / 1000 * 1.2)
     axes.spines[["top", "right"]].set_visible(False)
     save(figure, "layers")
 
