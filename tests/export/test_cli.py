@@ -273,7 +273,7 @@ def test_the_commands_of_the_guide(run: Run, sandbox: Sandbox, tmp_path: Path, m
     commands = re.findall(r"^stackone-lms (.+)$", page, re.MULTILINE)
     assert len(commands) >= 5
     for command in commands:
-        ended = run(*shlex.split(command))
+        ended = run(*shlex.split(command, comments=True))
         assert ended.code == 0, (command, ended.err)
     assert {path.name for path in tmp_path.iterdir()} >= {"lms", "lms.duckdb", "report.html"}
 
