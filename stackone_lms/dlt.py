@@ -22,7 +22,7 @@ from .configuration import from_environment
 from .errors import ConfigurationError, InvalidArgumentError, NotSupportedError, printable
 from .export.formats.base import content_keys
 from .export.formats.parquet import plain_columns
-from .export.lists import Resource, find
+from .export.lists import ListResource, find
 from .export.options import duration, texts
 from .export.plan import FULL_EVERY, less_overlap
 from .export.records.arrow import EPOCH, import_pyarrow
@@ -139,7 +139,7 @@ class _Options(NamedTuple):
     at_once: int | None
 
 
-def _resource(resource: Resource, accounts: Iterable[str], options: _Options) -> Any:
+def _resource(resource: ListResource, accounts: Iterable[str], options: _Options) -> Any:
     key = (ACCOUNT, OF_USER, "id") if resource.of_users else (ACCOUNT, "id")
 
     def rows() -> Generator[Any]:

@@ -17,7 +17,7 @@ from ..export.records.columns import ACCOUNT, row_columns, spread
 from ..export.records.lines import CHUNK, Reader
 from ..export.state.journal import lines_of
 from .paging import pages_of
-from .slices import Position, Slice, column_names, cursor_at, model_of, position_of
+from .slices import Position, Slice, column_names, cursor_at, position_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,7 @@ def schema(resource: str, columns: Iterable[str] | None = None) -> pa.Schema:
         ExportError: pyarrow is not installed; the message names the extra.
     """
     found = find(resource)
-    by_name = {column.name: column for column in row_columns(model_of(found))}
+    by_name = {column.name: column for column in row_columns(found.row_model)}
     return schema_of([by_name[name] for name in column_names(found, columns)])
 
 
@@ -123,7 +123,7 @@ class _Rows:
     """The rows of a batch, while their pages come."""
 
     def __init__(self, what: Slice) -> None:
-        self._slice, self._model = what, model_of(find(what.resource))
+        self._slice, self._model = what, find(what.resource).row_model
         self._reader = Reader(self._model)
         self._schema = schema(what.resource, what.columns)
         self._begin()

@@ -15,12 +15,10 @@ import msgspec
 from ..checks import whole_number
 from ..configuration import check_token
 from ..errors import InvalidArgumentError
-from ..export.formats.base import with_user
-from ..export.lists import Resource, find
+from ..export.lists import ListResource, find
 from ..export.options import texts, wire_moment
 from ..export.records.columns import ACCOUNT, EXTRA, row_columns, sent_fields
 from ..export.records.keys import OF_USER
-from ..models.base import Model
 
 _PAGE_SIZE: Final = 100
 _NO_FILTERS: Final[Mapping[str, str | bool]] = MappingProxyType({})
@@ -127,18 +125,13 @@ class Slice:
 _FIELDS: Final = tuple(Slice.__dataclass_fields__)
 
 
-def model_of(resource: Resource) -> type[Model]:
-    """Return what the rows of a list are: in lists of users with the column of the user."""
-    return with_user(resource.model) if resource.of_users else resource.model
-
-
-def column_names(resource: Resource, columns: Iterable[str] | None) -> tuple[str, ...]:
+def column_names(resource: ListResource, columns: Iterable[str] | None) -> tuple[str, ...]:
     """Return the names of columns of a list, all of them for None.
 
     Raises:
         InvalidArgumentError: There is no such column, or one is named twice, or none.
     """
-    there = tuple(column.name for column in row_columns(model_of(resource)))
+    there = tuple(column.name for column in row_columns(resource.row_model))
     if columns is None:
         return there
     names = tuple(texts("columns", columns))
@@ -150,7 +143,7 @@ def column_names(resource: Resource, columns: Iterable[str] | None) -> tuple[str
     return names
 
 
-def _checked_users(resource: Resource, users: Iterable[str]) -> tuple[str, ...]:
+def _checked_users(resource: ListResource, users: Iterable[str]) -> tuple[str, ...]:
     if not resource.of_users:
         raise InvalidArgumentError(f"users narrows lists of users, such as users.completions; {resource.name} is none")
     ids = tuple(texts("users", users))
@@ -171,7 +164,7 @@ def refuse_twice(what: str, names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def _checked_filters(resource: Resource, filters: Mapping[str, Any]) -> Mapping[str, str | bool]:
+def _checked_filters(resource: ListResource, filters: Mapping[str, Any]) -> Mapping[str, str | bool]:
     if not isinstance(filters, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidArgumentError(f"filters must be a mapping, not {type(filters).__name__}")
     operation = resource.operation

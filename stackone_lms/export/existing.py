@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import NamedTuple
 
 from ..errors import ExportError
@@ -51,8 +52,8 @@ def read_existing(
     state = load(found.files, found.work, found.format)
     if state is None and not own:
         raise ExportError(f"there is no {NAME}: this is not an export, or the export is not complete")
-    listed = sorted(state or (), key=_by_name)
-    held = listed if own is None else sorted(own, key=_by_name)
+    listed = sorted(state or (), key=attrgetter("key"))
+    held = listed if own is None else sorted(own, key=attrgetter("key"))
     known = {entry.account_id for entry in (*listed, *held)}
     if unknown := [account for account in chosen or () if account not in known]:
         raise ExportError(f"nothing of these accounts was exported there: {', '.join(unknown)}")
@@ -63,7 +64,3 @@ def read_existing(
     if state is not None and state.interrupted is not None:
         interruption = "the last export is not finished: the same command goes on"
     return Existing(found, about, listed, held, chosen, interruption)
-
-
-def _by_name(entry: ListEntry) -> tuple[str, str]:
-    return entry.resource, entry.account_id

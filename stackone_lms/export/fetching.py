@@ -39,7 +39,7 @@ class Fetcher:
     """Fetches a list into its journal.
 
     Args:
-        carrier: Carries the calls, for the account of the list.
+        executor: Carries the calls, for the account of the list.
         plan: What was asked for.
         job: The list.
         journal: Where it goes, and where it stands.
@@ -48,13 +48,13 @@ class Fetcher:
 
     def __init__(
         self,
-        carrier: AsyncExecutor,
+        executor: AsyncExecutor,
         plan: Plan,
         job: ListJob,
         journal: Journal,
         tell: Callable[[int, float | None], None],
     ) -> None:
-        self._carrier, self._plan, self._job, self._journal, self._tell = carrier, plan, job, journal, tell
+        self._executor, self._plan, self._job, self._journal, self._tell = executor, plan, job, journal, tell
         self._users: list[str] = []
         self._refused = self._in_a_row = 0
         self._read_one = journal.checkpoint.records > 0
@@ -126,11 +126,11 @@ class Fetcher:
         return self._users if user is None else self._users[self._users.index(user) + 1 :]
 
     def _pages(self, checkpoint: Checkpoint) -> AsyncGenerator[Fetched]:
-        carrier, resource, header = self._carrier, self._job.resource, self._journal.header
+        executor, resource, header = self._executor, self._job.resource, self._journal.header
         if not resource.of_users:
-            return account_pages(carrier, resource, header.query, checkpoint.cursor)
+            return account_pages(executor, resource, header.query, checkpoint.cursor)
         whole = frozenset(header.whole_users)
-        return user_pages(carrier, resource, header.query, self._left(), checkpoint.cursor, whole)
+        return user_pages(executor, resource, header.query, self._left(), checkpoint.cursor, whole)
 
     def _take(self, fetched: Fetched) -> None:
         journal, page = self._journal, fetched.page
@@ -185,7 +185,7 @@ class Fetcher:
         path = self._journal.users_path
         if path.exists():
             return _users(path.read_bytes())
-        found = await list_users(self._carrier, self._plan.page_size)
+        found = await list_users(self._executor, self._plan.page_size)
         await run_in_kept_thread(partial(write_whole, path, _encode(found)))
         return found
 

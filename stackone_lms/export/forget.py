@@ -86,6 +86,6 @@ def forget(
 def _entries(target: Target) -> list[ListEntry]:
     """Return what the target knows of each list, whichever of the two places says so."""
     state = load(target.files, target.work, target.format)
-    found = {(entry.resource, entry.account_id): entry for entry in state or ()}
-    found |= {(entry.resource, entry.account_id): entry for entry in target.entries() or ()}
+    found = {entry.key: entry for entry in state or ()}
+    found |= {entry.key: entry for entry in target.entries() or ()}
     return [*found.values()]

@@ -12,9 +12,8 @@ from typing import Any, Final, NamedTuple, TypeAlias, Unpack, cast, get_args
 import msgspec
 
 from ..api.operations import operations
-from ..calls import operation as endpoint
 from ..calls.lists import AsyncPager, Listing
-from ..calls.operation import AsyncExecutor, Operation
+from ..calls.operation import AsyncExecutor, Operation, Resource
 from ..errors import APIStatusError, DecodeError, InvalidArgumentError, ResponseTooLargeError, StackOneError
 from ..models.base import Model, Page
 from ..safe_json import FAILURES
@@ -26,7 +25,7 @@ _AHEAD = 4
 """Users whose first page is asked for before it is needed: most have one page only."""
 
 
-class Resource(NamedTuple):
+class ListResource(NamedTuple):
     """A list of the API."""
 
     name: str
@@ -42,22 +41,34 @@ class Resource(NamedTuple):
         return self.operation.arity == 1
 
     @property
+    def row_model(self) -> type[Model]:
+        """What its rows are: the records, of lists of users with the column of the user."""
+        return _with_user(self.model) if self.of_users else self.model
+
+    @property
     def sql_name(self) -> str:
         """Name of its table: `completions`, `user_completions`."""
         return self.name.replace("users.", "user_")
 
 
+@lru_cache(maxsize=16)
+def _with_user(model: type[Model]) -> type[Model]:
+    """Return a model of the records of a user's list: the user is added, since records need not name it."""
+    field = (OF_USER, str | None, None)
+    return msgspec.defstruct(model.__name__, [field], bases=(model,), kw_only=True, frozen=True)  # type: ignore[return-value]
+
+
 @lru_cache(maxsize=1)
-def resources() -> Mapping[str, Resource]:
+def resources() -> Mapping[str, ListResource]:
     """Return every list of the API by its name."""
     return {
-        name: Resource(name, get_args(operation.answer)[0], operation)
+        name: ListResource(name, get_args(operation.answer)[0], operation)
         for name, verb, operation in operations()
         if verb == "list"
     }
 
 
-def find(name: str) -> Resource:
+def find(name: str) -> ListResource:
     """Return a list by its name.
 
     Raises:
@@ -69,11 +80,11 @@ def find(name: str) -> Resource:
     return found
 
 
-class _Lists(endpoint.Resource[AsyncExecutor]):
+class _Lists(Resource[AsyncExecutor]):
     """The lists with their records left as bytes: nothing that was sent can get lost, or stop a page."""
 
 
-def _without_decoding(resource: Resource) -> str:
+def _without_decoding(resource: ListResource) -> str:
     """Declare a list on `_Lists`, unless it is there; return the name of the method."""
     name, operation = resource.sql_name, resource.operation
     if not hasattr(_Lists, name):
@@ -90,9 +101,9 @@ def _without_decoding(resource: Resource) -> str:
 
 
 def _pager(
-    carrier: AsyncExecutor, resource: Resource, ids: tuple[str, ...], query: Mapping[str, Any]
+    executor: AsyncExecutor, resource: ListResource, ids: tuple[str, ...], query: Mapping[str, Any]
 ) -> AsyncPager[msgspec.Raw]:
-    method = getattr(_Lists(carrier), _without_decoding(resource))
+    method = getattr(_Lists(executor), _without_decoding(resource))
     return cast("AsyncPager[msgspec.Raw]", method(*ids, **query))
 
 
@@ -121,10 +132,10 @@ def is_of_one_user(error: StackOneError) -> bool:
 
 
 async def account_pages(
-    carrier: AsyncExecutor, resource: Resource, query: Mapping[str, Any], cursor: str | None
+    executor: AsyncExecutor, resource: ListResource, query: Mapping[str, Any], cursor: str | None
 ) -> AsyncGenerator[Fetched]:
     """Yield the pages of one list, from `cursor` on, fetching one ahead."""
-    pager = _pager(carrier, resource, (), {**query, "next": cursor, "prefetch": 1})
+    pager = _pager(executor, resource, (), {**query, "next": cursor, "prefetch": 1})
     async with aclosing(pager.pages()) as pages:
         async for page in pages:
             await asyncio.sleep(0)  # lets the request for the next page go out before this one is worked on
@@ -132,8 +143,8 @@ async def account_pages(
 
 
 async def user_pages(
-    carrier: AsyncExecutor,
-    resource: Resource,
+    executor: AsyncExecutor,
+    resource: ListResource,
     query: Mapping[str, Any],
     users: Iterable[str],
     cursor: str | None,
@@ -149,7 +160,7 @@ async def user_pages(
         while True:
             while len(ahead) < _AHEAD and (user := next(waiting, None)) is not None:
                 asked = {k: v for k, v in query.items() if k != "updated_after"} if user in whole else query
-                ahead.append(_OneUser(carrier, resource, user, {**asked, "next": cursor}))
+                ahead.append(_OneUser(executor, resource, user, {**asked, "next": cursor}))
                 cursor = None
             if not ahead:
                 return
@@ -164,12 +175,12 @@ async def user_pages(
 class _OneUser:
     """The list of one user, whose first page is fetched beforehand."""
 
-    def __init__(self, carrier: AsyncExecutor, resource: Resource, user: str, query: Mapping[str, Any]) -> None:
+    def __init__(self, executor: AsyncExecutor, resource: ListResource, user: str, query: Mapping[str, Any]) -> None:
         self._user, self._begun = user, query["next"] is not None
         self._pages: AsyncGenerator[RawPage] | None = None
         self._pager: AsyncPager[msgspec.Raw] | None = None
         self._first: asyncio.Task[Fetched | None] | None = asyncio.create_task(
-            self._fetch_first(lambda: _pager(carrier, resource, (user,), query))
+            self._fetch_first(lambda: _pager(executor, resource, (user,), query))
         )
 
     async def _fetch_first(self, make: Callable[[], AsyncPager[msgspec.Raw]]) -> Fetched | None:
@@ -226,19 +237,19 @@ def _id_of(user: msgspec.Raw) -> str:
 
 
 async def user_ids(
-    carrier: AsyncExecutor, page_size: int, cursor: str | None = None
+    executor: AsyncExecutor, page_size: int, cursor: str | None = None
 ) -> AsyncGenerator[tuple[list[str], str | None]]:
     """Yield the ids of the users of an account, page by page, each page with the cursor of the following one."""
     query = {"page_size": page_size, "fields": "id,remote_id"}
-    async with aclosing(account_pages(carrier, find("users"), query, cursor)) as pages:
+    async with aclosing(account_pages(executor, find("users"), query, cursor)) as pages:
         async for fetched in pages:
             yield list(map(_id_of, fetched.page.data if fetched.page is not None else ())), fetched.cursor
 
 
-async def list_users(carrier: AsyncExecutor, page_size: int) -> list[str]:
+async def list_users(executor: AsyncExecutor, page_size: int) -> list[str]:
     """Return the ids of all users of an account, each once, in the order of the API."""
     found: dict[str, None] = {}
-    async with aclosing(user_ids(carrier, page_size)) as pages:
+    async with aclosing(user_ids(executor, page_size)) as pages:
         async for ids, _ in pages:
             found.update(dict.fromkeys(ids))
     return list(found)

@@ -17,7 +17,7 @@ from ..errors import InvalidArgumentError
 from ..models.accounts import LinkedAccount
 from ..models.base import to_wire
 from .accounts import read_accounts
-from .lists import Resource, find, resources
+from .lists import ListResource, find, resources
 from .outcome import ProgressCallback
 from .plan import FailureLimit, Plan
 from .stores.address import read_options, read_work, store_access
@@ -121,7 +121,7 @@ def make_plan(names: str | Iterable[str], target: str | os.PathLike[str], option
     return plan
 
 
-def _resources(names: str | Iterable[str]) -> tuple[Resource, ...]:
+def _resources(names: str | Iterable[str]) -> tuple[ListResource, ...]:
     given = [names] if isinstance(names, str) else texts("resources", names)
     if not given:
         raise InvalidArgumentError("name at least one resource")

@@ -11,8 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ..models.base import to_wire
-from .formats.base import with_user
-from .lists import Resource
+from .lists import ListResource
 from .outcome import ProgressCallback
 from .state.manifest import ListEntry
 from .targets.base import ListJob, Target
@@ -47,7 +46,7 @@ class Approach(NamedTuple):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What an export was asked for; see `ExportOptions`."""
 
-    resources: tuple[Resource, ...]
+    resources: tuple[ListResource, ...]
     target: Target
     accounts: Mapping[str, str | None] = {}
     """Ids of accounts, with their names as far as they are known."""
@@ -84,10 +83,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def lists_of(self, account: str, name: str | None) -> list[ListJob]:
         """Return the lists of an account, in the order asked for."""
-        return [
-            ListJob(resource, with_user(resource.model) if resource.of_users else resource.model, account, name)
-            for resource in self.resources
-        ]
+        return [ListJob(resource, resource.row_model, account, name) for resource in self.resources]
 
     def query(self, job: ListJob, after: str | None) -> dict[str, Any]:
         """Return the keywords of a list."""

@@ -259,7 +259,7 @@ class Run:
     async def _complete(self, job: ListJob, journal: Journal, held: ListEntry | None) -> Written:
         view = bound_executor_of(self._client.with_options(account_id=job.account))
         observed = self._observed_lists.get(job.key)
-        carrier = view.observed_by(observed)
+        executor = view.observed_by(observed)
 
         def tell(records: int, total: float | None) -> None:
             self._tell(job, "fetching", records, total)
@@ -267,7 +267,7 @@ class Run:
                 observed.progress(records, 0, None if total is None else int(total))
 
         tell(journal.checkpoint.records, None)
-        await Fetcher(carrier, self._plan, job, journal, tell).fetch()
+        await Fetcher(executor, self._plan, job, journal, tell).fetch()
         placing = asyncio.ensure_future(self._place(job, journal, held))
         try:
             return await asyncio.shield(placing)

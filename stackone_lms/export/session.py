@@ -76,7 +76,7 @@ class Session:
                 target.place(entry, after_crash=True)
         for entry in store.logged.values():
             if entry.error is None and not entry.skipped_users:  # it has ended, and its journal was to go
-                clear(target.work / LISTS / joined(partition(entry.resource, entry.account_id)))
+                clear(target.work / LISTS / joined(partition(*entry.key)))
         held = target.entries()
         if held is not None:
             store.adopt(held)
@@ -109,7 +109,7 @@ class Session:
         if plan.retry_failed:
             failed = [entry for entry in store if entry.error is not None or entry.skipped_users]
             accounts = accounts or list(dict.fromkeys(entry.account_id for entry in failed))
-            keys = {(entry.resource, entry.account_id) for entry in failed}
+            keys = {entry.key for entry in failed}
             return [job for id in accounts for job in plan.lists_of(id, names.get(id)) if job.key in keys]
         return [job for id in accounts for job in plan.lists_of(id, names.get(id))]
 

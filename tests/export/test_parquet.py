@@ -17,7 +17,7 @@ import pytest
 
 from stackone_lms import AsyncClient
 from stackone_lms.export import export, verify
-from stackone_lms.export.formats.base import DamagedError, Table, with_user
+from stackone_lms.export.formats.base import DamagedError, Table
 from stackone_lms.export.formats.parquet import Parquet
 from stackone_lms.export.lists import resources
 from stackone_lms.export.records.arrow import schema_of
@@ -32,9 +32,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def schemas() -> Iterator[tuple[str, str]]:
     """Yield the schema of every resource as text."""
-    models: dict[str, Any] = {
-        name: with_user(found.model) if found.of_users else found.model for name, found in resources().items()
-    }
+    models: dict[str, Any] = {name: found.row_model for name, found in resources().items()}
     for name, model in {**models, f"any{CALLS}": RawResponse}.items():
         schema = schema_of(Table(model, "").columns)
         yield name, "".join(f"{column}: {kind}\n" for column, kind in zip(schema.names, schema.types, strict=True))

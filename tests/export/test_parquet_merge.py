@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from stackone_lms.export.formats import parquet, row_groups
-from stackone_lms.export.formats.base import Inputs, Table, with_user
+from stackone_lms.export.formats.base import Inputs, Table
 from stackone_lms.export.formats.parquet import Parquet
 from stackone_lms.export.lists import find
 from stackone_lms.export.records.history import History, Stamp
@@ -51,7 +51,7 @@ def spool(path: Path, records: Sequence[dict[str, Any]]) -> Path:
 
 def table_of(resource: str) -> Table:
     one = find(resource)
-    return Table(with_user(one.model) if one.of_users else one.model, "account")
+    return Table(one.row_model, "account")
 
 
 def merge(table: Table, base: Path | None, changes: Path, made: Path, run: str) -> Merged:

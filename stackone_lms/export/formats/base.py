@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -57,13 +57,6 @@ class Table(NamedTuple):
     def has_ids(self) -> bool:
         """Whether its records can have an id, by which one is known again; provider calls cannot."""
         return "id" in self.model.__struct_fields__
-
-
-@lru_cache(maxsize=16)
-def with_user(model: type[Model]) -> type[Model]:
-    """Return a model of the records of a user's list: the user is added, since records need not name it."""
-    field = (OF_USER, str | None, None)
-    return msgspec.defstruct(model.__name__, [field], bases=(model,), kw_only=True, frozen=True)  # type: ignore[return-value]
 
 
 class Inputs(NamedTuple):

@@ -106,6 +106,11 @@ class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Why the last run did not reach its end; what is listed above is from before."""
 
     @property
+    def key(self) -> tuple[str, str]:
+        """Resource and account."""
+        return self.resource, self.account_id
+
+    @property
     def dropped(self) -> int:
         """Former name of `superseded`; it goes in the next release."""
         return self.superseded
@@ -138,13 +143,7 @@ class Manifest(msgspec.Struct, kw_only=True):
 
     def find(self, resource: str, account: str) -> ListEntry | None:
         """Return what is known about a list."""
-        return next((e for e in self.lists if (e.resource, e.account_id) == (resource, account)), None)
-
-    def put(self, entry: ListEntry) -> None:
-        """Set what is known about a list."""
-        key = entry.resource, entry.account_id
-        others = [e for e in self.lists if (e.resource, e.account_id) != key]
-        self.lists = sorted([*others, entry], key=lambda e: (e.resource, e.account_id))
+        return next((entry for entry in self.lists if entry.key == (resource, account)), None)
 
 
 def read(files: Files) -> Manifest | None:

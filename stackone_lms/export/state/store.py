@@ -94,7 +94,7 @@ class StateStore:
     def __init__(self, files: Files, work: Path, *, format: str, sdk: str) -> None:
         self._files, self._work = files, work
         self.manifest = manifest.read(files) or Manifest(sdk=sdk, format=format)
-        self._entries = {(entry.resource, entry.account_id): entry for entry in self.manifest.lists}
+        self._entries = {entry.key: entry for entry in self.manifest.lists}
         self.interrupted = _read_note(work / manifest.RUN)
         self.ended: dict[Key, ListEntry] = {}
         self.logged: dict[Key, ListEntry] = {}
@@ -109,7 +109,7 @@ class StateStore:
             for body in bodies:
                 with suppress(msgspec.DecodeError):
                     logged = _decode(body)
-                    key = logged.entry.resource, logged.entry.account_id
+                    key = logged.entry.key
                     self._entries[key] = self.logged[key] = logged.entry
                     if self.interrupted is not None and logged.run == self.interrupted.run:
                         self.ended[key] = logged.entry
@@ -123,7 +123,7 @@ class StateStore:
 
     def adopt(self, held_entries: Iterable[ListEntry]) -> None:
         """Take the word of the target for what it holds: its state lives in it, and may be older or newer than ours."""
-        entries = {(entry.resource, entry.account_id): entry for entry in held_entries}
+        entries = {entry.key: entry for entry in held_entries}
         for key, entry in self._entries.items():
             held = entries.get(key)
             empty = ListEntry(resource=entry.resource, account_id=entry.account_id)
@@ -155,7 +155,7 @@ class StateStore:
         """Set what is known about lists, durably."""
         lines = b"".join(checked_line(msgspec.json.encode(_Logged(self._run, entry))) for entry in entries)
         with self._lock:
-            self._entries |= {(entry.resource, entry.account_id): entry for entry in entries}
+            self._entries |= {entry.key: entry for entry in entries}
             if self._log is not None:
                 self._log.append(lines)
                 self._log.sync()

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from ...models.base import Model
 from ..formats.base import CheckCancelled
-from ..lists import Resource
+from ..lists import ListResource
 from ..records.keys import DuplicateScan
 from ..state.files import Files
 from ..state.journal import Journal
@@ -54,7 +54,7 @@ class WriteOptions(NamedTuple):
 class ListJob(NamedTuple):
     """A list to be exported."""
 
-    resource: Resource
+    resource: ListResource
     """Which."""
     model: type[Model]
     """What its records are."""
@@ -140,7 +140,7 @@ class Target:
         """Say who is writing, or was broken off, as far as the target itself knows."""
         return None
 
-    def open(self, resources: Sequence[Resource]) -> None:
+    def open(self, resources: Sequence[ListResource]) -> None:
         """Try what writing needs, before the first request.
 
         Args:

@@ -12,7 +12,7 @@ import msgspec
 
 from ...models.base import RawResponse
 from ..formats.base import CheckCancelled, Inputs, Table
-from ..lists import Resource, find, resources
+from ..lists import ListResource, find, resources
 from ..records.columns import ACCOUNT
 from ..records.history import History, Stamp
 from ..records.keys import find_duplicates, keys_of_lines
@@ -35,7 +35,7 @@ _decode_entry = msgspec.json.Decoder(ListEntry).decode
 class Database(DatabaseFile):
     """A database in a file as a target; how to speak with it, each kind of database adds."""
 
-    def open(self, resources: Sequence[Resource]) -> None:
+    def open(self, resources: Sequence[ListResource]) -> None:
         """Write once as every list does, so that what is in the way is told before the first request."""
         with self._transaction(opening_failed) as execute:
             refuse_foreign(self, execute, resources)
@@ -80,9 +80,9 @@ class Database(DatabaseFile):
         """Read all rows, and compare their numbers with what is known; and look for rows of others."""
         if not self._file.exists():
             return Check(0, 0, [f"{self._file.name}: missing"])
-        held = {(e.resource, e.account_id): e for e in self.entries() if accounts is None or e.account_id in accounts}
+        held = {e.key: e for e in self.entries() if accounts is None or e.account_id in accounts}
         listed = [entry for entry in entries if entry.finished]
-        problems = [text for one in listed if (text := lost(one, held.get((one.resource, one.account_id)))) is not None]
+        problems = [text for one in listed if (text := lost(one, held.get(one.key))) is not None]
         known = {(find(entry.resource).sql_name, entry.account_id): entry for entry in held.values()}
         with self._reading() as execute:
             tables = own_tables(self, execute) - {LISTS}

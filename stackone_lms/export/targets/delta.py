@@ -14,7 +14,7 @@ from ...errors import ExportError, InvalidArgumentError, printable
 from ...models.base import RawResponse
 from ..formats.base import CheckCancelled, Inputs, Table
 from ..formats.parquet import values_of
-from ..lists import Resource, find
+from ..lists import ListResource, find
 from ..records.arrow import import_pyarrow
 from ..records.columns import ACCOUNT
 from ..records.history import History, Stamp
@@ -145,7 +145,7 @@ class Delta(Target):
             return
         write_whole(note, url.encode())
 
-    def open(self, resources: Sequence[Resource]) -> None:
+    def open(self, resources: Sequence[ListResource]) -> None:
         """Make the tables, so that what is in the way is told before the first request."""
         if self._is_lent:
             raise InvalidArgumentError("a Delta table in an object store needs work=, a folder for what is under way")
@@ -267,12 +267,8 @@ class Delta(Target):
 
     def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> Check:
         """Read all rows, and compare their numbers with what is known; and look for rows of others."""
-        held = {(e.resource, e.account_id): e for e in self.entries() if accounts is None or e.account_id in accounts}
-        problems = [
-            text
-            for one in entries
-            if one.finished and (text := lost(one, held.get((one.resource, one.account_id)))) is not None
-        ]
+        held = {e.key: e for e in self.entries() if accounts is None or e.account_id in accounts}
+        problems = [text for one in entries if one.finished and (text := lost(one, held.get(one.key))) is not None]
         files = records = 0
         for name, table in self._own():
             counts: dict[str, int] = {}

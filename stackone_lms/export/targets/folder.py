@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import InvalidArgumentError
 from ...models.base import RawResponse
-from ..formats.base import CheckCancelled, DamagedError, Format, Inputs, Table, with_user
+from ..formats.base import CheckCancelled, DamagedError, Format, Inputs, Table
 from ..formats.jsonl import JsonLines
 from ..formats.registry import formats
 from ..lists import find
@@ -199,8 +199,7 @@ class Folder(Target):
 
     def columns(self, entry: ListEntry, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
         """Yield the values of some columns of a list, some records at a time."""
-        resource = find(entry.resource)
-        table = Table(with_user(resource.model) if resource.of_users else resource.model, entry.account_id)
+        table = Table(find(entry.resource).row_model, entry.account_id)
         for file in entry.files:
             if file.path.startswith(f"resource={entry.resource}/"):
                 with self.files.opened(file.path) as path:

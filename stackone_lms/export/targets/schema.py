@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import ExportError
-from ..lists import Resource, resources
+from ..lists import ListResource, resources
 from ..records.columns import ACCOUNT
 from .database_file import DatabaseFile, Execute
 from .tables import CALLS_TABLE, LISTS, VIEWS, TableSpec, create_view, models_by_table, quoted, table_spec, view_of
 
 
-def refuse_foreign(db: DatabaseFile, execute: Execute, resources: Sequence[Resource]) -> None:
+def refuse_foreign(db: DatabaseFile, execute: Execute, resources: Sequence[ListResource]) -> None:
     """Raise ExportError if a table or view of somebody else has a name that is needed."""
     wanted = {resource.sql_name for resource in resources}
     if wanted & {*VIEWS, "users", "courses"}:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ...models.base import Model
-from ..formats.base import NOT_CONTENT, Table, with_user
+from ..formats.base import NOT_CONTENT, Table
 from ..lists import resources
 from ..records.columns import ACCOUNT, Column
 from ..records.keys import OF_USER
@@ -53,7 +53,7 @@ def table_spec(name: str, model: type[Model], account: str) -> TableSpec:
 
 def models_by_table() -> Mapping[str, type[Model]]:
     """Return what the records of each table are."""
-    return {r.sql_name: with_user(r.model) if r.of_users else r.model for r in resources().values()}
+    return {r.sql_name: r.row_model for r in resources().values()}
 
 
 def create_view(name: str, select: str) -> str:
