@@ -192,6 +192,11 @@ class ProviderCredentialsError(AuthenticationError):
     """401 with an `errorCode`: the linked account's credentials at the provider failed."""
 
 
+def key_refused(error: BaseException | None) -> bool:
+    """Tell whether an error says that the API key is not accepted, which every other call would meet too."""
+    return isinstance(error, AuthenticationError) and not isinstance(error, ProviderCredentialsError)
+
+
 class PermissionDeniedError(APIStatusError):
     """403: the key's scope, or the provider's permissions, do not allow it."""
 

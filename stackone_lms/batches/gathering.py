@@ -13,14 +13,7 @@ from ..bulk.stream import Stream, take_from_thread
 from ..calls.operation import executor_of
 from ..checks import whole_number
 from ..client import AsyncClient
-from ..errors import (
-    AuthenticationError,
-    ClientClosedError,
-    ForkedError,
-    InvalidArgumentError,
-    ProviderCredentialsError,
-    WrongLoopError,
-)
+from ..errors import ClientClosedError, ForkedError, InvalidArgumentError, WrongLoopError, key_refused
 from ..export.records.arrow import import_pyarrow
 from ..export.scheduling import AccountScheduler
 from ..sync import SyncClient
@@ -120,10 +113,7 @@ class _Gathering(Stream[Batch | Failure]):
 
 def _concerns_all(failure: Failure) -> bool:
     """Tell whether every list would fail so: the key is refused, or the client is not usable any more."""
-    error = failure.error
-    if isinstance(error, AuthenticationError):
-        return not isinstance(error, ProviderCredentialsError)
-    return isinstance(error, ClientClosedError | ForkedError | WrongLoopError)
+    return key_refused(failure.error) or isinstance(failure.error, ClientClosedError | ForkedError | WrongLoopError)
 
 
 @overload

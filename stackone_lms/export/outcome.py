@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from ..errors import AuthenticationError, ProviderCredentialsError, StackOneError, printable
+from ..errors import StackOneError, key_refused, printable
 from .state.manifest import SkippedUser
 
 State: TypeAlias = Literal["waiting", "fetching", "writing", "done", "failed"]
@@ -89,7 +89,7 @@ class ListOutcome(OfAccount, frozen=True, kw_only=True):
     @property
     def key_refused(self) -> bool:
         """Whether the API key was not accepted, so that it could not be tried to its end."""
-        return isinstance(self.error, AuthenticationError) and not isinstance(self.error, ProviderCredentialsError)
+        return key_refused(self.error)
 
     @property
     def ok(self) -> bool:

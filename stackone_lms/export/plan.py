@@ -83,7 +83,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def lists_of(self, account: str, name: str | None) -> list[ListJob]:
         """Return the lists of an account, in the order asked for."""
-        return [ListJob(resource, resource.row_model, account, name) for resource in self.resources]
+        return [ListJob(resource, account, name) for resource in self.resources]
 
     def query(self, job: ListJob, after: str | None) -> dict[str, Any]:
         """Return the keywords of a list."""

@@ -15,13 +15,7 @@ import msgspec
 from ..base_client import BaseClient, bound_executor_of
 from ..engine.observed import ObservedBulk, ObservedExport, observed_export
 from ..engine.observers import BulkStart, ExportEnd, ExportStart
-from ..errors import (
-    AuthenticationError,
-    ExportError,
-    ProviderCredentialsError,
-    SharedLimitError,
-    StackOneError,
-)
+from ..errors import ExportError, SharedLimitError, StackOneError, key_refused
 from ..threads import run_in_thread
 from .entries import describe_list, failure_of, now
 from .fetching import Fetcher
@@ -323,8 +317,7 @@ class Run:
         entry = before or ListEntry(resource=job.resource.name, account_id=job.account)
         entry = msgspec.structs.replace(entry, account_name=job.account_name, error=failure_of(error), tried=now())
         await self._in_thread(lambda: self._session.store.put(entry))
-        refused = isinstance(error, AuthenticationError) and not isinstance(error, ProviderCredentialsError)
-        if refused or (isinstance(error, SharedLimitError) and not error.retryable):
+        if key_refused(error) or (isinstance(error, SharedLimitError) and not error.retryable):
             self._refused = error
             raise _KeyRefusedError
         return entry

@@ -7,13 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ...models.base import Model
 from ..formats.base import CheckCancelled
 from ..lists import ListResource
 from ..records.keys import DuplicateScan
 from ..state.files import Files
 from ..state.journal import Journal
-from ..state.manifest import NAME, FileEntry, ListEntry
+from ..state.manifest import NAME, FileEntry, ListEntry, parsed
 from ..state.store import partition
 
 FAILED_ACCOUNTS: Final = "failed-accounts.txt"
@@ -56,8 +55,6 @@ class ListJob(NamedTuple):
 
     resource: ListResource
     """Which."""
-    model: type[Model]
-    """What its records are."""
     account: str
     """Of which linked account."""
     account_name: str | None = None
@@ -234,6 +231,15 @@ class Target:
     def columns(self, entry: ListEntry, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
         """Yield the values of some columns of a list, some records at a time."""
         raise NotImplementedError
+
+
+def with_dates_of(found: DuplicateScan, before: ListEntry) -> DuplicateScan:
+    """Return what was found in changes, with when records were changed that were there before."""
+    return found._replace(
+        oldest=min(filter(None, (found.oldest, parsed(before.oldest_update))), default=None),
+        newest=max(filter(None, (found.newest, parsed(before.newest_update))), default=None),
+        undated=max(found.undated, before.undated),
+    )
 
 
 def lost(listed: ListEntry, held: ListEntry | None) -> str | None:

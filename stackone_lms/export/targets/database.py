@@ -10,8 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ...models.base import RawResponse
-from ..formats.base import CheckCancelled, Inputs, Table
+from ..formats.base import CheckCancelled, Inputs
 from ..lists import ListResource, find, resources
 from ..records.columns import ACCOUNT
 from ..records.history import History, Stamp
@@ -19,7 +18,7 @@ from ..records.keys import find_duplicates, keys_of_lines
 from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
 from ..state.storage import sync_folder
-from .base import Check, Describe, ListJob, WriteOptions, WriteResult, Written, lost
+from .base import Check, Describe, ListJob, WriteOptions, WriteResult, Written, lost, with_dates_of
 from .database_file import DatabaseFile, Execute, opening_failed
 from .rows import rows_of
 from .schema import make_table, own_tables, prepare_lists, prepare_tables, refuse_foreign
@@ -106,7 +105,7 @@ class Database(DatabaseFile):
     def columns(self, entry: ListEntry, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
         """Yield the values of some columns of a list, some records at a time."""
         resource = find(entry.resource)
-        kinds = dict(table_spec(resource.sql_name, resource.model, "").columns)
+        kinds = dict(table_spec(resource.sql_name).columns)
         with self._reading() as execute:
             present = self.column_names(execute, resource.sql_name)
             chosen = [self._readable(name, kinds[name]) if name in present else "NULL" for name in names]
@@ -123,7 +122,7 @@ class Database(DatabaseFile):
         """Write the records in one transaction, together with what is to be remembered about them."""
         rows, calls = journal.rows_path, journal.calls_path
         before, check_cancelled = options.before if options.merge else None, options.check_cancelled
-        spec = table_spec(job.resource.sql_name, job.model, job.account)
+        spec = table_spec(job.resource.sql_name, job.account)
         found = find_duplicates([partial(keys_of_lines, rows, of_users=spec.table.of_users)])
         with self._transaction(more=True) as execute:
             if spec.name not in self._prepared:
@@ -136,7 +135,7 @@ class Database(DatabaseFile):
                 inputs = Inputs(None, rows, found.superseded, history)
                 self._merge(execute, spec, inputs, check_cancelled, keep=options.merge)
                 if journal.calls is not None:
-                    other = TableSpec(spec.name + CALLS_TABLE, Table(RawResponse, account), ())
+                    other = table_spec(spec.name + CALLS_TABLE, account)
                     if other.name not in self._prepared:
                         make_table(self, execute, other)
                         self._prepared.add(other.name)
@@ -144,11 +143,7 @@ class Database(DatabaseFile):
                     self._merge(execute, other, inputs, check_cancelled, keep=options.merge)
                 ((records,),) = execute(f"SELECT count(*) FROM {quoted(spec.name)} WHERE {ACCOUNT} = ?", account)
                 if before is not None:
-                    found = found._replace(
-                        oldest=min(filter(None, (found.oldest, parsed(before.oldest_update))), default=None),
-                        newest=max(filter(None, (found.newest, parsed(before.newest_update))), default=None),
-                        undated=max(found.undated, before.undated),
-                    )
+                    found = with_dates_of(found, before)
                 entry = describe(WriteResult(found, records, [], history.new, history.changed))
                 execute(f"DELETE FROM {LISTS} WHERE resource = ? AND account_id = ?", name, account)
                 text = msgspec.json.encode(entry).decode()

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypedDict
 
 from ...errors import ExportError, InvalidArgumentError, printable
-from ...models.base import RawResponse
-from ..formats.base import CheckCancelled, Inputs, Table
+from ..formats.base import CheckCancelled, Inputs
 from ..formats.parquet import values_of
 from ..lists import ListResource, find
 from ..records.arrow import import_pyarrow
@@ -21,16 +20,28 @@ from ..records.history import History, Stamp
 from ..records.keys import DuplicateScan, find_duplicates, keys_of_lines
 from ..state.files import WORK, Files
 from ..state.journal import Journal
-from ..state.manifest import NAME, ListEntry, parsed
+from ..state.manifest import NAME, ListEntry
 from ..state.storage import wrap_os_errors, write_whole
 from ..state.store import DRAFTS, clear
 from ..stores.address import allows_http, is_store, parse_address
 from ..stores.lock import LOCK, work_of_another
-from .base import CALLS, FAILED_ACCOUNTS, Check, Describe, ListJob, Target, WriteOptions, WriteResult, Written, lost
+from .base import (
+    CALLS,
+    FAILED_ACCOUNTS,
+    Check,
+    Describe,
+    ListJob,
+    Target,
+    WriteOptions,
+    WriteResult,
+    Written,
+    lost,
+    with_dates_of,
+)
 from .delta_changes import Change
 from .delta_storage import RemoteStorage, Storage
 from .delta_table import Counts, LakeTable, import_deltalake, speaking
-from .tables import CALLS_TABLE, TableSpec, models_by_table, table_spec
+from .tables import CALLS_TABLE, models_by_table, table_spec
 
 KEPT_BYTES: Final = 256 * 1024 * 1024
 """How much of what was fetched, as JSON, is kept for one commit."""
@@ -111,7 +122,7 @@ class Delta(Target):
                 storage = Storage(self._place.absolute() / name)
             else:
                 storage = RemoteStorage(f"{self._place.rstrip('/')}/{name}", self._options)
-            columns = _spec(name, "").columns
+            columns = table_spec(name).columns
             self._tables[name] = LakeTable(storage, name, columns, self.work / DRAFTS)
         return self._tables[name]
 
@@ -190,7 +201,7 @@ class Delta(Target):
 
     def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> Written:
         """Keep the list, to be written together with others: a commit a list would be a file a list."""
-        of_users = table_spec(job.resource.sql_name, job.model, job.account).table.of_users
+        of_users = job.resource.of_users
         found = find_duplicates([partial(keys_of_lines, journal.rows_path, of_users=of_users)])
         self._kept.append(_Kept(job, journal, options, describe, found))
         self._bytes += journal.checkpoint.rows + journal.checkpoint.calls
@@ -256,7 +267,7 @@ class Delta(Target):
             clear(self.work / DRAFTS)
         (self.work / DRAFTS).mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, table in self._own():
-            changes = [Change(_spec(name, account), None, keep=False) for account in accounts]
+            changes = [Change(table_spec(name, account), None, keep=False) for account in accounts]
             deadline = time.monotonic() + self.lock_timeout
             table.clear_strays()
             table.apply(changes, "", lambda _: (), _nothing, deadline=deadline, gone=accounts, all=erase)
@@ -311,19 +322,13 @@ class Delta(Target):
                     yield {name: values_of(some.column(name)) if name in present else nothing for name in names}
 
 
-def _spec(name: str, account: str) -> TableSpec:
-    if name.endswith(CALLS_TABLE):
-        return TableSpec(name, Table(RawResponse, account), ())
-    return table_spec(name, models_by_table()[name], account)
-
-
 def _change(name: str, one: _Kept) -> Change:
     journal, options = one.journal, one.options
     is_calls = name.endswith(CALLS_TABLE)
     spool = journal.calls_path if is_calls else journal.rows_path
     superseded = frozenset[int]() if is_calls else one.found.superseded
     stamp = Stamp(options.exported_at, options.run)
-    return Change(_spec(name, one.job.account), Inputs(None, spool, superseded, History(stamp)), options.merge)
+    return Change(table_spec(name, one.job.account), Inputs(None, spool, superseded, History(stamp)), options.merge)
 
 
 def _entry(one: _Kept, counts: Counts, _: ListEntry | None) -> ListEntry:
@@ -332,11 +337,7 @@ def _entry(one: _Kept, counts: Counts, _: ListEntry | None) -> ListEntry:
     records = found.total - len(found.superseded)
     if before is not None:
         records = before.records + counts.new
-        found = found._replace(
-            oldest=min(filter(None, (found.oldest, parsed(before.oldest_update))), default=None),
-            newest=max(filter(None, (found.newest, parsed(before.newest_update))), default=None),
-            undated=max(found.undated, before.undated),
-        )
+        found = with_dates_of(found, before)
     return one.describe(WriteResult(found, records, [], counts.new, counts.changed))
 
 

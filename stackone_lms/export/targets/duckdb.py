@@ -196,8 +196,8 @@ class DuckDB(Database):
         """Tell whether a view was made of just this SELECT, by what DuckDB makes of the same elsewhere."""
         sql = "SELECT sql FROM duckdb_views() WHERE NOT internal AND view_name = ?"
         with closing(_import_duckdb().connect(":memory:")) as other:
-            for table, model in models_by_table().items():
-                columns = (f"{quoted(name)} {self.types[kind]}" for name, kind in table_spec(table, model, "").columns)
+            for table in models_by_table():
+                columns = (f"{quoted(name)} {self.types[kind]}" for name, kind in table_spec(table).columns)
                 other.execute(f"CREATE TABLE {quoted(table)} ({', '.join(columns)})")
             other.execute(create_view(name, select))
             return [_bare(text) for (text,) in other.execute(sql, [name]).fetchall()] == [

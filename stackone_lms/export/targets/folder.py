@@ -49,7 +49,7 @@ class Folder(Target):
 
     def write(self, job: ListJob, journal: Journal, options: WriteOptions, describe: Describe) -> Written:
         """Write the files beside their places, or into them if that makes no difference to a crash."""
-        table = Table(job.model, job.account)
+        table = Table(job.resource.row_model, job.account)
         history = History(Stamp(options.exported_at, options.run))
         found, files = self._write(table, job.folder, journal.rows_path, options, history)
         if journal.calls is not None:

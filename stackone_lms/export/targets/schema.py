@@ -56,11 +56,10 @@ def prepare_tables(db: DatabaseFile, execute: Execute, spec: TableSpec) -> None:
     for view in VIEWS.values():
         execute(f"DROP VIEW IF EXISTS {view}")
     make_table(db, execute, spec)
-    models = models_by_table()
     present = {spec.name, *db.tables(execute)}
     if present & {*VIEWS, "users", "courses"}:
         for name in ("users", "courses", "completions"):
-            make_table(db, execute, table_spec(name, models[name], ""))
+            make_table(db, execute, table_spec(name))
         for name, view in VIEWS.items():
             if name == "completions" or name in present:
                 execute(create_view(view, view_of(name)))

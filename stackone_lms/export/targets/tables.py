@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Final, NamedTuple
 
-from ...models.base import Model
+from ...models.base import Model, RawResponse
 from ..formats.base import NOT_CONTENT, Table
 from ..lists import resources
 from ..records.columns import ACCOUNT, Column
@@ -45,12 +46,15 @@ def quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def table_spec(name: str, model: type[Model], account: str) -> TableSpec:
-    """Return the table for records of a model, of one account."""
-    of_user = (OF_USER,) if OF_USER in model.__struct_fields__ else ()
-    return TableSpec(name, Table(model, account), (ACCOUNT, *of_user, "id"))
+def table_spec(name: str, account: str = "") -> TableSpec:
+    """Return a table, or that of the provider calls behind one, for the records of an account."""
+    if name.endswith(CALLS_TABLE):
+        return TableSpec(name, Table(RawResponse, account), ())
+    table = Table(models_by_table()[name], account)
+    return TableSpec(name, table, (ACCOUNT, *((OF_USER,) if table.of_users else ()), "id"))
 
 
+@cache
 def models_by_table() -> Mapping[str, type[Model]]:
     """Return what the records of each table are."""
     return {r.sql_name: r.row_model for r in resources().values()}
