@@ -27,24 +27,14 @@ from .client import HTTPMethod
 from .engine.call import BoundExecutor, Engine
 from .errors import ClientClosedError, ConfigurationError, ForkedError
 from .options import VIEW_OPTIONS
-from .threads import start_kept_thread, start_thread
+from .threads import ProcessLock, start_kept_thread, start_thread
 
 if TYPE_CHECKING:
     from .diagnosis import CheckReport
 
 T = TypeVar("T")
 
-_adoption_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    global _adoption_lock  # noqa: PLW0603 (another thread may have held it when the process forked)
-    _adoption_lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
-
+_adoption_lock = ProcessLock()
 
 _CLOSING_TIME = 2.0
 """Seconds that closing may take, in all."""

@@ -49,6 +49,24 @@ def run_in_thread(function: Callable[[], R], name: str) -> asyncio.Future[R]:
     return asyncio.wrap_future(result)
 
 
+class ProcessLock:
+    """A lock that is free in a forked child, where the thread that held it in the parent does not run."""
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class _KeptThreads:
     """Daemon threads that are kept for the next function; started when all others are busy.
 

@@ -112,10 +112,6 @@ class Event(Model, kw_only=True, frozen=True, dict=True, gc=True):
         shown = [("event", self.event), ("record_id", self.record_id), ("event_date", self.event_date)]
         return [(name, value) for name, value in shown if value is not None]
 
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
-        return f"{type(self).__name__}({shown})"
-
 
 class AccountEvent(Event, kw_only=True, frozen=True):
     """`account.*`: an account was linked, changed or removed."""

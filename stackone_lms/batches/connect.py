@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,6 +19,7 @@ from ..engine.rate_limit import RateLimitBackend
 from ..errors import ConfigurationError
 from ..options import RateLimit, RetryPolicy, Timeout
 from ..sync import SyncClient
+from ..threads import ProcessLock
 
 C = TypeVar("C", bound=BaseClient[Any])
 
@@ -154,7 +154,7 @@ def _returned(place: str) -> str:
     return key
 
 
-_lock = threading.Lock()
+_lock = ProcessLock()
 _clients: dict[tuple[int, type[Any], Connect], Any] = {}
 """By process: what a forked one takes along from its parent is not its own."""
 
@@ -166,12 +166,3 @@ def _client_of_process(kind: type[C], connect: Connect) -> C:
         if found is None or found.closed:
             found = _clients[key] = connect._make(kind)  # pyright: ignore[reportPrivateUsage]
         return found
-
-
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603 (another thread may have held it when the process forked)
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)

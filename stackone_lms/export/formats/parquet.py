@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..records.arrow import (
     EPOCH,
     batch_of,
+    completed,
     import_pyarrow,
     schema_of,
 )
@@ -44,7 +45,7 @@ from .base import (
     keyed,
     with_stamps,
 )
-from .parquet_writer import ROW_GROUP, RowGroups, import_parquet, parquet_of_nothing, writing
+from .parquet_writer import ROW_GROUP, RowGroups, import_parquet, writing, written_alike
 from .row_groups import SplicedFile
 
 if TYPE_CHECKING:
@@ -184,13 +185,8 @@ class ColumnsOfFile:
         return self._read(number, 2 * ROW_GROUP)
 
     def _read(self, number: int, at_once: int) -> Iterator[Any]:
-        pa, schema = import_pyarrow(), self._schema
         for batch in self._file.iter_batches(at_once, row_groups=[number], columns=self._there):
-            columns = [
-                batch.column(name) if name in self._there else pa.nulls(batch.num_rows, kind)
-                for name, kind in zip(schema.names, schema.types, strict=True)
-            ]
-            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+            yield completed(self._schema, batch)
 
     def untouched(self, superseded: frozenset[int]) -> set[int]:
         """Return the row groups that can go over into a new file as they are.
@@ -200,10 +196,7 @@ class ColumnsOfFile:
         """
         if self.row_groups < 2:
             return set()
-        new = parquet_of_nothing(self._schema).metadata
-        old = self._file.metadata
-        same = self._file.schema_arrow.equals(self._schema) and new.schema.equals(old.schema)
-        if not same or new.created_by != old.created_by:
+        if not (self._file.schema_arrow.equals(self._schema) and written_alike(self._file.metadata, self._schema)):
             return set()
         gone, start, found = sorted(superseded), 0, set[int]()
         for number in range(self.row_groups):

@@ -8,7 +8,7 @@ frame = table.to_pandas()
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -68,6 +68,23 @@ def batch_of(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.Reco
     arrays = [_array(arrow, columns[name], kind) for name, kind in zip(schema.names, schema.types, strict=True)]
     batch: pa.RecordBatch = arrow.RecordBatch.from_arrays(arrays, schema=schema)
     return batch
+
+
+def completed(schema: pa.Schema, batch: Any, convert: Callable[[Any, Any], Any] | None = None) -> pa.RecordBatch:
+    """Return rows with the columns of a schema, in its order; those that they lack are null.
+
+    Args:
+        schema: The columns.
+        batch: The rows.
+        convert: Makes a column that they have one of the schema's type; None where it is.
+    """
+    arrow, there = import_pyarrow(), batch.schema.names
+    columns: list[Any] = []
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        column = batch.column(name) if name in there else arrow.nulls(batch.num_rows, kind)
+        columns.append(column if convert is None else convert(column, kind))
+    made: pa.RecordBatch = arrow.RecordBatch.from_arrays(columns, schema=schema)
+    return made
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 
 from ...errors import ExportError, printable
 from ..formats.base import CheckCancelled, DamagedError
-from ..formats.parquet_writer import import_parquet, parquet_of_nothing, writing
+from ..formats.parquet_writer import import_parquet, writing, written_alike
 from ..formats.row_groups import SplicedFile
-from ..records.arrow import import_pyarrow
+from ..records.arrow import completed, import_pyarrow
 from ..records.columns import ACCOUNT
 from ..state.storage import AtomicFile, wrap_os_errors
 
@@ -110,11 +110,7 @@ class Source:
         there = [name for name in schema.names if name in self._there]
         with self._readable(), self._open(self._about) as file:
             for batch in file.iter_batches(_BATCH, row_groups=list(groups), columns=there, use_threads=False):
-                columns = [
-                    _as(batch.column(name), kind) if name in there else pa.nulls(batch.num_rows, kind)
-                    for name, kind in zip(schema.names, schema.types, strict=True)
-                ]
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+                yield completed(schema, batch, _as)
 
     @contextmanager
     def _readable(self) -> Generator[None]:
@@ -135,8 +131,7 @@ class Source:
 
     def untouched(self, dropped: Sequence[int]) -> list[int]:
         """Return the row groups that can go over into a new file as they are: none of their rows is dropped."""
-        new = parquet_of_nothing(self.schema).metadata
-        if not self._as_ours or not new.schema.equals(self._about.schema) or new.created_by != self._about.created_by:
+        if not (self._as_ours and written_alike(self._about, self.schema)):
             return []
         return [
             number
@@ -173,18 +168,7 @@ class Maker:
 
     def new_rows(self, batches: Iterator[Any]) -> list[MadeFile]:
         """Make files of rows; columns that only the table has are null."""
-        return self._files(map(self._completed, batches))
-
-    def _completed(self, batch: Any) -> Any:
-        """Return rows with the columns that only the table has, as null."""
-        if batch.schema.names == self._schema.names:
-            return batch
-        pa = import_pyarrow()
-        columns = [
-            batch.column(name) if name in batch.schema.names else pa.nulls(batch.num_rows, kind)
-            for name, kind in zip(self._schema.names, self._schema.types, strict=True)
-        ]
-        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        return self._files(completed(self._schema, batch) for batch in batches)
 
     def _files(self, batches: Iterator[Any]) -> list[MadeFile]:
         made: list[MadeFile] = []
