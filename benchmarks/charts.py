@@ -131,14 +131,20 @@ def save(figure: Any, name: str, command: str = "") -> None:
     print(PICTURES / f"{name}.svg")
 
 
+def _measured(name: str) -> dict[str, Any]:
+    file = HERE / "results" / f"{name}.json"
+    return dict(json.loads(file.read_text())) if file.exists() else {}
+
+
 def main() -> None:
     """Draw whatever the results hold."""
     PICTURES.mkdir(exist_ok=True)
-    bulk = json.loads((HERE / "results" / "bulk.json").read_text())
-    limits(bulk["limited"])
-    narrow(bulk["narrow"]["clients"], bulk["narrow"]["capacity"])
     layers(json.loads((HERE / "instructions.json").read_text())["instructions"])
-    results = json.loads((HERE / "results" / "results.json").read_text())
+    bulk, results = _measured("bulk"), _measured("results")
+    if "limited" in bulk:
+        limits(bulk["limited"])
+    if "narrow" in bulk:
+        narrow(bulk["narrow"]["clients"], bulk["narrow"]["capacity"])
     titles = {
         "get, concurrency 64": "get-64",
         "page of 100, concurrency 1": "page-1",

@@ -105,7 +105,7 @@ class _Static(asyncio.Protocol):
         self._buffer += received
         while b"\r\n\r\n" in self._buffer:
             head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
-            id = head[len(_PREFIX) : head.index(b" ", 4)].partition(b"?")[0]
+            id = head[4 : head.index(b" ", 4)].partition(b"?")[0][len(_LIST) :]
             self._transport.write(_answer(_BEFORE + id + _AFTER) if id else _PAGE)
 
 
@@ -113,7 +113,7 @@ def _answer(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-_PREFIX = f"GET {data.LIST}/".encode()
+_LIST = f"{data.LIST}/".encode()
 _BEFORE, _, _AFTER = data.one().partition(data.ID.encode())
 _PAGE = _answer(data.page())
 
