@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import pytest
@@ -45,40 +46,44 @@ class Ended(NamedTuple):
     err: str
 
 
-def program(*arguments: str, env: Environment, command: Sequence[str] = MODULE) -> Ended:
-    """Run the program in a process of its own, without a terminal; by another command than MODULE it begins cold."""
-    if command is MODULE and warm.possible:
-        return Ended(*warm.run(arguments, env=env, timeout=LONGEST))
+def program(*arguments: str, env: Environment, command: Sequence[str] = MODULE, given: bytes = b"") -> Ended:
+    """Run the program in a process of its own, without a terminal; by another command than MODULE it begins cold.
+
+    Args:
+        arguments: What follows the program's name.
+        env: The whole environment.
+        command: What runs the program.
+        given: What it reads from stdin.
+    """
+    if command is MODULE:
+        with start(*arguments, env=env, given=given) as process:
+            out, err = process.communicate(timeout=LONGEST)
+        assert process.returncode is not None
+        return Ended(process.returncode, out, err)
     done = subprocess.run(
-        [*command, *arguments],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=LONGEST,
-        check=False,
+        [*command, *arguments], env=env, input=given, capture_output=True, timeout=LONGEST, check=False
     )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def start(*arguments: str, env: Environment) -> subprocess.Popen[str]:
-    """Start the program, so that Ctrl-C reaches it even where this process ignores it."""
-    return subprocess.Popen(
-        [sys.executable, "-c", _HEEDING_CTRL_C, *arguments],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
+Running = subprocess.Popen[str] | warm.WarmProgram
 
 
-_HEEDING_CTRL_C = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from stackone_lms.cli import main
-sys.exit(main())
-"""
+def start(*arguments: str, env: Environment, given: bytes = b"") -> Running:
+    """Start the program, so that Ctrl-C reaches it even where this process ignores it; as `program`."""
+    if warm.possible:
+        return warm.run(arguments, env=env, given=given)
+    with TemporaryFile() as file:
+        file.write(given)
+        file.seek(0)
+        return subprocess.Popen(
+            [sys.executable, *MODULE[1:], *arguments],
+            env=env,
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
 
 
 Run = Callable[..., Ended]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -18,7 +17,7 @@ from stackone_lms.errors import ConfigurationError
 from stackone_lms.sandbox import Sandbox
 
 from ..faults.certificates import ca_pem
-from .program import LONGEST, MODULE, Ended, Run, environment
+from .program import Ended, Run, environment, program
 
 
 def test_it_tells_what_is_ok(sandbox: Sandbox, run: Run) -> None:
@@ -79,11 +78,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def configure(home: Path, *arguments: str, key: str = "", **variables: str) -> Ended:
     env = environment(XDG_CONFIG_HOME=str(home), **variables)
-    done = subprocess.run(
-        [*MODULE, "configure", *arguments],
-        env=env, input=key, capture_output=True, encoding="utf-8", timeout=LONGEST, check=False,
-    )  # fmt: skip
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return program("configure", *arguments, env=env, given=key.encode())
 
 
 def written(home: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,7 +12,7 @@ import pytest
 from stackone_lms.sandbox import Sandbox
 
 from .canned import canned
-from .program import LONGEST, MODULE, Environment, Run, environment, program, settings
+from .program import Environment, Run, environment, program, settings
 from .terminal import on_terminal, plain
 
 
@@ -170,16 +169,9 @@ def test_several_ids_are_a_line_each_in_their_order(sandbox: Sandbox, run: Run, 
 
 def test_ids_come_from_stdin(sandbox: Sandbox, env: Environment) -> None:
     ids = sandbox.ids("users")[:3]
-    done = subprocess.run(
-        [*MODULE, "get", "users", "--ids-file", "-"],
-        input="\n".join(ids),
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        check=True,
-    )
-    assert [json.loads(line) for line in done.stdout.splitlines()] == [sandbox.record("users", id) for id in ids]
+    ended = program("get", "users", "--ids-file", "-", env=env, given="\n".join(ids).encode())
+    assert ended.code == 0, ended.err
+    assert [json.loads(line) for line in ended.out.splitlines()] == [sandbox.record("users", id) for id in ids]
 
 
 def test_ids_that_fail_are_told_and_the_others_printed(sandbox: Sandbox, run: Run) -> None:

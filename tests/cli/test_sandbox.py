@@ -8,7 +8,6 @@ import shlex
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -24,7 +23,7 @@ from stackone_lms.cli import sandbox
 from stackone_lms.cli.app import app
 from stackone_lms.sandbox import Sandbox
 
-from .program import LONGEST, Ended, Environment, Run, environment, program, start
+from .program import LONGEST, Ended, Environment, Run, Running, environment, program, start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
@@ -34,7 +33,7 @@ SMALL = ("--completions", "30")
 class Served:
     """A sandbox that runs in a process of its own."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Running) -> None:
         self.process = process
         assert process.stdout is not None
         self.exports = [process.stdout.readline() for _ in range(3)]
@@ -48,7 +47,7 @@ class Served:
     def end(self) -> Ended:
         self.process.send_signal(signal.SIGINT)
         out, err = self.process.communicate(timeout=LONGEST)
-        return Ended(self.process.returncode, out, err)
+        return Ended(self.process.wait(), out, err)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from stackone_lms.sandbox import Sandbox
 
-from .program import LONGEST, MODULE, Environment, Run
+from .program import Environment, Run, program
 
 
 def reference(sandbox: Sandbox) -> str:
@@ -58,16 +57,9 @@ def test_a_body_comes_from_a_file_and_fields_win(sandbox: Sandbox, run: Run, tmp
 
 
 def test_a_body_comes_from_stdin(sandbox: Sandbox, env: Environment) -> None:
-    done = subprocess.run(
-        [*MODULE, "upsert", "content", "--body", "-"],
-        input='{"external_reference": "PIPED"}',
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        check=True,
-    )
-    assert json.loads(done.stdout)["data"]["external_reference"] == "PIPED"
+    ended = program("upsert", "content", "--body", "-", env=env, given=b'{"external_reference": "PIPED"}')
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["data"]["external_reference"] == "PIPED"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -19,9 +19,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, Self, cast
 
 ROOT = Path(__file__).parents[2]
 MODULE = "stackone_lms.cli"
@@ -54,12 +56,21 @@ def _beginning(env: Mapping[str, str]) -> dict[str, str]:
 
 
 class WarmProgram:
-    """One run of the program, with as much of `subprocess.Popen` as is needed."""
+    """One run of the program, with as much of `subprocess.Popen` as is needed.
 
-    def __init__(self, status: socket.socket) -> None:
+    Args:
+        status: Where its process id comes from, and how it ended.
+        out: The reading end of a pipe that it writes its stdout into.
+        err: As `out`, of its stderr.
+    """
+
+    def __init__(self, status: socket.socket, out: int | None = None, err: int | None = None) -> None:
         self._status = status
         self.pid = int.from_bytes(status.recv(8), "little")
         self.returncode: int | None = None
+        self.stdout, self.stderr = (
+            None if end is None else os.fdopen(end, encoding="utf-8", newline="") for end in (out, err)
+        )
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end and return the exit code, the negative number of a signal."""
@@ -74,11 +85,43 @@ class WarmProgram:
             self._status.close()
         return self.returncode
 
-    def kill(self) -> None:
-        """End it, if it still runs."""
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end, and return what it wrote to stdout and stderr since they were read last."""
+        assert self.stdout is not None
+        assert self.stderr is not None
+        if self.stdout.closed:
+            return "", ""
+        with ThreadPoolExecutor(2) as threads:
+            ends = [threads.submit(file.read) for file in (self.stdout, self.stderr)]
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()  # which ends the two threads
+                raise
+        for file in (self.stdout, self.stderr):
+            file.close()
+        out, err = (end.result() for end in ends)
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
         if self.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it, if it still runs."""
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self.wait()
+        for file in (self.stdout, self.stderr):
+            if file is not None:
+                file.close()
 
 
 class _Stem:
@@ -102,12 +145,12 @@ class _Stem:
         self.channel.close()
         self.process.wait()
 
-    def start(self, arguments: Sequence[str], env: Mapping[str, str], files: Sequence[int]) -> WarmProgram:
+    def start(self, arguments: Sequence[str], env: Mapping[str, str], files: Sequence[int], *ends: int) -> WarmProgram:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             asked = {"arguments": list(arguments), "env": dict(env), "cwd": os.getcwd()}  # noqa: PTH109
             socket.send_fds(self.channel, [json.dumps(asked).encode()], [*files, theirs.fileno()])
-        return WarmProgram(ours)
+        return WarmProgram(ours, *ends)
 
 
 @cache
@@ -129,39 +172,18 @@ def start(arguments: Sequence[str], *, env: Mapping[str, str], stdin: int, stdou
     return stem.start(arguments, env, [stdin, stdout, stderr])
 
 
-def run(arguments: Sequence[str], *, env: Mapping[str, str], timeout: float) -> tuple[int, str, str]:
-    """Run the program without a terminal, and return its exit code and what it wrote to stdout and stderr."""
-    reads: dict[int, bytearray] = {}
-    writes: list[int] = []
-    for _ in range(2):
-        read, write = os.pipe()
-        reads[read] = bytearray()
-        writes.append(write)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    try:
-        process = start(arguments, env=env, stdin=nothing, stdout=writes[0], stderr=writes[1])
-    finally:
-        for file in (*writes, nothing):
-            os.close(file)
-    out, err = reads
-    with selectors.DefaultSelector() as selector:
-        for read in reads:
-            selector.register(read, selectors.EVENT_READ)
+def run(arguments: Sequence[str], *, env: Mapping[str, str], given: bytes = b"") -> WarmProgram:
+    """Start the program without a terminal; `stdout` and `stderr` are to be read, stdin has what is given."""
+    (out, theirs), (err, theirs_too) = os.pipe(), os.pipe()
+    with TemporaryFile() as file:
+        file.write(given)
+        file.seek(0)
+        stem = _stem(tuple(sorted(_beginning(env).items())), env.get("PATH", ""))
         try:
-            while selector.get_map():
-                ready = selector.select(timeout)
-                assert ready, "the program takes too long"
-                for key, _ in ready:
-                    data = os.read(key.fd, 65536)
-                    reads[key.fd] += data
-                    if not data:
-                        selector.unregister(key.fd)
-            code = process.wait(timeout)
+            return stem.start(arguments, env, [file.fileno(), theirs, theirs_too], out, err)
         finally:
-            process.kill()
-            for read in reads:
-                os.close(read)
-    return code, reads[out].decode(), reads[err].decode()
+            os.close(theirs)
+            os.close(theirs_too)
 
 
 def _ignore(_number: int, _frame: object) -> None:
@@ -225,7 +247,8 @@ def _begin(asked: dict[str, Any]) -> None:
     os.environ.update(asked["env"])
     sys.argv = ["stackone-lms", *asked["arguments"]]
     buffered = not os.environ.get("PYTHONUNBUFFERED")
-    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), "utf-8")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8")
     for number, name, errors in ((1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
         file = io.FileIO(number, "w", closefd=False)
         raw = io.BufferedWriter(file) if buffered else file

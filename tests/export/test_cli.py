@@ -8,7 +8,6 @@ import re
 import shlex
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ from stackone_lms.export.state.manifest import SkippedUser
 from stackone_lms.sandbox import Sandbox
 
 from ..cli.canned import canned
-from ..cli.program import MODULE, Run, environment, runner, settings, start
+from ..cli.program import Run, environment, program, runner, settings, start
 from .datasets import lines, records, sent
 
 
@@ -460,9 +459,10 @@ def test_half_characters_on_many_pages_are_told_once(
 
 def test_accounts_from_stdin(sandbox: Sandbox, tmp_path: Path) -> None:
     """`--accounts-file -`."""
-    command = [*MODULE, "export", "users", "--accounts-file", "-", "--out", str(tmp_path), "--format", "jsonl"]
+    command = ["export", "users", "--accounts-file", "-", "--out", str(tmp_path), "--format", "jsonl"]
     given = ("# all\r\n" + "\r\n".join(sandbox.account_ids)).encode("utf-16")
-    subprocess.run(command, input=given, env=environment(**settings(sandbox)), check=True)
+    ended = program(*command, env=environment(**settings(sandbox)), given=given)
+    assert ended.code == 0, ended.err
     assert records(tmp_path) == sent(sandbox, "users")
 
 
@@ -515,31 +515,13 @@ def test_ctrl_c_and_the_same_command_again(
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
 def test_progress_on_a_terminal(tmp_path: Path) -> None:
     """The whole in a line, and each account under way in one."""
-    import os
-    import pty
+    from ..cli.terminal import on_terminal  # which Windows has none of
 
-    parent, child = pty.openpty()
     with Sandbox.in_thread(latency=0.1, completions=330) as sandbox:  # several times as long as it takes to draw
         account = sandbox.account_ids[0]
         command = ["export", "completions", "--account", account, "--out", str(tmp_path), "--format", "csv"]
-        with subprocess.Popen(
-            [*MODULE, *command, "--page-size", "25"],
-            stdin=subprocess.DEVNULL,
-            stderr=child,
-            env=environment(**settings(sandbox), COLUMNS="120"),
-        ) as process:
-            os.close(child)
-            shown = b""
-            while True:
-                try:
-                    piece = os.read(parent, 65536)
-                except OSError:  # the other end is closed
-                    break
-                if not piece:
-                    break
-                shown += piece
-            os.close(parent)
-    assert process.returncode == 0
-    assert b"0 of 1 accounts, 0 of 1 lists" in shown
-    assert b"of 1,000 requests a minute" in shown
-    assert f"{account}: completions, ".encode() in shown
+        ended = on_terminal(*command, "--page-size", "25", env=environment(**settings(sandbox), COLUMNS="120"))
+    assert ended.code == 0
+    assert "0 of 1 accounts, 0 of 1 lists" in ended.err
+    assert "of 1,000 requests a minute" in ended.err
+    assert f"{account}: completions, " in ended.err
