@@ -22,6 +22,7 @@ from stackone_lms.errors import ConfigurationError, WrongLoopError
 from stackone_lms.sandbox import Sandbox
 from stackone_lms.shared_limit import SharedLimit
 
+from ..soak import further
 from .task import read
 
 KEY = "v1.eu1.a-key-that-nobody-may-see"
@@ -199,7 +200,7 @@ def test_the_async_client_moves_from_loop_to_loop(monkeypatch: pytest.MonkeyPatc
     asyncio.run(beside())
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.parametrize("method", ["fork", *further("spawn")])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_tasks_of_a_process_share_a_client(method: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """In workers that are forked after the parent used its own client, too."""

@@ -139,6 +139,7 @@ def test_an_account_that_was_down_gets_what_it_missed(two: tuple[Accounts, Loads
     assert len(loads.rows("*", "failed_lists")) == 1
 
 
+@pytest.mark.thorough
 def test_a_list_that_broke_off_keeps_its_mark(two: tuple[Accounts, Loads]) -> None:
     """What came of it is loaded; the next run asks for all of it again."""
     accounts, loads = two
@@ -156,6 +157,7 @@ def test_a_list_that_broke_off_keeps_its_mark(two: tuple[Accounts, Loads]) -> No
     assert len(loads.rows()) == 5
 
 
+@pytest.mark.thorough
 def test_an_account_with_a_user_that_cannot_be_read_keeps_its_mark(tmp_path: Path) -> None:
     """The lists of the other users are loaded, and all of them are asked for again."""
     asked: list[str | None] = []
@@ -214,6 +216,7 @@ def test_where_all_lists_fail_the_run_fails_unless_no_provider_has_them(two: tup
     assert [row[0] for row in loads.rows("account_id", "failed_lists")] == ["a", "b"]
 
 
+@pytest.mark.thorough
 def test_a_record_that_comes_twice_is_one_and_its_later_version_comes_with_the_next_run(
     two: tuple[Accounts, Loads],
 ) -> None:
@@ -231,6 +234,7 @@ def test_a_record_that_comes_twice_is_one_and_its_later_version_comes_with_the_n
     ]
 
 
+@pytest.mark.thorough
 def test_records_without_an_id_or_a_date(two: tuple[Accounts, Loads], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an id they are told by their content; without a date their list is read whole now and then."""
     accounts, loads = two
@@ -259,6 +263,7 @@ def test_records_without_an_id_or_a_date(two: tuple[Accounts, Loads], monkeypatc
     assert dict(accounts.asked) == {"a": None, "b": None}
 
 
+@pytest.mark.thorough
 def test_a_clock_that_runs_ahead_hides_nothing(two: tuple[Accounts, Loads]) -> None:
     accounts, loads = two
     accounts.records["a"].append({"id": "f", "updated_at": "9999-12-31T23:59:59.999-12:00"})
@@ -270,6 +275,7 @@ def test_a_clock_that_runs_ahead_hides_nothing(two: tuple[Accounts, Loads]) -> N
     assert began < datetime.fromisoformat(asked) < datetime.now(UTC)
 
 
+@pytest.mark.thorough
 def test_every_list_is_a_table_with_the_rows_of_a_scan(client: SyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """With a table named for SQL; the values as DuckDB has them."""
     from stackone_lms.dlt import stackone_lms
@@ -299,6 +305,7 @@ def test_every_list_is_a_table_with_the_rows_of_a_scan(client: SyncClient, sandb
                 assert Counter(values) == Counter(row[column] for row in expected), (name, whole.schema.names[column])
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("stop", [12, *(pytest.param(stop, marks=pytest.mark.thorough) for stop in (1, 5, 20, 25))])
 def test_a_kill_in_the_extraction_loses_and_doubles_nothing(stop: int, sandbox: Sandbox, tmp_path: Path) -> None:

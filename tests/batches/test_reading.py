@@ -54,6 +54,7 @@ def test_going_on_from_every_stop_gives_every_row_once(resource: str, client: Sy
             assert table(list(batches(client, rest)), rest).equals(whole.slice(done)), f"after batch {stop}"
 
 
+@pytest.mark.thorough
 @pytest.mark.rounds
 @settings(max_examples=rounds(100))
 @given(

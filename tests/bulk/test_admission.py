@@ -163,6 +163,7 @@ class Limited(Server):
         return await super()._answer(account, id, query)
 
 
+@pytest.mark.thorough
 @virtual
 async def test_the_client_side_limit_reaches_the_rate_of_the_server() -> None:
     """At the documented 1000 a minute on both sides: within 5 % of it, and less than one 429 in a thousand requests."""
@@ -179,6 +180,7 @@ async def test_the_client_side_limit_reaches_the_rate_of_the_server() -> None:
     assert server.answered[429] == 0
 
 
+@pytest.mark.thorough
 @virtual
 async def test_without_a_client_side_limit_retry_after_paces_the_fetch() -> None:
     """A rate-limited server is obeyed: nearly all that it allows, few 429s, nothing lost."""

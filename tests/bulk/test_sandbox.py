@@ -54,6 +54,7 @@ async def test_every_resource_has_it(strategy: Any) -> None:
             assert sorted(found) == sorted(ids)
 
 
+@pytest.mark.thorough
 async def test_it_finds_what_a_narrow_sandbox_can_take() -> None:
     """With 503 beyond 8 requests at a time it settles at about 8, and soon there is hardly a 503."""
     sizes: dict[str, Any] = {**SMALL, "completions": 1500}

@@ -18,6 +18,7 @@ from stackone_lms.errors import APITimeoutError, AuthenticationError, NotFoundEr
 from stackone_lms.transport.base import Response
 from tests.fake.fakes import now, virtual
 
+from ..soak import further
 from .server import QUICK, Server, blocking, client, ids, refuse
 
 
@@ -195,7 +196,7 @@ async def test_an_account_is_idle_after_a_bulk_fetch(how: str) -> None:
 
 
 @pytest.mark.usefixtures("few_kept")
-@pytest.mark.parametrize("how", ["end", "break", "collected on the loop's thread", "accounts"])
+@pytest.mark.parametrize("how", ["end", "accounts", *further("break", "collected on the loop's thread")])
 def test_an_account_is_idle_after_a_bulk_fetch_of_the_blocking_client(how: str) -> None:
     """The same there; an iterator may be collected on the thread of the loop, where nobody can wait for its end."""
     with blocking(Server()) as of:

@@ -130,6 +130,7 @@ def test_steps_are_coloured_on_a_terminal_only_if_wanted(no_color: bool) -> None
     assert ("\x1b[1m" in ended.out) == (not no_color)
 
 
+@pytest.mark.thorough
 def test_a_reader_that_leaves_ends_it_quietly() -> None:
     ended = program(
         env=environment(), command=["bash", "-c", '"$@" demo | head -1; echo "${PIPESTATUS[0]}"', "bash", *MODULE]

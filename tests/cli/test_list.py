@@ -286,6 +286,7 @@ def test_csv_without_items_has_its_header(run: Run) -> None:
 # Without stderr
 
 
+@pytest.mark.thorough
 def test_a_closed_stderr_loses_no_data(sandbox: Sandbox, env: Environment) -> None:
     command = ["bash", "-c", '"$@" list completions --all 2>&-', "bash", *MODULE]
     ended = program(env=env, command=command)

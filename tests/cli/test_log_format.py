@@ -88,6 +88,7 @@ def test_an_export_is_lines_for_lists_and_sums(run: Run, tmp_path: Path) -> None
     assert (one["resource"], one["state"], one["failure"]) == ("skills", "complete", None)
 
 
+@pytest.mark.thorough
 def test_warnings_are_lines_too(env: Environment) -> None:
     command = (sys.executable, "-W", "always", "-m", "stackone_lms.cli")
     ended = program("create", "collections", "title=All of it", "--log-format", "json", env=env, command=command)
@@ -96,6 +97,7 @@ def test_warnings_are_lines_too(env: Environment) -> None:
     assert (warning["level"], "DeprecationWarning" in warning["message"]) == ("WARNING", True)
 
 
+@pytest.mark.thorough
 def test_what_other_libraries_log_are_lines_too(env: Environment) -> None:
     script = """
 import logging, sys

@@ -16,6 +16,7 @@ import pytest
 from stackone_lms import __version__
 from stackone_lms.sandbox import Sandbox
 
+from ..soak import further
 from .canned import canned
 from .program import LONGEST, MODULE, Environment, Run, environment, program, settings, start
 
@@ -24,7 +25,7 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-W", "error", "-c", code]
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich"])
+@pytest.mark.parametrize("missing", ["typer", *further("rich")])
 def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None\nfrom stackone_lms.cli import main\nsys.exit(main())"
     ended = program("demo", env=environment(), command=python(code))
@@ -47,7 +48,7 @@ def test_importing_the_package_needs_neither_the_extra_nor_aiohttp() -> None:
     assert program(env=environment(), command=python(code)).out == "[]\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], *further(["--version"], ["list", "--help"])])
 def test_help_loads_no_client(arguments: list[str]) -> None:
     """So that it comes at once."""
     code = (
@@ -100,7 +101,7 @@ def test_wrong_command_lines_exit_2(run_alone: Run, arguments: list[str]) -> Non
     assert ended.out + ended.err
 
 
-@pytest.mark.parametrize("form", ["jsonl", "json", "table"])
+@pytest.mark.parametrize("form", ["jsonl", *further("json", "table")])
 def test_a_closed_pipe_ends_it_quietly(env: Environment, form: str) -> None:
     """As behind `| head -1`: far more is written than a pipe holds."""
     with Sandbox.in_thread(completions=3000, users=5, courses=2, contents=2, assignments=2) as sandbox:
@@ -114,7 +115,7 @@ def test_a_closed_pipe_ends_it_quietly(env: Environment, form: str) -> None:
     assert "Broken" not in ended.err
 
 
-@pytest.mark.parametrize("arguments", ["--help", "--version", "operations", "list --help"])
+@pytest.mark.parametrize("arguments", ["--help", *further("--version", "operations", "list --help")])
 def test_a_reader_that_never_reads_is_fine(arguments: str) -> None:
     shell = f'{{ sleep 0.1; "$@" {arguments}; echo "$?" >&2; }} | true'
     ended = program(env=environment(), command=["bash", "-c", shell, "bash", *MODULE])
@@ -137,7 +138,7 @@ def test_ctrl_c_while_it_starts_exits_130(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("unbuffered", ["", *further("1")])
 def test_a_full_disk_is_a_failure_in_one_line(env: Environment, unbuffered: str) -> None:
     """Also where the interpreter still has something in its buffer, which it writes once more at its end."""
     env = {**env, "PYTHONUNBUFFERED": unbuffered}
@@ -173,6 +174,7 @@ def test_ctrl_c_during_a_list_tells_where_to_go_on() -> None:
     assert err == "1 item so far: --next further\ninterrupted\n"
 
 
+@pytest.mark.thorough
 def test_output_is_utf_8_in_any_locale(env: Environment, sandbox: Sandbox) -> None:
     user = next(id for id in sandbox.ids("users") if not str(sandbox.record("users", id)["name"]).isascii())
     ascii_only = {**env, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}

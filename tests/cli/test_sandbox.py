@@ -70,6 +70,7 @@ def test_sigterm_ends_it_like_ctrl_c() -> None:
         assert "Traceback" not in err
 
 
+@pytest.mark.thorough
 def test_of_many_accounts_the_first_are_listed_and_each_is_small() -> None:
     """All of them have room on a laptop."""
     with serving("--accounts", "2000") as served:

@@ -19,6 +19,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield from commands(command, (*path, name)) if hasattr(command, "commands") else [((*path, name), command)]
 
 
+@pytest.mark.thorough
 def test_every_option_with_a_type_says_what_was_given_and_what_is_allowed(capsys: pytest.CaptureFixture[str]) -> None:
     checked = 0
     for words, command in commands(typer.main.get_command(app)):

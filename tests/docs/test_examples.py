@@ -140,6 +140,7 @@ def test_marks_are_known() -> None:
     assert [page.name for page in CELLS] == ["jupyter.md"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", CELLS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_cells_of_a_page_run_one_after_the_other_in_a_notebook(page: Path, sandbox: Sandbox, tmp_path: Path) -> None:
     cells = json.dumps([block.code for block in python_blocks(page) if block.mark == "cell"])

@@ -19,6 +19,8 @@ from tests.fake.fakes import FakeTransport, record
 from tests.faults.children import REFUSES_THREADS, run
 from tests.faults.server import FaultServer
 
+from ..soak import further
+
 pytestmark = pytest.mark.loop
 
 AT_EXIT = """
@@ -40,7 +42,7 @@ atexit.register(late)
 """
 
 
-@pytest.mark.parametrize("before", ["used", "unused"])
+@pytest.mark.parametrize("before", ["used", *further("unused")])
 async def test_a_handler_at_the_end_may_use_a_client(before: str) -> None:
     """The process ends afterwards; so far a client first used there kept it from ending."""
     async with FaultServer() as server:
@@ -77,7 +79,7 @@ sys.late = Late(client)
 """
 
 
-@pytest.mark.parametrize("before", ["used", "unused"])
+@pytest.mark.parametrize("before", ["used", *further("unused")])
 async def test_an_object_collected_last_does_not_hang(before: str) -> None:
     """When threads do not run any more, calls are refused and closing does nothing."""
     async with FaultServer() as server:
@@ -107,7 +109,7 @@ if sys.argv[1] == "close":
 """
 
 
-@pytest.mark.parametrize("how", ["close", "exit"])
+@pytest.mark.parametrize("how", ["exit", *further("close")])
 async def test_a_blocked_loop_does_not_hold_up_the_end(how: str) -> None:
     """Code on the loop that blocks for ever: closing gives up after two seconds, in all."""
     finished = await run(BLOCKED, how, within=60)

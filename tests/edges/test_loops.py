@@ -136,6 +136,7 @@ def test_a_loop_in_another_thread_counts_as_any_other(sandbox: Sandbox) -> None:
     assert found == [5, 5, 5]
 
 
+@pytest.mark.thorough
 @WAYS
 def test_calls_that_a_loop_left_behind_take_nothing_from_the_next(sandbox: Sandbox, way: str) -> None:
     """Closed over calls that wait for a slot and for the rate limit."""
@@ -168,6 +169,7 @@ def _be_silent(tasks: list[asyncio.Task[int]]) -> None:
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@pytest.mark.thorough
 def test_a_bulk_fetch_on_the_next_loop_heeds_the_limit_of_there(sandbox: Sandbox) -> None:
     client, account = client_of(sandbox), sandbox.account_ids[0]
     asyncio.run(first_page(client))
@@ -215,6 +217,7 @@ async def test_it(n):
 """
 
 
+@pytest.mark.thorough
 def test_a_client_of_a_whole_test_suite(
     sandbox: Sandbox, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

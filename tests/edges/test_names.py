@@ -21,6 +21,8 @@ from stackone_lms.transport.connections import Resolver
 from tests.faults.children import REFUSES_THREADS, run
 from tests.transport.server import always, answer, serving
 
+from ..soak import further
+
 pytestmark = pytest.mark.loop
 
 BY_NAME = """
@@ -81,7 +83,7 @@ LOOP_IN_A_THREAD = """
 CREATED = b'{"statusCode":201,"message":"Created","timestamp":"2026-01-01T00:00:00.000Z","data":{"id":"n"}}'
 
 
-@pytest.mark.parametrize("how", ["pool", "warm", "thread"])
+@pytest.mark.parametrize("how", ["pool", *further("warm", "thread")])
 async def test_work_that_goes_on_after_the_main_thread_has_ended_is_done(how: str) -> None:
     """Python waits for the threads of a pool; its executors take no work any more.
 
@@ -104,6 +106,7 @@ def unused_port() -> int:
         return port
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["name", "limit", "tls"])
 async def test_a_loop_that_runs_after_the_main_thread_has_ended_works(how: str, tmp_path: Path) -> None:
     if how == "limit":
@@ -141,7 +144,7 @@ HANGING = """
 """
 
 
-@pytest.mark.parametrize("how", ["async", "sync"])
+@pytest.mark.parametrize("how", ["sync", *further("async")])
 async def test_a_name_server_that_never_answers_does_not_keep_a_process_from_ending(how: str) -> None:
     finished = await run(HANGING, how)
     assert (finished.code, finished.out) == (0, "connect\n"), finished.err

@@ -58,10 +58,12 @@ def test_a_name_server(tmp_path: Path) -> None:
     assert found["asked"] == 2  # once for each kind of address: the second call has a connection
 
 
+@pytest.mark.thorough
 def test_work_that_goes_on_after_the_main_thread_has_ended_finds_names(tmp_path: Path) -> None:
     assert within("late", tmp_path) == ['"done"'] * 10
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="there is no /dev/net/tun here")
 def test_a_link_that_loses_packets_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """Eight in a hundred, and an answer has a second: requests are repeated, writes are not."""

@@ -9,6 +9,8 @@ import pytest
 from stackone_lms.sandbox import Sandbox
 from tests.faults.children import run
 
+from ..soak import further
+
 PROGRAM = """
     import asyncio, sys, warnings
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -81,8 +83,10 @@ PROGRAM = """
 """
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("which", ["gevent", "eventlet"])
+@pytest.mark.parametrize(
+    ("which", "when"),
+    [("gevent", "after"), *further(("gevent", "before"), ("eventlet", "after"), ("eventlet", "before"))],
+)
 async def test_where_threads_are_patched(which: str, when: str) -> None:
     if PathFinder.find_spec(which) is None:
         pytest.skip(f"there is no {which} here")
@@ -92,7 +96,7 @@ async def test_where_threads_are_patched(which: str, when: str) -> None:
     assert (ended.code, ended.out.splitlines()) == (0, [refused] * 2 + ["works"] * 4), ended.err
 
 
-@pytest.mark.parametrize("which", ["gevent", "eventlet"])
+@pytest.mark.parametrize("which", ["gevent", *further("eventlet")])
 async def test_where_all_but_threads_is_patched(which: str) -> None:
     """Both kinds of client work: what is patched, queues among it, is not used to wake threads."""
     if PathFinder.find_spec(which) is None:
@@ -103,6 +107,7 @@ async def test_where_all_but_threads_is_patched(which: str) -> None:
     assert (ended.code, ended.out.splitlines()) == (0, ["works 5"] * 2 + ["works"] * 4), ended.err
 
 
+@pytest.mark.thorough
 async def test_threads_are_patched_after_the_first_call() -> None:
     """A client that has worked says so, too."""
     if PathFinder.find_spec("gevent") is None:

@@ -13,6 +13,8 @@ import pytest
 from tests.faults.children import ended, program
 from tests.transport.server import Peer, answer, serving
 
+from ..soak import further
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals here")
 
 READ = 2.0
@@ -30,6 +32,7 @@ ASKING = f"""
 CREATED = b'{"statusCode":201,"message":"Created","timestamp":"2026-01-01T00:00:00.000Z","data":{"id":"n"}}'
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("transport", ["lean", "aiohttp"])
 async def test_an_answer_that_came_while_the_process_was_stopped_is_taken(transport: Any) -> None:
     """For longer than an answer may take; it was the process that was slow, not the server."""
@@ -67,8 +70,10 @@ LOOKING_UP = """
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("command", [("get", "users", "x"), ("list", "users")], ids=lambda command: command[0])
+@pytest.mark.parametrize("number", [signal.SIGINT, *further(signal.SIGTERM)])
+@pytest.mark.parametrize(
+    "command", [("get", "users", "x"), *further((("list", "users"),))], ids=lambda command: command[0]
+)
 async def test_the_program_ends_while_a_name_server_never_answers(command: tuple[str, ...], number: int) -> None:
     options = ("--api-key", "k", "--account", "a", "--base-url", "https://nowhere.invalid")
     async with program(LOOKING_UP, *command, *options) as process:

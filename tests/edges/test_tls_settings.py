@@ -141,6 +141,7 @@ async def test_the_message_names_a_way_that_is_there(transport: Any, ca: trustme
 CLI = "import sys; from stackone_lms.cli import main; sys.exit(main())"
 
 
+@pytest.mark.thorough
 async def test_the_program_takes_a_bundle_and_a_proxy_and_says_so(ca: trustme.CA, pem: Path) -> None:
     async with api(ca) as server, tunnelling() as proxy:
         asked = ["get", "users", "x", "--api-key", "k", "--account", "a", "--base-url", server.url]

@@ -24,6 +24,7 @@ from stackone_lms.sandbox import Sandbox
 
 from ..cli.canned import canned
 from ..cli.program import Run, environment, program, runner, settings, start
+from ..soak import further
 from .datasets import lines, records, sent
 
 
@@ -334,7 +335,7 @@ def test_all_lists_by_the_names_of_other_commands(run: Run, sandbox: Sandbox, tm
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["lms", "duckdb", "sqlite", "delta"])
+@pytest.mark.parametrize("kind", ["lms", "sqlite", *further("duckdb", "delta")])
 def test_accounts_leave(kind: str, run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
     """`--prune`, `export forget`, and `verify` and `report` of any target and of one account."""
     first, second = sandbox.account_ids
@@ -491,7 +492,7 @@ def test_what_is_wrong_with_accounts_is_told_by_the_option(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
-@pytest.mark.parametrize(("blow", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("blow", "code"), [(signal.SIGINT, 130), *further((signal.SIGTERM, 143))])
 def test_ctrl_c_and_the_same_command_again(
     blow: signal.Signals, code: int, run: Run, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -26,11 +26,13 @@ from stackone_lms.export.targets.database import Database
 from stackone_lms.export.targets.tables import view_of
 from stackone_lms.sandbox import Sandbox
 
+from ..soak import further
 from .datasets import part_of
 from .test_export import Canned, manifest
 from .test_incremental import change
 
 KINDS = pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+SQLITE_FIRST = pytest.mark.parametrize("kind", ["sqlite", *further("duckdb")])
 ALL = ["assignments", "completions", "content", "courses", "skills", "users", "users.completions"]
 
 
@@ -90,7 +92,7 @@ async def test_tables_hold_every_record(kind: str, client: AsyncClient, sandbox:
     assert target.rows(f"SELECT {shown[kind]} {mine}") == [(newest,)]
 
 
-@KINDS
+@SQLITE_FIRST
 async def test_views_join_completions_to_users_and_courses(
     kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -129,7 +131,7 @@ async def test_changes_are_upserted_and_full_runs_drop_what_is_gone(
     assert target.ids("completions") == ids_of(sandbox, "completions")
 
 
-@KINDS
+@SQLITE_FIRST
 async def test_since_adds_and_updates_only(kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """What is older stays."""
     target = Target(kind, tmp_path)
@@ -185,7 +187,7 @@ async def test_moments_in_sqlite_are_in_the_order_of_their_texts(tmp_path: Path)
     assert target.rows("SELECT updated_at FROM users ORDER BY id") == expected
 
 
-@KINDS
+@SQLITE_FIRST
 async def test_rows_tell_which_run_changed_them_last(kind: str, tmp_path: Path) -> None:
     """A row that did not change keeps its run, in a full run and in an incremental one."""
     target = Target(kind, tmp_path)
@@ -229,7 +231,7 @@ async def test_records_without_an_id_are_kept_apart(kind: str, tmp_path: Path) -
     assert target.rows("SELECT count(*) FROM users WHERE id LIKE 'missing-%'") == [(4,)]
 
 
-@KINDS
+@SQLITE_FIRST
 async def test_provider_calls_have_a_table(kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """A full run replaces them, an incremental one adds its own."""
     target = Target(kind, tmp_path)
@@ -275,7 +277,7 @@ async def test_a_crash_around_the_commit(
     assert target.ids("users") == sorted((accounts[0], id) for id in sandbox.ids("users"))
 
 
-@KINDS
+@SQLITE_FIRST
 async def test_a_table_of_an_older_version_gets_its_new_columns(
     kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -310,7 +312,7 @@ def problems_of(target: str) -> list[str]:
         return [error.message]
 
 
-@KINDS
+@SQLITE_FIRST
 async def test_a_database_is_verified(kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """The number of records of each list, tables and rows that are lost or strange, blocks that cannot be read."""
     target, (first, second) = Target(kind, tmp_path), sandbox.account_ids
@@ -347,7 +349,7 @@ async def test_a_database_is_verified(kind: str, client: AsyncClient, sandbox: S
     assert verify(target.name).problems == ["lms.db: missing"]
 
 
-@KINDS
+@SQLITE_FIRST
 async def test_an_incremental_run_without_changes_forgets_nothing(kind: str, tmp_path: Path) -> None:
     """The mark up to which changes are known stays, and so does the span of the moments."""
     target = Target(kind, tmp_path)
@@ -404,7 +406,7 @@ async def test_texts_with_anything_in_them(kind: str, tmp_path: Path) -> None:
     assert sorted(target.rows("SELECT id, name FROM users")) == sorted((text, text) for text in texts)
 
 
-@KINDS
+@SQLITE_FIRST
 async def test_a_database_says_itself_how_far_each_list_is(
     kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -434,7 +436,7 @@ async def test_a_database_says_itself_how_far_each_list_is(
     assert not target.file.exists()
 
 
-@KINDS
+@SQLITE_FIRST
 async def test_the_memory_of_a_list_is_written_with_its_rows(
     kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,7 +456,7 @@ async def test_the_memory_of_a_list_is_written_with_its_rows(
     assert target.ids("users") == ids_of(sandbox, "users")
 
 
-@KINDS
+@SQLITE_FIRST
 async def test_a_database_of_an_older_version_remembers_nothing(
     kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -491,7 +493,7 @@ FOREIGN = [
 ]
 
 
-@KINDS
+@SQLITE_FIRST
 @pytest.mark.parametrize(("sql", "name"), FOREIGN)
 async def test_tables_of_somebody_else_are_told_before_the_first_request(
     sql: str, name: str, kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
@@ -522,7 +524,7 @@ VIEWS = [
 ]
 
 
-@KINDS
+@SQLITE_FIRST
 @pytest.mark.parametrize(("name", "select"), VIEWS)
 async def test_views_of_somebody_else_are_told_before_the_first_request(
     name: str, select: str, kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path

@@ -18,6 +18,8 @@ from stackone_lms import AsyncClient
 from stackone_lms.export import export
 from stackone_lms.sandbox import Sandbox
 
+from ..soak import further
+
 ROOT = Path(__file__).parents[2]
 SLOW = ("fsync", "fdatasync", "unlink", "rmdir", "rename", "replace", "link")
 
@@ -44,7 +46,7 @@ print(json.dumps({name: where.get(name) for name in ("aiohttp", "pyarrow")}))
 """
 
 
-@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet", "duckdb", "sqlite", "delta"])
+@pytest.mark.parametrize("format", ["jsonl", "parquet", "sqlite", *further("csv", "duckdb", "delta")])
 async def test_nothing_waits_for_the_disk_on_the_loop(
     format: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +94,7 @@ async def test_nothing_waits_for_the_disk_on_the_loop(
     assert loops_own == []
 
 
+@pytest.mark.thorough
 def test_packages_are_not_imported_on_the_loop(sandbox: Sandbox, tmp_path: Path) -> None:
     """Importing aiohttp or pyarrow takes 0.3 s, in which no timer would go off."""
     command = [sys.executable, "-c", IMPORTS, sandbox.url, str(tmp_path), *sandbox.account_ids[:1]]

@@ -22,8 +22,10 @@ from stackone_lms.export.state.storage import locked
 from stackone_lms.export.targets.duckdb import DuckDB
 from stackone_lms.export.targets.sqlite import SQLite
 
+from ..soak import further
+
 GOOD, GONE, MARK = "good-account", "gone-account", "mark-of-"
-KINDS = ("jsonl", "csv", "parquet", "sqlite", "duckdb", "delta")
+TWO_KINDS_FIRST = pytest.mark.parametrize("kind", ["parquet", "sqlite", *further("jsonl", "csv", "duckdb", "delta")])
 RESOURCES = ["completions", "courses"]
 
 
@@ -112,7 +114,7 @@ async def fill(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     return target, options
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@TWO_KINDS_FIRST
 async def test_afterwards_the_bytes_of_an_account_are_nowhere(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +215,7 @@ async def test_after_a_crash_the_same_call_goes_on(
     assert files_with(tmp_path, GONE) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform == "win32", reason="links and modes")
 async def test_a_rewritten_duckdb_file_is_what_it_was(tmp_path: Path) -> None:
     """Through a link, with its mode, form, tables of others, views and keys; what a killed process spilled is gone."""
@@ -244,7 +247,7 @@ async def test_a_rewritten_duckdb_file_is_what_it_was(tmp_path: Path) -> None:
         assert (await export(client, RESOURCES, target, accounts=[GOOD], incremental=True, **options)).ok
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@TWO_KINDS_FIRST
 async def test_prune_removes_accounts_that_are_not_asked_for(kind: str, tmp_path: Path) -> None:
     """Rows or files, memory and journals; those that fail are asked for, and stay."""
     target, options = target_of(kind, tmp_path)

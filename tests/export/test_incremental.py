@@ -21,6 +21,7 @@ from stackone_lms.export.formats.registry import formats
 from stackone_lms.models import User
 from stackone_lms.sandbox import Sandbox
 
+from ..soak import further
 from .datasets import records, rows_in, sent, table_of
 from .test_export import Canned, manifest
 
@@ -37,7 +38,7 @@ async def change(client: AsyncClient, sandbox: Sandbox) -> None:
         await view.content.update(content["id"], external_reference=content["external_reference"], title="A new title")
 
 
-@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("format", ["parquet", *further("jsonl", "csv")])
 async def test_changes_are_merged_in(format: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """New and changed records, and those in the overlap, end up once; all else stays as it is, bit by bit."""
     options: dict[str, Any] = {"accounts": sandbox.account_ids, "format": format}

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,6 +106,7 @@ def test_memory_is_a_few_bytes_a_record() -> None:
     assert peak < 20 * count
 
 
+@pytest.mark.thorough
 def test_memory_of_what_is_replaced_is_a_few_bytes_a_record() -> None:
     """Twenty or so, however many runs they came in."""
     count = 200_000

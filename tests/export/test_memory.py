@@ -107,7 +107,7 @@ def url() -> Iterator[str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of its memory in /proc")
 @pytest.mark.parametrize(
-    ("format", "most"), [("jsonl", 110), ("parquet", 250), *further(("duckdb", 500), ("delta", 300))]
+    ("format", "most"), [("jsonl", 110), *further(("parquet", 250), ("duckdb", 500), ("delta", 300))]
 )
 def test_memory_does_not_grow_with_the_records(format: str, most: int, url: str, tmp_path: Path) -> None:
     """80,000 records more need little more: eight bytes for each, to see that none comes twice.

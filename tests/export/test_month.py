@@ -27,6 +27,7 @@ import duckdb
 import pytest
 from aiohttp import web
 
+from ..soak import further
 from .datasets import delta_rows, lines, table_of
 from .test_kill import ROOT
 
@@ -288,7 +289,7 @@ def _ask(process: subprocess.Popen[str], order: dict[str, Any]) -> dict[str, Any
         pytest.param(WHOLE, id="30", marks=[pytest.mark.soak, pytest.mark.timeout(7200)]),
     ],
 )
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["csv", *further(*(kind for kind in KINDS if kind != "csv"))])
 def test_a_month_of_nights(kind: str, month: Month, tmp_path: Path) -> None:
     """Every night the target holds what it should."""
     api = Api(20260101, month.grown)

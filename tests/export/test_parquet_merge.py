@@ -22,6 +22,8 @@ from stackone_lms.export.records.history import History, Stamp
 from stackone_lms.export.records.keys import DuplicateScan
 from stackone_lms.export.state.storage import AtomicFile
 
+from ..soak import further
+
 GROUP = 50
 pa: Any = import_module("pyarrow")
 pq: Any = import_module("pyarrow.parquet")
@@ -85,7 +87,7 @@ def nothing(_file: object, _superseded: frozenset[int]) -> set[int]:
     return set()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, *further(*range(1, 6))])
 @pytest.mark.parametrize("resource", ["completions", "users.completions", "skills"])
 def test_few_changes_are_merged_as_many_are(
     resource: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -135,6 +137,7 @@ def test_a_change_costs_the_row_group_that_it_is_in(tmp_path: Path, monkeypatch:
     assert base.read_bytes()[start:end] in merged.path.read_bytes()
 
 
+@pytest.mark.thorough
 def test_row_groups_stay_full_over_many_merges(tmp_path: Path) -> None:
     """What is decoded is packed together with what is new, so that there are no more of them after a year of nights."""
     dice = random.Random(1)

@@ -106,6 +106,7 @@ async def test_a_first_export(sandbox: Sandbox, client: AsyncClient, tmp_path: P
     assert operations > 30
 
 
+@pytest.mark.thorough
 async def test_an_incremental_export(sandbox: Sandbox, client: AsyncClient, tmp_path: Path) -> None:
     """The same while changes are merged into files that are there: neither the old nor the new records get lost."""
     case = Case(sandbox, client, tmp_path)
@@ -114,6 +115,7 @@ async def test_an_incremental_export(sandbox: Sandbox, client: AsyncClient, tmp_
     assert operations > 30
 
 
+@pytest.mark.thorough
 async def test_giving_up_an_unfinished_run(sandbox: Sandbox, client: AsyncClient, tmp_path: Path) -> None:
     """Whether or not the old run survives, what the same command makes then is whole: of the one or of the other."""
     case = Case(sandbox, client, tmp_path)

@@ -26,6 +26,7 @@ from stackone_lms.models import LinkedAccount
 from stackone_lms.models.base import to_timedelta
 from stackone_lms.sandbox import Sandbox
 
+from ..soak import further
 from .datasets import part_of
 from .test_export import Canned
 
@@ -144,6 +145,7 @@ async def test_a_page_knows_which_lists_were_not_exported(
     assert [one.without for one in each] == [{"assignments": 1, "courses": 1}, {}]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 async def test_a_browser_shows_what_was_not_exported(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> None:
     first, second = sandbox.account_ids[:2]
@@ -325,7 +327,7 @@ async def test_any_moment_of_the_years_1_to_9999(format: str, tmp_path: Path) ->
     assert write_report(target, tmp_path / "report.html") == 3
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "delta"])
+@pytest.mark.parametrize("kind", ["sqlite", *further("duckdb", "delta")])
 async def test_of_a_database_and_of_one_account(
     kind: str, client: AsyncClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:

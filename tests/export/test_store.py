@@ -188,6 +188,7 @@ async def test_a_second_writer_is_refused_and_told_by_whom(exports: Exports) -> 
     assert (await exports("elsewhere")).ok
 
 
+@pytest.mark.thorough
 async def test_a_broken_lock_is_that_of_whoever_broke_it(exports: Exports) -> None:
     """The other one finishes, leaving nothing of what was broken off; the first then begins anew by what is there."""
     exports.s3.fault = lambda method, key: "403" if "resource=users" in key and method == "PUT" else None
@@ -413,6 +414,7 @@ async def test_a_lock_that_cannot_be_read_is_of_somebody_else(exports: Exports) 
         await exports()
 
 
+@pytest.mark.thorough
 async def test_verify_finds_an_object_that_is_damaged_gone_or_not_part_of_it(exports: Exports) -> None:
     await exports()
     names = sorted(name for name in exports.names() if name.startswith("resource="))
@@ -434,6 +436,7 @@ async def test_verify_finds_an_object_that_is_damaged_gone_or_not_part_of_it(exp
     assert len(verify(exports.url, store_options=exports.s3.options).problems) == 1
 
 
+@pytest.mark.thorough
 async def test_pruned_accounts_go_after_the_manifest_and_forgotten_ones_leave_nothing(exports: Exports) -> None:
     first, second = exports.sandbox.account_ids
     await exports(raw=True)
@@ -469,6 +472,7 @@ async def test_failed_lists_are_tried_again_from_the_same_work_folder_or_another
     assert verify(exports.url, store_options=exports.s3.options).ok
 
 
+@pytest.mark.thorough
 async def test_a_list_that_failed_goes_on_unless_another_machine_has_completed_it(exports: Exports) -> None:
     """Its journal is kept here; what was put into the store since then is newer than its first pages."""
     options: dict[str, Any] = {"accounts": exports.sandbox.account_ids[:1], "resources": ["completions"]}

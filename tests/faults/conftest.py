@@ -8,14 +8,10 @@ from typing import Any
 
 import pytest
 
-from stackone_lms.transport.aiohttp_internals import UNUSABLE
-
-from .sdk import SECRETS
+from .sdk import LEAN, SECRETS
 
 
-@pytest.fixture(
-    params=["aiohttp", pytest.param("lean", marks=pytest.mark.skipif(UNUSABLE is not None, reason=str(UNUSABLE)))]
-)
+@pytest.fixture(params=["aiohttp", LEAN])
 def carrier(request: pytest.FixtureRequest) -> Any:
     """The name of a transport."""
     return request.param

@@ -13,14 +13,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
+
 from stackone_lms import AsyncClient, SyncClient
 from stackone_lms.base_client import bound_executor_of
 from stackone_lms.engine.call import Engine
 from stackone_lms.errors import StackOneError
 from stackone_lms.options import RetryPolicy, Timeout
+from stackone_lms.transport.aiohttp_internals import UNUSABLE
+
+from ..soak import further
 
 Carrier = Literal["aiohttp", "lean"]
 """Which transport carries a client's requests."""
+
+LEAN = pytest.param("lean", marks=pytest.mark.skipif(UNUSABLE is not None, reason=str(UNUSABLE)))
+LEAN_FIRST = pytest.mark.parametrize("carrier", [LEAN, *further("aiohttp")], indirect=True)
+"""For what is dear: over the other transport in `make thorough`."""
 
 KEY = "canary-key-5d0c7e1f"
 ACCOUNT = "canary-account-93b1"

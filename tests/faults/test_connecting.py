@@ -19,7 +19,18 @@ from stackone_lms.transport.connections import Resolver
 
 from . import CATALOGUE, FaultServer
 from .children import run
-from .sdk import ATTEMPTS, KEY, SOON, Carrier, SkippingClock, assert_idle, assert_presentable, client_for, core_of
+from .sdk import (
+    ATTEMPTS,
+    KEY,
+    LEAN_FIRST,
+    SOON,
+    Carrier,
+    SkippingClock,
+    assert_idle,
+    assert_presentable,
+    client_for,
+    core_of,
+)
 
 ONCE = RetryPolicy(attempts=1)
 
@@ -173,6 +184,7 @@ async def test_waiting_for_a_slot_ends_with_the_deadline(carrier: Carrier, clock
         assert server.total.requests == 1
 
 
+@LEAN_FIRST
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of descriptors to lower")
 async def test_no_descriptors_left(carrier: Carrier) -> None:
     """The system has no socket to give: the client backs off as if throttled, and works when there is one again."""

@@ -15,7 +15,7 @@ from ..soak import further
 from . import Connection, Fault, FaultServer, Request
 from .children import ended, program, run
 from .scripts import ok
-from .sdk import Carrier
+from .sdk import LEAN_FIRST, Carrier
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent Ctrl-C alone there")
 
@@ -60,6 +60,7 @@ _PHASES: dict[str, dict[str, Any]] = {
 }
 
 
+@LEAN_FIRST
 @pytest.mark.parametrize(
     ("source", "phase"),
     [*((_BLOCKING, phase) for phase in _PHASES), (_ASYNC, "tls"), (_ASYNC, "stall-body@1")],
@@ -239,6 +240,7 @@ else:
 """
 
 
+@LEAN_FIRST
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("how", ["blocking", "blocking, in flight", "async"])
 async def test_a_fork_after_the_first_use(carrier: Carrier, how: str) -> None:
@@ -276,6 +278,7 @@ print(client.completions.get("x").data.id if how == "blocking" else asyncio.run(
 """
 
 
+@LEAN_FIRST
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("how", ["blocking", "async"])
 async def test_a_fork_before_the_first_use(carrier: Carrier, how: str) -> None:

@@ -16,7 +16,7 @@ from stackone_lms.options import RateLimit, RetryPolicy
 
 from . import FaultServer
 from .children import run
-from .sdk import Carrier, assert_presentable, blocking_client_for, client_for, core_of
+from .sdk import LEAN_FIRST, Carrier, assert_presentable, blocking_client_for, client_for, core_of
 from .threads import serving
 
 SLOW = RetryPolicy(base=50, cap=50)
@@ -180,6 +180,7 @@ gc.collect()
 """
 
 
+@LEAN_FIRST
 async def test_a_loop_that_is_closed_first_leaves_warnings_only(carrier: Carrier) -> None:
     """No exception from a finalizer; the client can still be closed, and dropped."""
     async with FaultServer() as server:
@@ -189,6 +190,7 @@ async def test_a_loop_that_is_closed_first_leaves_warnings_only(carrier: Carrier
         assert "Traceback" not in finished.err
 
 
+@LEAN_FIRST
 @pytest.mark.loop
 def test_32_threads_share_a_blocking_client_without_mixing_up_answers(carrier: Carrier) -> None:
     """Every thread gets the records it asked for, a good part of them after a retry."""

@@ -10,7 +10,7 @@ from stackone_lms import errors
 
 from . import FaultServer
 from .children import run
-from .sdk import ATTEMPTS, Carrier, client_for
+from .sdk import ATTEMPTS, LEAN_FIRST, Carrier, client_for
 
 MIB = 2**20
 CAP = 8 * MIB
@@ -59,6 +59,7 @@ asyncio.run(main())
 """
 
 
+@LEAN_FIRST
 async def test_memory_stays_flat(carrier: Carrier) -> None:
     """No answer costs more than the cap and a little, and the server is not read much further than the cap."""
     finished = await run(_MEASURE, carrier, str(CAP), *ENDLESS, within=60)

@@ -28,7 +28,7 @@ from stackone_lms.options import RetryPolicy, Timeout
 from . import Fault, FaultServer
 from .messages import dumps, item
 from .scripts import respond
-from .sdk import Carrier, assert_idle, client_for
+from .sdk import LEAN_FIRST, Carrier, assert_idle, client_for
 
 # aiohttp
 
@@ -260,6 +260,7 @@ def test_an_item_does_not_keep_its_page_alive(bad: bool) -> None:
     assert size < 512 * 1024
 
 
+@LEAN_FIRST
 async def test_a_huge_answer_of_bare_errors_is_read_in_linear_time(carrier: Carrier) -> None:
     """8 MiB of brackets, quotes and backslashes: what looks for nesting and cuts must not be quadratic."""
     for piece in (b"[", b'"', b"\\", b'[\\"', b'{"a":', b"[]"):

@@ -6,7 +6,7 @@ import pytest
 
 from ..soak import further
 from .children import run
-from .sdk import Carrier
+from .sdk import LEAN_FIRST, Carrier
 
 _IN_A_SMALL_THREAD = """
 import asyncio, sys, threading
@@ -115,12 +115,14 @@ with serving(FaultServer(more=[fault])) as server:
 """
 
 
+@LEAN_FIRST
 async def test_the_blocking_client_lives_with_the_stack_that_threads_have(carrier: Carrier) -> None:
     """Its thread has no stack of its own, since that is a setting of the whole process."""
     finished = await run(_BLOCKING, carrier)
     assert (finished.out, finished.err) == ("the body nests deeper than 128 levels\n262144\n", "")
 
 
+@LEAN_FIRST
 async def test_an_answer_is_decoded_again_with_the_same_care(carrier: Carrier) -> None:
     """What the blocking client's roomy thread could decode, a small thread refuses to."""
     finished = await run(_AFTERWARDS, carrier)

@@ -15,7 +15,7 @@ from stackone_lms.options import RateLimit, RetryPolicy, Timeout
 
 from . import Connection, Fault, FaultServer, Request
 from .scripts import Script, cut_at, fail, ok
-from .sdk import ACCOUNT, Carrier, assert_idle, client_for, core_of
+from .sdk import ACCOUNT, LEAN_FIRST, Carrier, assert_idle, client_for, core_of
 from .statuses import RATE, WIDTH
 
 BUDGET = 100
@@ -100,6 +100,7 @@ async def _call_for_ever(client: AsyncClient, name: str, done: Callable[[], None
         done()
 
 
+@LEAN_FIRST
 async def test_many_workers_settle_below_what_a_narrow_server_takes(carrier: Carrier) -> None:
     """A server takes four at a time, and 32 workers ask: before long few requests are in vain, and it is kept busy."""
     warm, calls = 300, 1500
@@ -169,6 +170,7 @@ class Bucket:
             await ok(connection, request)
 
 
+@LEAN_FIRST
 async def test_many_workers_use_up_a_known_rate_without_a_429(carrier: Carrier) -> None:
     """With the server's rate as `rate_limit` nearly all of it is used, and nothing is refused."""
     calls, clock = 1000, ManualClock()

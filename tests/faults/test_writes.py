@@ -12,7 +12,7 @@ from stackone_lms import AsyncClient
 from stackone_lms.errors import APITimeoutError, ConnectionLostError, InternalServerError, StackOneError
 
 from . import FaultServer
-from .sdk import ATTEMPTS, HASTY, Carrier, SkippingClock, assert_presentable, client_for
+from .sdk import ATTEMPTS, HASTY, LEAN_FIRST, Carrier, SkippingClock, assert_presentable, client_for
 
 Call = Callable[[AsyncClient], Coroutine[Any, Any, Any]]
 
@@ -128,6 +128,7 @@ async def test_a_write_that_goes_well_has_one_effect(carrier: Carrier, call: str
         assert server.total.suspicious == []
 
 
+@LEAN_FIRST
 async def test_a_large_write_that_the_server_does_not_read_ends_in_time(carrier: Carrier) -> None:
     """The limit of an attempt holds while the body is being sent, too."""
     async with FaultServer(accept="stall", stall=120) as server, hurried(carrier, server.url) as client:

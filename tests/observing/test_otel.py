@@ -459,6 +459,7 @@ def test_a_blocking_bulk_fetch_belongs_to_the_span_of_the_thread_that_iterates()
     assert inside(call, night)
 
 
+@pytest.mark.thorough
 async def test_an_export_is_a_span_with_one_for_each_list(tmp_path: Path) -> None:
     seen = Collected(attempts="calls+failed")
     async with (

@@ -37,6 +37,7 @@ def digest(seed: int, hash_seed: int) -> str:
     return done.stdout
 
 
+@pytest.mark.thorough
 def test_same_seed_gives_the_same_data_in_any_process() -> None:
     assert digest(7, hash_seed=1) == digest(7, hash_seed=2)
     assert digest(7, hash_seed=1) != digest(8, hash_seed=1)

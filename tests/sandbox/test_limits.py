@@ -60,6 +60,7 @@ async def test_requests_without_the_key_do_not_count(start: Start) -> None:
     assert (await api.get("users")).status == 200
 
 
+@pytest.mark.thorough
 async def test_limit_is_over_when_its_time_is(start: Start) -> None:
     api = await start(rate_limit=(1, 1.0))
     began = time.monotonic()
@@ -94,6 +95,7 @@ async def test_too_many_at_a_time_are_503(start: Start) -> None:
     assert (await api.get("users")).status == 200
 
 
+@pytest.mark.thorough
 async def test_there_is_no_limit_by_default(api: Client) -> None:
     replies = await asyncio.gather(*(api.get("skills", "page_size=1") for _ in range(1500)))
     assert {reply.status for reply in replies} == {200}

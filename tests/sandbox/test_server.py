@@ -311,6 +311,7 @@ def test_program_that_never_stops_its_sandbox_ends_all_the_same() -> None:
     assert run(script) == "True\n"
 
 
+@pytest.mark.thorough
 async def test_thousands_of_gets_are_quick(start: Start) -> None:
     """An order of magnitude above what was measured, so that a busy machine passes."""
     api = await start(completions=2000)

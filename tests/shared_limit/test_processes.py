@@ -98,6 +98,7 @@ def check(workers: list[Worker]) -> None:
     assert most_in_any(stamps, PER) <= REQUESTS
 
 
+@pytest.mark.thorough
 def test_processes_keep_the_limit_and_share_it(start_redis: Callable[..., RedisServer]) -> None:
     url = start_redis("--save", "").url
     with working(*[url] * PROCESSES) as workers:

@@ -14,6 +14,8 @@ import pytest
 
 import stackone_lms
 
+from ..soak import further
+
 ROOT = Path(stackone_lms.__file__).parents[1]
 
 PRELUDE = """
@@ -60,7 +62,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("busy", [True, *further(False)])
 def test_a_client_that_is_never_closed_does_not_hold_up_the_exit(end: str, busy: bool) -> None:
     """Even with calls under way in daemon threads."""
     statement, code = ENDS[end]

@@ -161,6 +161,7 @@ def test_fixtures_serve_tests_of_every_kind(pytester: pytest.Pytester, run: Run)
     result.stdout.fnmatch_lines(["*takes options of Sandbox by keyword only*", "*'colour'*"])
 
 
+@pytest.mark.thorough
 def test_the_async_client_serves_anyios_runner(pytester: pytest.Pytester, run: Run) -> None:
     """The fixture does not depend on pytest-asyncio, and leaves no connection open on anyone's loop."""
     pytester.makepyfile(
@@ -180,6 +181,7 @@ def test_the_async_client_serves_anyios_runner(pytester: pytest.Pytester, run: R
     run("-p", "anyio.pytest_plugin").assert_outcomes(passed=1)
 
 
+@pytest.mark.thorough
 def test_fixtures_and_marker_are_announced(run: Run) -> None:
     """`pytest --fixtures` and `--markers` say what there is."""
     result = run("--fixtures", "-q")

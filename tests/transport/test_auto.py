@@ -76,6 +76,7 @@ async def test_a_mock_begun_and_ended_in_the_middle(sandbox: Sandbox, sent: list
     assert sent == ["LeanTransport", "AiohttpTransport", "LeanTransport"]
 
 
+@pytest.mark.thorough
 async def test_tracing_added_to_every_session_sees_the_requests(
     sandbox: Sandbox, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,8 @@ from stackone_lms.errors import ConfigurationError
 from stackone_lms.transport import aiohttp_internals as internals
 from stackone_lms.transport.lean import LeanTransport
 
+from ..soak import further
+
 PACKAGE = Path(internals.__file__).parents[1]
 
 
@@ -88,6 +90,7 @@ def _own_names() -> set[str]:
     return found
 
 
+@pytest.mark.thorough
 def test_all_private_names_of_aiohttp_stand_in_one_module() -> None:
     private = _private_names_of_aiohttp()
     assert _used(Path(internals.__file__)) & private == set(internals.NAMES)
@@ -101,7 +104,7 @@ def test_all_private_names_of_aiohttp_stand_in_one_module() -> None:
         assert not (taken if path.parent.name == "transport" else taken - own), path
 
 
-@pytest.mark.parametrize("name", internals.NAMES)
+@pytest.mark.parametrize("name", [*internals.NAMES[:2], *further(*internals.NAMES[2:])])
 def test_a_name_that_aiohttp_calls_otherwise_is_noticed_and_done_without(name: str) -> None:
     """The plain session takes over, with one warning, for reads, writes on a kept connection, and cut answers."""
     reason, warnings, *_, end = _with_renamed(name)
@@ -110,7 +113,9 @@ def test_a_name_that_aiohttp_calls_otherwise_is_noticed_and_done_without(name: s
     assert end == "works"
 
 
-@pytest.mark.parametrize("name", ["_should_close", "_payload", "_parser", "_tail", "_upgraded", "_reading_paused"])
+@pytest.mark.parametrize(
+    "name", ["_should_close", *further("_payload", "_parser", "_tail", "_upgraded", "_reading_paused")]
+)
 def test_what_is_private_and_not_used_may_change(name: str) -> None:
     assert _with_renamed(name) == ["None", "0", "works"]
 

@@ -164,6 +164,7 @@ def test_what_does_not_fit_is_a_validation_error(kind: type[Any], value: Any, me
         pydantic.TypeAdapter(kind).validate_python(value)
 
 
+@pytest.mark.thorough
 def test_the_json_schema_says_what_is_taken() -> None:
     schema = Report.model_json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)

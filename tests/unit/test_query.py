@@ -270,6 +270,7 @@ def as_received(value: Any) -> Any:
     return value
 
 
+@pytest.mark.thorough
 @given(st.dictionaries(PLAIN_KEYS, PLAIN_VALUES, min_size=1, max_size=3))
 def test_a_server_reads_the_same_objects_that_were_given(proxy: dict[str, Any]) -> None:
     """The sandbox has a decoder of its own, which shares nothing with the encoder."""
