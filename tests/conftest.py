@@ -33,6 +33,7 @@ leave_aside()
 sys.modules.setdefault("eventlet", cast("Any", None))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Have half as many workers again as processors: a third of the time of a test is waiting."""
     return -(-(os.cpu_count() or 1) * 3 // 2)

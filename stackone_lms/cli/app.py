@@ -161,6 +161,17 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _of_commands(error: Exception, context: Any) -> str | None:
+    """Return what to do about an option that stands before the command whose option it is."""
+    name = getattr(error, "option_name", None)
+    if name is None or context is None or not isinstance(context.command, TyperGroup):
+        return None
+    commands = context.command.commands.values()
+    if not any(name in option.opts for command in commands for option in command.params):
+        return None
+    return f"options stand behind the command: {context.command_path} COMMAND {name} ..."
+
+
 def _fail(error: Exception, command: str | None, arguments: Sequence[str]) -> int:
     if "--debug" in arguments:
         show_traceback(error)
@@ -171,7 +182,7 @@ def _fail(error: Exception, command: str | None, arguments: Sequence[str]) -> in
         context = getattr(error, "ctx", None)
         asked = context.command_path if context is not None else PROGRAM
         if message := explained(error):
-            problem(message, f"{asked} --help shows what is allowed")
+            problem(message, _of_commands(error, context) or f"{asked} --help shows what is allowed")
         return 2
     if isinstance(error, OSError):
         problem(f"{type(error).__name__}: {error}")

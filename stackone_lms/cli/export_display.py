@@ -84,8 +84,12 @@ class Tally:
     def _of_the_limit(self, now: float, stats: Stats) -> list[str]:
         if stats.limit and stats.per and stats.used is not None:
             a_minute = 60.0 / stats.per
-            waiting = ["waiting for the limit"] if stats.waiting or stats.paused_for else []
-            return [f"{stats.used * a_minute:,.0f} of {stats.limit * a_minute:,.0f} requests a minute", *waiting]
+            told = [f"{stats.used * a_minute:,.0f} of {stats.limit * a_minute:,.0f} requests a minute"]
+            if stats.paused_for:
+                told.append(f"waiting {_span(max(1.0, stats.paused_for))} more, as the server asks")
+            elif stats.waiting and (stats.tokens or 0.0) < 1.0:
+                told.append("waiting for the limit")
+            return told
         samples = self._requests
         samples.append((now, stats.requests))
         while now - samples[0][0] > 60.0:

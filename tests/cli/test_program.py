@@ -101,6 +101,17 @@ def test_wrong_command_lines_exit_2(run_alone: Run, arguments: list[str]) -> Non
     assert ended.out + ended.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--profile", "x", "doctor"], "options stand behind the command: stackone-lms COMMAND --profile ..."),
+        (["--nope", "list", "users"], "stackone-lms --help shows what is allowed"),
+    ],
+)
+def test_an_option_before_its_command_is_led_there(run_alone: Run, arguments: list[str], told: str) -> None:
+    assert run_alone(*arguments).err.splitlines() == [f"error: No such option: {arguments[0]}", f"hint: {told}"]
+
+
 @pytest.mark.parametrize("form", ["jsonl", *further("json", "table")])
 def test_a_closed_pipe_ends_it_quietly(env: Environment, form: str) -> None:
     """As behind `| head -1`: far more is written than a pipe holds."""

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 import stackone_lms.client
-from stackone_lms import RateLimit
+from stackone_lms import AsyncClient, RateLimit
 from stackone_lms.cli import export_display
 from stackone_lms.export import ExportProgress, ExportResult, ListOutcome
 from stackone_lms.export.state.manifest import SkippedUser
@@ -411,6 +412,24 @@ def test_a_narrow_terminal_shows_all_of_the_progress(monkeypatch: pytest.MonkeyP
     screen = export_display._screen(tally, 40)  # pyright: ignore[reportPrivateUsage]
     assert max(map(len, screen)) <= 40
     assert " ".join(screen) == line
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({}, []),
+        ({"waiting": 2}, []),  # for others of the account
+        ({"waiting": 2, "tokens": 0.4}, ["waiting for the limit"]),
+        ({"waiting": 2, "tokens": 0.4, "paused_for": 8.2}, ["waiting 0:08 more, as the server asks"]),
+        ({"paused_for": 0.2}, ["waiting 0:01 more, as the server asks"]),
+    ],
+)
+async def test_the_line_says_what_is_waited_for(state: dict[str, Any], told: list[str]) -> None:
+    async with AsyncClient("key") as client:
+        stats = structs.replace(client.stats(), used=17, tokens=3.0)
+    tally = export_display.Tally()
+    tally.stats = lambda: structs.replace(stats, **state)
+    assert tally.line().split("; ")[2:] == ["17 of 1,000 requests a minute", *told]
 
 
 @pytest.mark.parametrize(
