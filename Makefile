@@ -11,7 +11,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # An environment whose Python is gone, or was moved, is made anew.
 $(shell $(BIN)/python -c '' 2>/dev/null || rm -f $(VENV)/.run $(VENV)/.dev)
 
-.PHONY: demo test check ruff mypy pyright typing docs engines schedulers spark matrix soak thorough coverage fmt bench clean
+.PHONY: demo test check ruff mypy pyright pyright-of-tests typing docs engines schedulers spark matrix soak thorough \
+	thorough-tests coverage fmt bench clean
 
 $(VENV)/.run: pyproject.toml stackone_lms/_version.py
 	@.ci/venv $(PYTHON) $(VENV)
@@ -51,8 +52,12 @@ ruff: $(VENV)/.dev
 mypy: $(VENV)/.dev
 	$(BIN)/mypy
 
+# Of the tests those that users' code is like; the others, which mypy checks, come with `make thorough`.
 pyright: $(VENV)/.dev
-	$(BIN)/pyright
+	$(BIN)/pyright stackone_lms tests/typing
+
+pyright-of-tests: $(VENV)/.dev
+	$(BIN)/pyright tests
 
 typing: $(VENV)/.dev
 	$(PYTEST) -q -m typing tests/typing
@@ -106,9 +111,12 @@ spark: $(VENV)/.dev
 soak: thorough
 	STACKONE_SOAK=1 $(PYTEST) -n auto -m soak tests
 
-# All fuzzed examples, all kills, and limits over seconds, of which make test tries a tenth, and the further cases of
-# dear tests.
+# All fuzzed examples, all kills, and limits over seconds, of which make test tries a tenth, and what takes most of a
+# second of processor time, of which make test tries one case of each kind.
 thorough: $(VENV)/.dev
+	@$(MAKE) --no-print-directory --jobs 2 pyright-of-tests thorough-tests
+
+thorough-tests: $(VENV)/.dev
 	STACKONE_SOAK=1 $(PYTEST) -n auto -m "(thorough or rounds) and not soak" tests
 
 coverage: $(VENV)/.dev

@@ -72,7 +72,7 @@ def collected(marked: str) -> int:
 
 def assert_suite_passes(python: str, flags: tuple[str, ...], choice: str, **environment: str) -> None:
     marked = f"({choice}) and not (soak or thorough)"
-    finished = run(python, *flags, *SUITE, "-n", "2", "-m", marked, within=1200, **environment)
+    finished = run(python, *flags, *SUITE, "-n", "auto", "-m", marked, within=1200, **environment)
     assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-2000:]
     ended = {kind: int(count) for count, kind in re.findall(r"(\d+) (passed|skipped)", finished.stdout)}
     # Nothing is left out unnoticed: some are skipped where the lean transport, or a system call, is not there.
