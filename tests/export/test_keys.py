@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -103,6 +104,24 @@ def test_memory_is_a_few_bytes_a_record() -> None:
     finally:
         tracemalloc.stop()
     assert held < 12 * count
+    assert peak < 20 * count
+
+
+def test_memory_is_no_more_where_a_record_comes_twice() -> None:
+    """Only what comes twice is looked at by its id: a dict of all of them would take a hundred bytes a record."""
+    count = 20_000
+
+    def keys() -> Iterator[Keys]:
+        for start in range(0, count, 100):
+            yield Keys([f"record-{n % (count - 1)}" for n in range(start, start + 100)], [None] * 100)
+
+    tracemalloc.start()
+    try:
+        found = find_duplicates([keys])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (found.total, found.superseded) == (count, {0})
     assert peak < 20 * count
 
 

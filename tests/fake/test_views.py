@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import gc
+import sys
+from collections.abc import Callable
+from functools import partial
+from inspect import isawaitable
 from typing import Any, cast
 
 import pytest
@@ -16,15 +20,18 @@ from stackone_lms.errors import (
     InternalServerError,
     InvalidArgumentError,
 )
+from stackone_lms.transport.base import Response
 from tests.fake.fakes import (
     ACCOUNT,
     KEY,
     FakeTransport,
     client_of,
     core_of,
+    created,
     error,
     hang,
     now,
+    page,
     record,
     reply,
     slowly,
@@ -158,14 +165,58 @@ async def test_a_view_is_of_the_same_kind_and_looks_like_it() -> None:
     assert view.users.completions is not client.users.completions
 
 
+async def functions_called(work: Callable[[], Any]) -> int:
+    """Count the functions that are called for something, of Python and of C."""
+    calls = 0
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    gc.disable()  # what other tests left would be finalized here, and counted
+    sys.setprofile(count)
+    try:
+        result = work()
+        if isawaitable(result):
+            await result
+    finally:
+        sys.setprofile(before)
+        gc.enable()
+    return calls
+
+
 @virtual
 async def test_a_view_costs_next_to_nothing() -> None:
+    """Counted in functions called, which is what it costs on any machine: none for each of what the client has."""
     client = client_of(FakeTransport())
-    started = time.process_time()
-    for n in range(200):
-        client.with_options(account_id=f"acct-{n}")
-    assert time.process_time() - started < 0.5
+    client.with_options(account_id="first")
+    costs = [await functions_called(partial(client.with_options, account_id=f"acct-{n}")) for n in range(200)]
+    assert max(costs) < 150
     assert len(core_of(client).admission.limits) == 0
+
+
+FIRST_CALLS: dict[str, tuple[Callable[[AsyncClient], Any], Response]] = {
+    "read": (lambda client: client.completions.get("c1"), record()),
+    "nested-read": (lambda client: client.users.completions.get("u", "c1"), record()),
+    "list": (lambda client: client.completions.list().first_page(), page([])),
+    "write": (lambda client: client.users.completions.create("u", learning_object_external_reference="x"), created()),
+    "bulk": (lambda client: client.completions.get_many([]), record()),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_CALLS)
+@virtual
+async def test_the_first_call_on_a_fresh_view_costs_hardly_more_than_one_on_a_kept_view(name: str) -> None:
+    """A resource, a method bound, and the limit of the account: signatures and docstrings are not made anew."""
+    call, answer = FIRST_CALLS[name]
+    client = client_of(FakeTransport(answer))
+    kept = client.with_options(account_id="kept")
+    for _ in range(3):
+        await functions_called(partial(call, kept))
+    fresh = client.with_options(account_id="fresh")
+    of_fresh, of_kept = [await functions_called(partial(call, view)) for view in (fresh, kept)]
+    assert of_fresh - of_kept < 40
 
 
 @virtual

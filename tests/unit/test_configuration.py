@@ -240,6 +240,18 @@ def test_the_user_agent_names_the_package_and_comes_after_the_callers() -> None:
     assert check_user_agent(" my-app/1.0 ") == f"my-app/1.0 {own}"
 
 
+def test_only_the_first_client_looks_for_the_version_of_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in a file of the installation, which takes a millisecond to find and to read."""
+    client()
+
+    def refuse(name: str) -> str:
+        raise AssertionError(f"the version of {name} is looked for again")
+
+    monkeypatch.setattr("importlib.metadata.version", refuse)
+    monkeypatch.setattr("importlib.metadata.distribution", refuse)
+    client()
+
+
 @pytest.mark.parametrize("user_agent", ["", "  ", "a\r\nX: y", "caf\xe9", "a\x00", 5, b"a"])
 def test_a_user_agent_that_cannot_be_a_header_is_refused(user_agent: Any) -> None:
     with pytest.raises(ConfigurationError, match="user_agent"):
