@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+import weakref
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import Enum, IntEnum
 from typing import Any, cast
@@ -281,3 +283,28 @@ def test_flat_and_nested_keys_are_the_same_object_to_a_server() -> None:
     nested = encode_query({"proxy": {"filter": {"eq": {"age": 25}}}})
     assert decode(encode_query({"proxy": {"filter[eq][age]": 25}})) == decode(nested)
     assert decode(nested) == {"proxy": {"filter": {"eq": {"age": "25"}}}}
+
+
+class Text(str):
+    """A text that one can see vanish."""
+
+
+PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
+    "keyword": lambda text: {"email": text},
+    "filter": lambda text: {"filter": {"email": text}},
+    "plain": lambda text: {"user_id": text},
+    "cursor": lambda text: {"next": text},
+    "proxy": lambda text: {"proxy": {"email": text}},
+    "list": lambda text: {"proxy": {"email": [text]}},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_value_is_kept_after_its_call(place: str) -> None:
+    """Values may be personal, such as an e-mail address; only names of fields and keys are encoded once."""
+    value = Text(f"ada@{place}")
+    gone = weakref.ref(value)
+    assert encode_query(PLACES[place](value), frozenset({"email"})).endswith(f"ada%40{place}")
+    del value
+    gc.collect()
+    assert gone() is None
