@@ -146,7 +146,7 @@ def _resource(resource: ListResource, accounts: Iterable[str], options: _Options
         _check_that_it_merges()
         known: dict[str, _Known] = dlt.current.resource_state().setdefault("accounts", {})
         began = datetime.now(UTC)
-        lists = {id: _List(Slice(resource.name, id), key, known.get(id), options, began) for id in accounts}
+        lists = {id: _AccountList(Slice(resource.name, id), key, known.get(id), options, began) for id in accounts}
         failed: list[Failure] = []
         slices = [one.slice for one in lists.values()]
         stream: Generator[Any] = gather(
@@ -210,7 +210,7 @@ class _Known(TypedDict):
     """Whether some of its records do not tell when they were changed."""
 
 
-class _List:
+class _AccountList:
     """The list of an account, while it is read.
 
     Args:

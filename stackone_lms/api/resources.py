@@ -18,7 +18,7 @@ from ..calls.query import (
     ListQuery,
     UserQuery,
 )
-from ..calls.writes import Batch, Write, WriteTo
+from ..calls.writes import BatchWrite, Write, WriteTo
 from ..models import (
     Assignment,
     AssignmentResult,
@@ -249,7 +249,7 @@ class Contents(Resource[C_co]):
         "Create content, or replace the one with this external_reference; there are no partial updates.",
     )
     """Create content, or replace the one with this external_reference."""
-    batch_upsert = Batch("lms_batch_upsert_content", "/unified/lms/content/batch", UpsertContent)
+    batch_upsert = BatchWrite("lms_batch_upsert_content", "/unified/lms/content/batch", UpsertContent)
     """Create or replace much content."""
     update = WriteTo(
         "PATCH",
@@ -282,7 +282,9 @@ class Courses(Resource[C_co]):
         removed=_SUMMER_2025,
     )
     """Create or replace a course. Removed from the API in version 2025-07-08."""
-    batch_upsert = Batch("lms_batch_upsert_course", "/unified/lms/courses/batch", UpsertCourse, removed=_SUMMER_2025)
+    batch_upsert = BatchWrite(
+        "lms_batch_upsert_course", "/unified/lms/courses/batch", UpsertCourse, removed=_SUMMER_2025
+    )
     """Create or replace many courses. Removed from the API in version 2025-07-08."""
 
 

@@ -174,7 +174,7 @@ class WriteTo(_Writing[P, B, R]):
         return self if obj is None else self._bind(obj)
 
 
-class Batch(Method[...], Generic[B]):
+class BatchWrite(Method[...], Generic[B]):
     """A write of many items, sent in as many requests as it needs.
 
     Args:

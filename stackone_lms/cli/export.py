@@ -78,13 +78,13 @@ app = typer.Typer(
 )
 
 
-class Result(StrEnum):
+class ResultForm(StrEnum):
     """Forms of what an export tells."""
 
     JSON = "json"
 
 
-class Format(StrEnum):
+class FileFormat(StrEnum):
     """Forms of files."""
 
     PARQUET = "parquet"
@@ -129,7 +129,7 @@ def _export(
         ),
     ] = None,
     format: Annotated[
-        Format | None,
+        FileFormat | None,
         typer.Option("--format", metavar="FORM", help="Of the files: parquet (default), jsonl or csv."),
     ] = None,
     since: Annotated[
@@ -206,7 +206,7 @@ def _export(
         Path | None, typer.Option("--summary", metavar="FILE", dir_okay=False, help="Write the result as JSON.")
     ] = None,
     output: Annotated[
-        Result | None, typer.Option("--output", metavar="FORM", help="json: print the result on stdout.")
+        ResultForm | None, typer.Option("--output", metavar="FORM", help="json: print the result on stdout.")
     ] = None,
     work: Work = None,
     options_of_store: StoreOptions = None,
@@ -243,7 +243,7 @@ def _export(
             find(resource, "list")
     target = _target(out, to, format)
     options: dict[str, Any] = {
-        "format": (format or Format.PARQUET).value,
+        "format": (format or FileFormat.PARQUET).value,
         "since": _since(since, narrow),
         "incremental": incremental,
         "fields": names([*(fields or ()), *(former_fields or ())]) or None,
@@ -395,7 +395,7 @@ def _limit(text: str) -> Any:
     return None if limit is None else RateLimit(limit[0], per=limit[1])
 
 
-def _target(out: str | None, to: str | None, format: Format | None) -> str:
+def _target(out: str | None, to: str | None, format: FileFormat | None) -> str:
     if out is not None and to is None:
         kind, colon, _ = out.partition(":")
         if colon and kind in _DATABASES:

@@ -101,7 +101,7 @@ def command(
         query["next"] = start
     with connection.client() as client:
         pager: SyncPager[Any] = method(client, declared)(*(ids or []), **query)
-        walk = _Walk(pager, Writer(form, columns(declared, field, form), wide=wide), start)
+        walk = _Printing(pager, Writer(form, columns(declared, field, form), wide=wide), start)
         walk.run(everything=everything, most=max_items, whole_pages=raw)
 
 
@@ -114,7 +114,7 @@ def _since(since: str | None, narrow: list[str] | None) -> list[str]:
     return [f"updated_after={moment(since, '--since')}"]
 
 
-class _Walk:
+class _Printing:
     """Prints pages, and knows how far it came."""
 
     def __init__(self, pager: SyncPager[Any], writer: Writer, start: str | None) -> None:

@@ -21,7 +21,7 @@ from .lifecycle import BulkContext, Lifecycle, get_running_loop
 from .messages import annotate, log_attempt, log_retry
 from .observed import ObservedBulk
 from .responses import parse_response
-from .retry import Failure, decide
+from .retry import AttemptFailure, decide
 from .settings import Settings
 
 R = TypeVar("R")
@@ -135,7 +135,7 @@ class Engine(Lifecycle):
                     else:
                         response = await hooked.send(transport, request, deadline)
                 except TransportError as failed:
-                    outcome: R | Failure = Failure(
+                    outcome: R | AttemptFailure = AttemptFailure(
                         error=failed.error,
                         request_sent=failed.request_sent,
                         max_retries=failed.max_retries,
@@ -144,7 +144,7 @@ class Engine(Lifecycle):
                 except asyncio.CancelledError:
                     if not deadline.fired or deadline.closing or not deadline.uncancel():
                         raise
-                    outcome = Failure(error=deadline.timed_out(), request_sent=deadline.request_sent)
+                    outcome = AttemptFailure(error=deadline.timed_out(), request_sent=deadline.request_sent)
                 else:
                     if hooked is not None and hooked.functions:
                         deadline.wait("total", end)
@@ -160,7 +160,7 @@ class Engine(Lifecycle):
                     )
                 if log.isEnabledFor(logging.DEBUG):
                     log_attempt(settings, operation, request, attempt, response, outcome)
-                if response is not None and not isinstance(outcome, Failure):
+                if response is not None and not isinstance(outcome, AttemptFailure):
                     load = "served"
                     if spent or budget.tokens < budget.size:  # or there is nothing to give back
                         budget.succeed(spent)
@@ -175,7 +175,7 @@ class Engine(Lifecycle):
                         )
                         attach(outcome, info)
                     return outcome
-                failure = cast("Failure", outcome)
+                failure = cast("AttemptFailure", outcome)
                 error = deadline.error = failure.error
                 error.attempts = attempt
                 tried.append(Attempt(error.status, type(error).__name__, None))

@@ -8,7 +8,7 @@ from ..calls.operation import Operation
 from ..errors import APITimeoutError, Attempt, DecodeError, StackOneError, printable
 from ..logs import log
 from ..transport.base import Request, Response
-from .retry import Failure
+from .retry import AttemptFailure
 from .settings import Settings
 
 
@@ -42,7 +42,7 @@ def log_attempt(
     else:
         came = repr(outcome.error)
     extra = _fields(settings, operation, request, attempt, None if response is None else response.status)
-    if isinstance(outcome, Failure):
+    if isinstance(outcome, AttemptFailure):
         extra["error"] = type(outcome.error).__name__
     log.debug("%s %s attempt %d: %s", request.method, request.path, attempt, came, extra=extra)
 

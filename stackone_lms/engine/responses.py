@@ -24,7 +24,7 @@ from ..models.decode import is_error, unfinished
 from ..safe_json import parse
 from ..transport.base import Response
 from .identity import compare, goes_by
-from .retry import Failure, parse_retry_after, status_failure
+from .retry import AttemptFailure, parse_retry_after, status_failure
 
 R = TypeVar("R")
 
@@ -40,7 +40,7 @@ def parse_response(
     redact: Redact,
     wall: Callable[[], float],
     doubt: Callable[[str, str, str], None] | None,
-) -> R | Failure:
+) -> R | AttemptFailure:
     """Decode the answer, or say what is wrong with it.
 
     Args:
@@ -65,10 +65,10 @@ def parse_response(
         if operation.method == "DELETE":
             return operation.decoder(b'{"statusCode":%d}' % status)
         error = UnexpectedResponseError(f"the answer is empty ({status})", **_unexpected(response, redact))
-        return Failure(error=error, garbled=status != 204)
+        return AttemptFailure(error=error, garbled=status != 204)
     if status == 204:
         error = UnexpectedResponseError("a 204 answer came with a body", **_unexpected(response, redact))
-        return Failure(error=error)
+        return AttemptFailure(error=error)
     try:
         answer = operation.decoder(body, keep_unknown=keep_unknown)
     except DecodeError as problem:
@@ -126,7 +126,7 @@ def _redacted(text: str | None, redact: Redact) -> str | None:
     return None if text is None else redact(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
-def _error_inside(response: Response, redact: Redact, wall: Callable[[], float]) -> Failure | None:
+def _error_inside(response: Response, redact: Redact, wall: Callable[[], float]) -> AttemptFailure | None:
     body = redact(response.body)
     try:
         value = parse(body)
@@ -138,10 +138,10 @@ def _error_inside(response: Response, redact: Redact, wall: Callable[[], float])
         # With heartbeats the status line is sent before the result is known.
         return _status_error(Response(value["statusCode"], response.headers, response.body), redact, wall)
     message = f"an error ({value['statusCode']}) came as a success: {printable(str(value['message']))}"
-    return Failure(error=UnexpectedResponseError(message, **_unexpected(response, redact)))
+    return AttemptFailure(error=UnexpectedResponseError(message, **_unexpected(response, redact)))
 
 
-def _undecodable(response: Response, problem: DecodeError, redact: Redact) -> Failure:
+def _undecodable(response: Response, problem: DecodeError, redact: Redact) -> AttemptFailure:
     body = redact(response.body)
     details: dict[str, Any] = {"path": problem.path, **about(response, redact), "body": body}
     try:
@@ -149,11 +149,13 @@ def _undecodable(response: Response, problem: DecodeError, redact: Redact) -> Fa
     except DecodeError:
         # A cut answer may come whole the next time; one that is something else (a login page) will not.
         text = printable(body[:800].decode("utf-8", "replace"))
-        return Failure(error=DecodeError(f"{problem.message}; it begins: {text}", **details), garbled=unfinished(body))
-    return Failure(error=DecodeError(problem.message, **details))
+        return AttemptFailure(
+            error=DecodeError(f"{problem.message}; it begins: {text}", **details), garbled=unfinished(body)
+        )
+    return AttemptFailure(error=DecodeError(problem.message, **details))
 
 
-def _odd_status(response: Response, redact: Redact) -> Failure:
+def _odd_status(response: Response, redact: Redact) -> AttemptFailure:
     status, location = response.status, _redacted(response.headers.get("Location"), redact)
     if 300 <= status < 400 and status != 304:
         shown = _plain_location(location)
@@ -163,7 +165,7 @@ def _odd_status(response: Response, redact: Redact) -> Failure:
         )
     else:
         error = UnexpectedResponseError(f"unexpected status {status}", **_unexpected(response, redact))
-    return Failure(error=error)
+    return AttemptFailure(error=error)
 
 
 def _plain_location(location: str | None) -> str | None:
@@ -177,7 +179,7 @@ def _plain_location(location: str | None) -> str | None:
     return printable(f"{parts.scheme}://{host}{parts.path}" if parts.scheme else f"{host}{parts.path}") or None
 
 
-def _status_error(response: Response, redact: Redact, wall: Callable[[], float]) -> Failure:
+def _status_error(response: Response, redact: Redact, wall: Callable[[], float]) -> AttemptFailure:
     status, body = response.status, redact(response.body)
     content: Any
     try:
@@ -227,13 +229,13 @@ def _check_answer(
     answer: Any,
     redact: Redact,
     doubt: Callable[[str, str, str], None] | None,
-) -> Failure | None:
+) -> AttemptFailure | None:
     if operation.checks_id:
         return None if doubt is None else _check_identity(operation, args, response, answer, redact, doubt)
     code = getattr(answer, "status_code", None) or 0
     if code < 400:
         return None
-    return Failure(error=UnexpectedResponseError(f"the answer says {code}", **_unexpected(response, redact)))
+    return AttemptFailure(error=UnexpectedResponseError(f"the answer says {code}", **_unexpected(response, redact)))
 
 
 def _check_identity(
@@ -243,7 +245,7 @@ def _check_identity(
     answer: Any,
     redact: Redact,
     doubt: Callable[[str, str, str], None],
-) -> Failure | None:
+) -> AttemptFailure | None:
     asked, record = args.ids[-1], answer.data
     found = compare(asked, record.id, record.remote_id)
     if found in {"same", "unknown"} or goes_by(asked, record):
@@ -259,6 +261,6 @@ def _check_identity(
         except DecodeError:
             answer = None
     message = f"asked for {asked!r:.100} and got {received!r:.100}"
-    return Failure(
+    return AttemptFailure(
         error=IdMismatchError(message, expected=asked, received=received, result=answer, **details), garbled=True
     )

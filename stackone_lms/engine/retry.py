@@ -1,6 +1,7 @@
 """The retry rule: which failures are retried, how often, after which pause, and what that may cost. No I/O here.
 
-`decide` is given the policy, a `Failure` and how far the call is, and returns a `Decision`: what the engine does next.
+`decide` is given the policy, an `AttemptFailure` and how far the call is, and returns a `Decision`: what the engine
+does next.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ COST_THROTTLED = 5
 """Tokens that a retry takes after the server, or this machine, asked for less."""
 
 
-class Failure(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+class AttemptFailure(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """Why an attempt did not succeed: the facts that decide what is done about it."""
 
     error: StackOneError
@@ -72,7 +73,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the pause is one of the whole API key."""
 
 
-def status_failure(error: APIStatusError, *, key_wide: bool) -> Failure:
+def status_failure(error: APIStatusError, *, key_wide: bool) -> AttemptFailure:
     """Return the failure that an error answer is.
 
     Args:
@@ -80,7 +81,7 @@ def status_failure(error: APIStatusError, *, key_wide: bool) -> Failure:
         key_wide: Whether a 429 is StackOne's own and not one of a provider.
     """
     error.retryable = error.status in RETRIED_STATUSES
-    return Failure(
+    return AttemptFailure(
         error=error,
         request_sent=error.status not in NOT_EXECUTED_STATUSES,
         key_wide=key_wide and error.status == 429,
@@ -89,7 +90,7 @@ def status_failure(error: APIStatusError, *, key_wide: bool) -> Failure:
 
 def decide(
     policy: RetryPolicy,
-    failure: Failure,
+    failure: AttemptFailure,
     *,
     attempt: int,
     repeatable: bool,
@@ -133,7 +134,7 @@ def decide(
     )
 
 
-def max_retries(failure: Failure) -> float:
+def max_retries(failure: AttemptFailure) -> float:
     """Return how many retries a failure is worth, as far as the policy has as many; infinity for any number."""
     if failure.max_retries is not None:
         return failure.max_retries

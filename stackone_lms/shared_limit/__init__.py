@@ -53,12 +53,12 @@ class SharedLimit(RateLimitBackend):
         _need("pyrate_limiter", extra="shared-limit")
         self._set(_Bucket(bucket), requests, per)
 
-    def _set(self, place: _Place, requests: int, per: float) -> None:
+    def _set(self, place: _Location, requests: int, per: float) -> None:
         RateLimit(requests, per=per)  # checks both
         self.requests, self.per, self._place = requests, per, place
 
     @classmethod
-    def _at(cls, place: _Place, requests: int, per: float) -> SharedLimit:
+    def _at(cls, place: _Location, requests: int, per: float) -> SharedLimit:
         limit = cls.__new__(cls)
         limit._set(place, requests, per)
         return limit
@@ -177,7 +177,7 @@ class SharedLimit(RateLimitBackend):
         return f"SharedLimit({str(self._place)!r}, requests={self.requests}, per={self.per})"
 
 
-class _Place(Protocol):
+class _Location(Protocol):
     """Where a limit is kept; `str()` shows it without a password."""
 
     @property

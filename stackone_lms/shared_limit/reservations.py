@@ -84,7 +84,7 @@ class Lease(NamedTuple):
     """The time of the client at `now`, at most."""
 
 
-class Store(Protocol):
+class ReservationStore(Protocol):
     """Where the queue is kept."""
 
     async def reserve(self, demand: Demand) -> Lease:
@@ -120,7 +120,7 @@ class ReservationLimiter(Limiter):
 
     wait_reason = "shared_limit"
 
-    def __init__(self, store: Store, *, requests: int, per: float, clock: Clock, sleep: Sleep) -> None:
+    def __init__(self, store: ReservationStore, *, requests: int, per: float, clock: Clock, sleep: Sleep) -> None:
         super().__init__(None, clock=clock, sleep=sleep)
         self.requests, self.per = requests, per
         self.terms = terms_of(requests, per)

@@ -38,7 +38,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """Of a list that was begun in an earlier round: up to where changes belong to it."""
 
 
-class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class ReadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What each list is asked for with: a cursor, and a number of pages, hold for the same only."""
 
     page_size: int
@@ -53,7 +53,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         """Return it for columns in any order."""
         return cls(page_size, dict(filters), "all" if columns is None else ",".join(sorted(columns)))
 
-    def differences(self, wanted: Request) -> str:
+    def differences(self, wanted: ReadRequest) -> str:
         """Say what is different from what is wanted."""
         several = (
             ("pageSize", self.page_size, wanted.page_size),
@@ -82,7 +82,7 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
     resource: str
     """Name of the list."""
-    request: Request
+    request: ReadRequest
     """What its lists are asked for with."""
     round: int
     """Which round it is in; 0: none has begun."""
@@ -106,7 +106,7 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Lists that failed, in this round or in one before: the next round goes on with them where they stopped."""
 
     @classmethod
-    def first(cls, resource: str, request: Request) -> Self:
+    def first(cls, resource: str, request: ReadRequest) -> Self:
         """Return that of a stream that has not begun."""
         return cls(_VERSION, resource, request, 0, None, None, None, None, (), 0, 0, {}, {})
 
@@ -149,7 +149,7 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and all(id and id.isascii() and id.isprintable() and " " not in id for id in several)
         )
 
-    def refuse_another(self, wanted: Request) -> None:
+    def refuse_another(self, wanted: ReadRequest) -> None:
         """Refuse to go on with lists that were begun in another way.
 
         Raises:
@@ -174,7 +174,7 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def next_round(
         self,
         accounts: Iterable[str],
-        request: Request,
+        request: ReadRequest,
         *,
         now: datetime,
         lag: timedelta,

@@ -60,7 +60,7 @@ class StackOneDataSource(DataSource):
         options = read_options(self.options).for_batch()
         query = BatchQuery(options, _names(options, schema))
         if not options.pushdown:
-            return Reader(query)
+            return ListsReader(query)
         if not hasattr(DataSourceReader, "pushFilters"):
             raise ConfigurationError("the option pushdown needs Spark 4.1 or newer")
         return PushingReader(query)
@@ -88,7 +88,7 @@ class Lists(InputPartition):
         self.slices, self.tasks = tuple(slices), tasks
 
 
-class Reader(DataSourceReader):
+class ListsReader(DataSourceReader):
     """A batch query.
 
     Args:
@@ -108,7 +108,7 @@ class Reader(DataSourceReader):
         return self._query.read(partition.slices, partition.tasks)
 
 
-class PushingReader(Reader):
+class PushingReader(ListsReader):
     """A batch query that is narrowed by its filters; under Spark's default settings such a reader is an error."""
 
     def pushFilters(self, filters: list[Any]) -> list[Any]:  # noqa: N802 (Spark's name)

@@ -16,7 +16,7 @@ from ..export.records.arrow import import_pyarrow
 from ..logs import log
 from ..sync import SyncClient
 from .columns import arranged, columns_of_slices
-from .offsets import Offset, Range, Request, at
+from .offsets import Offset, Range, ReadRequest, at
 from .options import Options
 from .reading import active_accounts, tell, words
 
@@ -47,7 +47,7 @@ class StreamQuery:
         self._dated = _STAMP in schema(options.resource).names
         asked = names if _STAMP in names or not self._dated else (*names, _STAMP)
         self._columns = columns_of_slices(options.resource, asked)
-        self._request = Request.of(options.page_size, options.filters, self._columns)
+        self._request = ReadRequest.of(options.page_size, options.filters, self._columns)
         self._position: Offset | None = None
         self._stream: Generator[Any] | None = None
         self._once = False

@@ -34,7 +34,7 @@ from .connections import (
     readable,
     whole,
 )
-from .errors import Route, translate
+from .errors import ServerRoute, translate
 from .proxies import Proxy
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
@@ -236,7 +236,7 @@ class AiohttpTransport(Transport):
         self._scheme, self._authority = url.scheme, cast("str", url.host_port_subcomponent)
         self._make_ssl, self._own = ssl_context, session is None and session_factory is None
         self._factory, self._closes = session_factory, session is None
-        self._route = Route(proxy, private_ca, session=not self._own)
+        self._route = ServerRoute(proxy, private_ca, session=not self._own)
         self._login: ProxyLogin | None = None
         self._proxy: dict[str, Any] = {} if proxy is None else {"proxy": proxy.url}
         self._proxy_authorization = None if proxy is None else proxy.authorization

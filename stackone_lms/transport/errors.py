@@ -34,7 +34,7 @@ _CLOSED = frozenset({"Session is closed", "Connector is closed.", "Event loop is
 """What aiohttp and asyncio say in a RuntimeError when it is too late."""
 
 
-class Route(NamedTuple):
+class ServerRoute(NamedTuple):
     """How a transport reaches the server, for messages."""
 
     proxy: Proxy | None = None
@@ -49,7 +49,7 @@ class Route(NamedTuple):
         return "" if self.proxy is None else f" through the proxy {self.proxy.url}"
 
 
-def translate(error: Exception, route: Route = Route(), *, connected: bool = True) -> TransportError:  # noqa: B008 (frozen)
+def translate(error: Exception, route: ServerRoute = ServerRoute(), *, connected: bool = True) -> TransportError:  # noqa: B008 (frozen)
     """Return what `error` means for the call during which it was raised.
 
     Args:
@@ -96,7 +96,7 @@ def _no_connection_in_time() -> TransportError:
     return TransportError(APITimeoutError("no connection was made in time", phase="connect"), request_sent=False)
 
 
-def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, route: Route) -> TransportError:
+def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, route: ServerRoute) -> TransportError:
     # Its own answer to CONNECT, so nothing has reached the server.
     status = error.status
     refusal = f"the proxy{'' if route.proxy is None else f' {route.proxy.url}'} refused the connection: {status}"
@@ -119,7 +119,7 @@ def _is_about_connect(error: Exception) -> bool:
     return isinstance(error, aiohttp.ClientResponseError) and getattr(error.request_info, "method", None) == "CONNECT"
 
 
-def _unconnected(error: Exception, route: Route) -> TransportError:
+def _unconnected(error: Exception, route: ServerRoute) -> TransportError:
     if isinstance(error, TimeoutError) and error.errno is None:
         return _no_connection_in_time()
     if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
@@ -138,7 +138,7 @@ def _unconnected(error: Exception, route: Route) -> TransportError:
     )
 
 
-def _connector(error: aiohttp.ClientConnectorError, route: Route) -> TransportError:
+def _connector(error: aiohttp.ClientConnectorError, route: ServerRoute) -> TransportError:
     inner = error.os_error
     if isinstance(inner, ssl.SSLError):
         return TransportError(TLSError(_tls(error, route)), request_sent=False, max_retries=0)
@@ -175,7 +175,7 @@ _TOO_MANY = "Too many headers"
 """How aiohttp's parsers say that an answer's head is beyond their limits."""
 
 
-def _beyond(error: BaseException, route: Route) -> str | None:
+def _beyond(error: BaseException, route: ServerRoute) -> str | None:
     """Return which limit of the head an answer went beyond, if that is what the parser said."""
     said = str(getattr(error, "message", ""))
     too_long = _TOO_LONG.match(said)
@@ -200,7 +200,7 @@ def _host(error: BaseException) -> str:
     return printable(str(getattr(error, "host", None) or "the server"), 80)
 
 
-def _tls(error: BaseException, route: Route) -> str:
+def _tls(error: BaseException, route: ServerRoute) -> str:
     inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     reason = getattr(inner, "verify_message", None) or getattr(inner, "reason", None) or type(inner).__name__
     hint = f"; {route.private_ca}" if isinstance(inner, ssl.SSLCertVerificationError) else ""

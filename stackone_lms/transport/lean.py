@@ -31,7 +31,7 @@ from .connections import (
     check_head,
     read_on,
 )
-from .errors import Route, translate
+from .errors import ServerRoute, translate
 from .proxies import Proxy
 
 log = logging.getLogger("stackone_lms")
@@ -70,7 +70,7 @@ class LeanTransport(Transport):
         if internals.UNUSABLE is not None:
             raise ConfigurationError(f"the lean transport cannot be used: {internals.UNUSABLE}")
         self._origin, self._make_ssl, self._proxy = origin, ssl_context, proxy
-        self._route = Route(proxy, private_ca)
+        self._route = ServerRoute(proxy, private_ca)
         self._login: ProxyLogin | None = None
         self._secure = URL(origin).scheme == "https"
         self._connector: internals.Connector | None = None

@@ -121,7 +121,7 @@ def test_memory_is_no_more_where_a_record_comes_twice() -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert (found.total, found.superseded) == (count, {0})
+    assert (found.total, found.superseded) == (count, frozenset({0}))
     assert peak < 20 * count
 
 

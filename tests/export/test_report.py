@@ -21,7 +21,7 @@ from stackone_lms.cli.app import run
 from stackone_lms.errors import ExportError, InvalidArgumentError
 from stackone_lms.export import export, export_sync
 from stackone_lms.export.report import write_report
-from stackone_lms.export.report.summary import Span, Summary, summarize
+from stackone_lms.export.report.summary import Days, Summary, summarize
 from stackone_lms.models import LinkedAccount
 from stackone_lms.models.base import to_timedelta
 from stackone_lms.sandbox import Sandbox
@@ -214,7 +214,7 @@ async def test_days_narrow_it(tmp_path: Path) -> None:
         async with Canned({None: (None, some)}, name) as url, AsyncClient("key", base_url=url) as client:
             await export(client, name, tmp_path, accounts=["a"], format="jsonl")
     for first, last, count in ((None, None, 11), (4, None, 7), (None, 4, 4), (4, 6, 3)):
-        span = Span(*(None if day is None else date(2026, 1, day) for day in (first, last)))
+        span = Days(*(None if day is None else date(2026, 1, day) for day in (first, last)))
         found = summarize(tmp_path, span=span)
         assert (found.accounts[0].completions, found.accounts[0].assigned) == (count, count)
     out = tmp_path / "report.html"

@@ -17,7 +17,7 @@ from stackone_lms.calls.operation import CallArguments, Operation, encode_id
 from stackone_lms.calls.query import encode_query
 from stackone_lms.configuration import redactor
 from stackone_lms.engine.responses import parse_response
-from stackone_lms.engine.retry import Failure, backoff, max_retries, parse_retry_after
+from stackone_lms.engine.retry import AttemptFailure, backoff, max_retries, parse_retry_after
 from stackone_lms.errors import DecodeError, InvalidArgumentError, StackOneError
 from stackone_lms.models.base import Answer, Page
 from stackone_lms.options import RetryPolicy
@@ -57,7 +57,7 @@ def check_answer(
     reply = Response(status, CIMultiDict(headers), body)
     args = CallArguments((ASKED,) * operation.arity)
     verdict = parse_response(operation, args, reply, keep_unknown, _scrub, _now, _no_doubt)
-    if isinstance(verdict, Failure):
+    if isinstance(verdict, AttemptFailure):
         assert isinstance(verdict.error, StackOneError)
         check_presentable(verdict.error)
         retry_after = getattr(verdict.error, "retry_after", None)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stackone_lms.errors import InvalidArgumentError
-from stackone_lms.spark.offsets import Offset, Request
+from stackone_lms.spark.offsets import Offset, ReadRequest
 
 from .accounts import Accounts, Make, moment, user
 
@@ -127,5 +127,5 @@ def test_an_offset_keeps_its_size(stream: Make) -> None:
 
 
 def test_what_a_list_is_asked_for_with_does_not_depend_on_the_order_of_columns() -> None:
-    assert Request.of(100, {}, ("id", "name")) == Request.of(100, {}, ("name", "id"))
-    assert Offset.first("users", Request.of(100, {}, None)).request == Request(100)
+    assert ReadRequest.of(100, {}, ("id", "name")) == ReadRequest.of(100, {}, ("name", "id"))
+    assert Offset.first("users", ReadRequest.of(100, {}, None)).request == ReadRequest(100)

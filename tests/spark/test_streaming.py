@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stackone_lms.errors import InternalServerError, InvalidArgumentError, PreconditionFailedError
-from stackone_lms.spark.offsets import Offset, Place, Request
+from stackone_lms.spark.offsets import Offset, Place, ReadRequest
 from stackone_lms.spark.options import read_options
 from stackone_lms.spark.streaming import StreamQuery
 
@@ -193,9 +193,9 @@ def test_a_cursor_that_is_refused_is_given_up(stream: Make) -> None:
 
 def test_an_account_that_is_taken_out_of_a_round_leaves_the_others_as_they_are() -> None:
     now: Any = {"now": BEGIN, "lag": timedelta(0), "since": None, "dated": True}
-    first = Offset.first("users", Request(100)).next_round(["a", "b"], Request(100), **now)
+    first = Offset.first("users", ReadRequest(100)).next_round(["a", "b"], ReadRequest(100), **now)
     before = first.delivered("a", None, 1).delivered("b", None, 1)
-    here = before.next_round(["b", "c", "d"], Request(100), **now)
+    here = before.next_round(["b", "c", "d"], ReadRequest(100), **now)
     assert list(here.waiting()) == [("c", Place()), ("d", Place()), ("b", Place(moment(0)))]
     assert list(here.without(["b", "d"]).waiting()) == [("d", Place()), ("b", Place(moment(0)))]
     later = here.delivered("c", "cursor", 1).without(["b", "d"])
@@ -308,9 +308,9 @@ def test_a_query_pickles_without_what_is_under_way(stream: Make) -> None:
 
 
 def test_lists_without_dates_are_read_whole_each_round() -> None:
-    before = Offset.first("skills", Request(100))
+    before = Offset.first("skills", ReadRequest(100))
     for _ in range(2):
-        before = before.next_round(["a"], Request(100), now=BEGIN, lag=timedelta(0), since=None, dated=False)
+        before = before.next_round(["a"], ReadRequest(100), now=BEGIN, lag=timedelta(0), since=None, dated=False)
         assert list(before.waiting()) == [("a", Place())]
         assert before.bounds(Place()) is None
         before = before.delivered("a", None, 1)

@@ -18,7 +18,7 @@ from stackone_lms.calls.operation import CallArguments, Operation
 from stackone_lms.configuration import redactor
 from stackone_lms.engine.identity import compare
 from stackone_lms.engine.responses import parse_response
-from stackone_lms.engine.retry import COST, COST_THROTTLED, Decision, Failure, decide, max_retries
+from stackone_lms.engine.retry import COST, COST_THROTTLED, AttemptFailure, Decision, decide, max_retries
 from stackone_lms.options import RetryPolicy
 from stackone_lms.transport import Response
 from tests.fake.fakes import KEY, error, page, record, reply
@@ -44,13 +44,13 @@ def verdict(answer: Response, operation: Operation[Any] = GET, *ids: str, **quer
     return parse_response(operation, args, answer, False, REDACT, lambda: EPOCH, note_doubt)
 
 
-def failed(answer: Response, operation: Operation[Any] = GET, *ids: str, **query: Any) -> Failure:
+def failed(answer: Response, operation: Operation[Any] = GET, *ids: str, **query: Any) -> AttemptFailure:
     found = verdict(answer, operation, *ids, **query)
-    assert isinstance(found, Failure), found
+    assert isinstance(found, AttemptFailure), found
     return found
 
 
-def after(failure: Failure) -> Decision:
+def after(failure: AttemptFailure) -> Decision:
     """What is done about a failure of a read."""
     return decide(RetryPolicy(), failure, attempt=1, repeatable=True, remaining=1000.0, random=lambda: 1.0)
 
@@ -214,7 +214,7 @@ def test_a_write_whose_answer_says_that_it_failed_did_not_succeed(
 ) -> None:
     """Without a message it is no error object of the API, but it is no success either."""
     found = verdict(reply(200, {"statusCode": code, "timestamp": "2026-01-01T00:00:00.000Z"}), operation)
-    assert isinstance(found, Failure) is fails
+    assert isinstance(found, AttemptFailure) is fails
     if fails:
         assert type(found.error) is e.UnexpectedResponseError
         assert str(found.error) == f"the answer says {code} (status 200)"
@@ -448,6 +448,6 @@ def test_what_a_server_echoes_of_our_secrets_is_blotted_out(status: int, secret:
 @given(st.integers(200, 599), st.binary(max_size=40), st.sampled_from([GET, LIST, CREATE, DELETE]))
 def test_no_answer_makes_the_parser_fail(status: int, body: bytes, operation: Operation[Any]) -> None:
     found = verdict(reply(status, body), operation)
-    if isinstance(found, Failure):
+    if isinstance(found, AttemptFailure):
         assert isinstance(found.error, e.StackOneError)
         assert found.error.status is not None

@@ -16,9 +16,9 @@ from stackone_lms import errors as e
 from stackone_lms.engine.retry import (
     COST,
     COST_THROTTLED,
+    AttemptFailure,
     Budget,
     Decision,
-    Failure,
     backoff,
     decide,
     max_retries,
@@ -35,12 +35,12 @@ def http_date(moment: datetime) -> str:
     return format_datetime(moment, usegmt=True)
 
 
-def status(code: int, retry_after: float | None = None, *, key_wide: bool = False) -> Failure:
+def status(code: int, retry_after: float | None = None, *, key_wide: bool = False) -> AttemptFailure:
     """The failure of an error answer."""
     return status_failure(e.class_for(code, None)("no", status=code, retry_after=retry_after), key_wide=key_wide)
 
 
-def decided(failure: Failure, policy: RetryPolicy | None = None, **given: Any) -> Decision:
+def decided(failure: AttemptFailure, policy: RetryPolicy | None = None, **given: Any) -> Decision:
     options: dict[str, Any] = {"attempt": 1, "repeatable": True, "remaining": 1e6, "random": lambda: 0.5, **given}
     return decide(policy or RetryPolicy(attempts=10), failure, **options)
 
@@ -50,27 +50,27 @@ def timed_out(phase: e.Phase) -> e.APITimeoutError:
 
 
 ALWAYS, NEVER = math.inf, 0
-RULE: list[tuple[Failure, float, bool]] = [
+RULE: list[tuple[AttemptFailure, float, bool]] = [
     *[(status(code), ALWAYS, False) for code in (408, 500, 502, 503, 504, *range(520, 531))],
     (status(429), ALWAYS, True),
     *[(status(code), NEVER, False) for code in (400, 401, 403, 404, 405, 409, 410, 412, 415, 422, 499)],
     *[(status(code), NEVER, False) for code in (501, 505, 507, 511, 519, 531, 598, 599)],
-    (Failure(error=e.ConnectionLostError("lost")), ALWAYS, False),
-    (Failure(error=e.ConnectError("refused"), request_sent=False), ALWAYS, True),
-    (Failure(error=e.ConnectError("no such name", retryable=False), request_sent=False), NEVER, False),
-    (Failure(error=timed_out("connect"), request_sent=False), ALWAYS, True),
-    (Failure(error=timed_out("read")), ALWAYS, False),
-    (Failure(error=timed_out("attempt")), ALWAYS, False),
-    (Failure(error=e.TLSError("unknown CA"), request_sent=False), NEVER, False),
-    (Failure(error=e.ProtocolError("no HTTP")), NEVER, False),
-    (Failure(error=e.ProtocolError("bad gzip"), max_retries=1), 1, False),
-    (Failure(error=e.ConnectError("refused"), request_sent=False, max_retries=0), NEVER, False),
-    (Failure(error=e.ResponseTooLargeError("large")), NEVER, False),
-    (Failure(error=e.RedirectError("elsewhere", status=302)), NEVER, False),
-    (Failure(error=e.DecodeError("no JSON", status=200)), NEVER, False),
-    (Failure(error=e.DecodeError("cut off", status=200), garbled=True), 1, False),
-    (Failure(error=e.IdMismatchError("another", status=200), garbled=True), 1, False),
-    (Failure(error=e.ClientClosedError("closed"), request_sent=False), NEVER, False),
+    (AttemptFailure(error=e.ConnectionLostError("lost")), ALWAYS, False),
+    (AttemptFailure(error=e.ConnectError("refused"), request_sent=False), ALWAYS, True),
+    (AttemptFailure(error=e.ConnectError("no such name", retryable=False), request_sent=False), NEVER, False),
+    (AttemptFailure(error=timed_out("connect"), request_sent=False), ALWAYS, True),
+    (AttemptFailure(error=timed_out("read")), ALWAYS, False),
+    (AttemptFailure(error=timed_out("attempt")), ALWAYS, False),
+    (AttemptFailure(error=e.TLSError("unknown CA"), request_sent=False), NEVER, False),
+    (AttemptFailure(error=e.ProtocolError("no HTTP")), NEVER, False),
+    (AttemptFailure(error=e.ProtocolError("bad gzip"), max_retries=1), 1, False),
+    (AttemptFailure(error=e.ConnectError("refused"), request_sent=False, max_retries=0), NEVER, False),
+    (AttemptFailure(error=e.ResponseTooLargeError("large")), NEVER, False),
+    (AttemptFailure(error=e.RedirectError("elsewhere", status=302)), NEVER, False),
+    (AttemptFailure(error=e.DecodeError("no JSON", status=200)), NEVER, False),
+    (AttemptFailure(error=e.DecodeError("cut off", status=200), garbled=True), 1, False),
+    (AttemptFailure(error=e.IdMismatchError("another", status=200), garbled=True), 1, False),
+    (AttemptFailure(error=e.ClientClosedError("closed"), request_sent=False), NEVER, False),
 ]
 """Each failure, how many retries it is worth, and whether a POST or PATCH is sent again."""
 
@@ -80,7 +80,7 @@ def shown(value: Any) -> str:
 
 
 @pytest.mark.parametrize(("failure", "worth", "unrepeatable"), RULE, ids=shown)
-def test_which_failures_are_retried_and_how_often(failure: Failure, worth: float, unrepeatable: bool) -> None:
+def test_which_failures_are_retried_and_how_often(failure: AttemptFailure, worth: float, unrepeatable: bool) -> None:
     assert max_retries(failure) == worth
     for attempt in range(1, 12):
         again = attempt <= worth and attempt < 10
@@ -96,19 +96,21 @@ def test_which_failures_are_retried_and_how_often(failure: Failure, worth: float
         (status(429), "overloaded", COST_THROTTLED),
         (status(503), "overloaded", COST_THROTTLED),
         (status(408), "overloaded", COST),
-        (Failure(error=timed_out("read")), "overloaded", COST),
-        (Failure(error=e.ConnectError("no descriptors"), out_of_resources=True), "overloaded", COST_THROTTLED),
+        (AttemptFailure(error=timed_out("read")), "overloaded", COST),
+        (AttemptFailure(error=e.ConnectError("no descriptors"), out_of_resources=True), "overloaded", COST_THROTTLED),
         (status(400), "served", COST),
         (status(404), "served", COST),
-        (Failure(error=e.DecodeError("no JSON", status=200)), "served", COST),
+        (AttemptFailure(error=e.DecodeError("no JSON", status=200)), "served", COST),
         (status(500), None, COST),
         (status(502), None, COST),
         (status(520), None, COST),
-        (Failure(error=e.ConnectionLostError("lost")), None, COST),
+        (AttemptFailure(error=e.ConnectionLostError("lost")), None, COST),
     ],
     ids=shown,
 )
-def test_what_a_failure_says_of_the_load_and_what_its_retry_costs(failure: Failure, load: Any, cost: int) -> None:
+def test_what_a_failure_says_of_the_load_and_what_its_retry_costs(
+    failure: AttemptFailure, load: Any, cost: int
+) -> None:
     decision = decided(failure)
     assert (decision.load, decision.cost) == (load, cost)
 
@@ -116,18 +118,18 @@ def test_what_a_failure_says_of_the_load_and_what_its_retry_costs(failure: Failu
 @pytest.mark.parametrize(
     ("failure", "new", "close"),
     [
-        (Failure(error=e.ConnectionLostError("lost")), True, False),
-        (Failure(error=e.IdMismatchError("another", status=200)), True, True),
-        (Failure(error=e.RedirectError("elsewhere", status=302)), True, True),
-        (Failure(error=e.ConnectError("refused")), False, False),
-        (Failure(error=timed_out("read")), True, False),
-        (Failure(error=timed_out("attempt")), True, False),
-        (Failure(error=timed_out("connect")), False, False),
+        (AttemptFailure(error=e.ConnectionLostError("lost")), True, False),
+        (AttemptFailure(error=e.IdMismatchError("another", status=200)), True, True),
+        (AttemptFailure(error=e.RedirectError("elsewhere", status=302)), True, True),
+        (AttemptFailure(error=e.ConnectError("refused")), False, False),
+        (AttemptFailure(error=timed_out("read")), True, False),
+        (AttemptFailure(error=timed_out("attempt")), True, False),
+        (AttemptFailure(error=timed_out("connect")), False, False),
         (status(500), False, False),
     ],
     ids=shown,
 )
-def test_what_becomes_of_the_connection(failure: Failure, new: bool, close: bool) -> None:
+def test_what_becomes_of_the_connection(failure: AttemptFailure, new: bool, close: bool) -> None:
     decision = decided(failure)
     assert (decision.new_connection, decision.close_connection) == (new, close)
 
@@ -150,7 +152,7 @@ def test_what_becomes_of_the_connection(failure: Failure, new: bool, close: bool
     ids=shown,
 )
 def test_what_the_server_asks_to_wait(
-    failure: Failure, delay: float | None, pause: float | None, key_wide: bool
+    failure: AttemptFailure, delay: float | None, pause: float | None, key_wide: bool
 ) -> None:
     decision = decided(failure)
     assert decision.delay == pytest.approx(delay)
@@ -166,7 +168,7 @@ def test_a_pause_is_asked_of_all_even_where_the_call_itself_is_not_retried() -> 
 
 
 def test_no_retry_begins_after_the_deadline() -> None:
-    lost = Failure(error=e.ConnectionLostError("lost"))
+    lost = AttemptFailure(error=e.ConnectionLostError("lost"))
     policy = RetryPolicy(base=2.0)
     assert decided(lost, policy, remaining=1.1).delay == 1.0
     assert decided(lost, policy, remaining=1.0).delay is None

@@ -67,7 +67,7 @@ class Csv(Format):
             yield unknown_keys(self.count(path))
             return
         names = [column.name for column in table.columns]
-        file = _File(path, table)
+        file = _CsvFile(path, table)
         for lines in file.records():
             cells = [_cells(line.decode()) for line in lines]
             columns = file.columns(cells, [name for name in ("id", "updated_at", OF_USER) if name in names])
@@ -78,7 +78,7 @@ class Csv(Format):
         row_filter, history = RowFilter(inputs.superseded), inputs.history
         draft.write(_head(table))
         if inputs.base is not None:
-            file = _File(inputs.base, table)
+            file = _CsvFile(inputs.base, table)
             for lines in file.records():
                 check_cancelled()
                 kept, dropped = row_filter.split(len(lines))
@@ -97,7 +97,7 @@ class Csv(Format):
 
     def hold(self, path: Path, table: Table, history: History, check_cancelled: CheckCancelled) -> None:
         """Note the records of a file, to compare others with them."""
-        file = _File(path, table)
+        file = _CsvFile(path, table)
         for lines in file.records():
             check_cancelled()
             _hold(history, file, lines)
@@ -108,12 +108,12 @@ class Csv(Format):
 
     def columns(self, path: Path, table: Table, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
         """Yield the values of some columns of a file, some records at a time."""
-        file = _File(path, table)
+        file = _CsvFile(path, table)
         for lines in file.records():
             yield file.columns([_cells(line.decode()) for line in lines], names)
 
 
-class _File:
+class _CsvFile:
     """A file that was written here, by this version or one with fewer columns; those that it lacks are null.
 
     Args:
@@ -151,7 +151,7 @@ class _File:
         return {name: _parse([row[places[name]] for row in rows], _PARSE.get(self._kinds[name])) for name in names}
 
 
-def _hold(history: History, file: _File, lines: Sequence[bytes]) -> None:
+def _hold(history: History, file: _CsvFile, lines: Sequence[bytes]) -> None:
     """Note records: the last two cells are the run that changed each, and neither holds a comma."""
     if not lines:
         return

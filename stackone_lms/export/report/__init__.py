@@ -10,7 +10,7 @@ from pathlib import Path
 from ...errors import InvalidArgumentError
 from ..state.storage import write_whole
 from .page import render
-from .summary import Span, summarize
+from .summary import Days, summarize
 
 __all__ = ["write_report"]
 
@@ -50,6 +50,6 @@ def write_report(
     """
     if first is not None and last is not None and last < first:
         raise InvalidArgumentError(f"the last day, {last}, is before the first one, {first}")
-    found = summarize(target, accounts, Span(first, last), store_options)
+    found = summarize(target, accounts, Days(first, last), store_options)
     write_whole(Path(out), render(found).encode())
     return found.accounts[0].completions

@@ -30,7 +30,7 @@ _OF_COMPLETIONS: Final = ("result_value", "completed_at", "time_spent", "user_id
 _OF_ASSIGNMENTS: Final = ("status_value", "completed_at", "due_date", "assigned_at", *_COURSE)
 
 
-class Course(msgspec.Struct):
+class CourseSummary(msgspec.Struct):
     """What is told about a course."""
 
     title: str
@@ -66,7 +66,7 @@ class Account(msgspec.Struct):
     """Beginnings of the periods, without a gap."""
     results: dict[str, list[int]]
     """By result: completions in each period."""
-    top: list[Course]
+    top: list[CourseSummary]
     """The courses with the most completions, then those with the most assignments."""
     assigned: int = 0
     """Assignments."""
@@ -95,7 +95,7 @@ class Summary(msgspec.Struct):
     """The first and the last day that it is about; None: no limit."""
 
 
-class Span(msgspec.Struct, frozen=True):
+class Days(msgspec.Struct, frozen=True):
     """Days that a report is about, in UTC."""
 
     first: date | None = None
@@ -111,7 +111,7 @@ class Span(msgspec.Struct, frozen=True):
 _STATES: Final = ("assigned", "open", "overdue")
 
 
-class _Tally:
+class _Totals:
     """Counts completions."""
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ class _Tally:
             periods=starts,
             results=results,
             top=[
-                Course(
+                CourseSummary(
                     *(*called, found.total(), found["Pass"], found["Fail"], _median(self.minutes.get(key, ()))),
                     *(given[state] for state in _STATES),
                 )
@@ -241,7 +241,7 @@ def _following(day: date, step: str) -> date:
 def summarize(
     target: str | os.PathLike[str],
     accounts: str | Iterable[str] | None = None,
-    span: Span | None = None,
+    span: Days | None = None,
     store_options: Mapping[str, str] | None = None,
 ) -> Summary:
     """Read what was exported, of some accounts or all.
@@ -256,7 +256,7 @@ def summarize(
         InvalidArgumentError: It is no target.
         ExportError: There is no export, none of one of the accounts, or none of completions.
     """
-    span = span or Span()
+    span = span or Days()
     found = read_existing(target, accounts, store_options)
     entries = found.held
     name = _first_of(entries, "completions", "users.completions")
@@ -265,16 +265,16 @@ def summarize(
     assigned = _first_of(entries, "assignments", "users.assignments")
     titles = dict(_titles(found))
     names = _account_names((*found.listed, *found.held))
-    whole, each = _Tally(), dict[str, _Tally]()
+    whole, each = _Totals(), dict[str, _Totals]()
     for entry in entries:
         if entry.resource == name:
-            tally = each.setdefault(entry.account_id, _Tally())
+            tally = each.setdefault(entry.account_id, _Totals())
             for one in _completions(found.target, entry, span):
                 whole.add(*one)
                 tally.add(*one)
     for entry in entries:
         if entry.resource == assigned:
-            tally = each.setdefault(entry.account_id, _Tally())
+            tally = each.setdefault(entry.account_id, _Totals())
             for states, course in _assignments(found.target, entry, span):
                 whole.assign(states, course)
                 tally.assign(states, course)
@@ -320,7 +320,7 @@ def _titles(found: Existing) -> Iterator[tuple[Any, str]]:
                     yield (entry.account_id, key), title
 
 
-def _completions(target: Target, entry: ListEntry, span: Span) -> Iterator[tuple[Any, ...]]:
+def _completions(target: Target, entry: ListEntry, span: Days) -> Iterator[tuple[Any, ...]]:
     account = entry.account_id
     for result, completed, spent, user, remote_user, *course in _rows(target, entry, _OF_COMPLETIONS):
         day = _day(completed)
@@ -337,7 +337,7 @@ def _completions(target: Target, entry: ListEntry, span: Span) -> Iterator[tuple
         )
 
 
-def _assignments(target: Target, entry: ListEntry, span: Span) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _assignments(target: Target, entry: ListEntry, span: Days) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield of each assignment what it counts as, and its course."""
     exported = datetime.fromisoformat(entry.finished) if entry.finished else datetime.now(UTC)
     for status, completed, due, assigned, *course in _rows(target, entry, _OF_ASSIGNMENTS):

@@ -16,7 +16,7 @@ from ..formats.base import DamagedError
 from ..state.files import Files
 from ..state.storage import wrap_os_errors
 from .lock import StoreLock
-from .objects import ConflictError, Objects, Version
+from .objects import Objects, Version, VersionConflictError
 
 _DATA: Final = re.compile(r"resource=[^/]+/account=[^/]+/part-0\.\w+")
 """What an export names its files."""
@@ -125,7 +125,7 @@ class ObjectFiles(Files):
         self._lock.note_deletes(gone)
         try:
             self._manifest = self._objects.put(name, data, self._manifest)
-        except ConflictError:
+        except VersionConflictError:
             raise ExportError(
                 f"somebody else has written {name} meanwhile, past the lock: it stands as it is; start the same "
                 "command again"

@@ -18,7 +18,7 @@ import msgspec
 from ...errors import ExportError, printable
 from ...models.base import to_wire
 from ..state.storage import write_whole
-from .objects import ConflictError, Objects, Version
+from .objects import Objects, Version, VersionConflictError
 
 LOCK: Final = "_export.lock"
 NOTE: Final = "store.json"
@@ -110,7 +110,7 @@ class StoreLock:
         self._note(mine.id)
         try:
             self._write(mine, None if found is None else found[1])
-        except ConflictError:
+        except VersionConflictError:
             other = self._read()
             if other is None:
                 raise ExportError("another export has just written to this target: try again") from None
@@ -121,7 +121,7 @@ class StoreLock:
         """Raise ExportError unless a second one would be refused, and the end of this one will be let delete."""
         try:
             self._objects.put(LOCK, b"{}", None)
-        except ConflictError:
+        except VersionConflictError:
             self._objects.delete([_PROBE])
             return
         self._objects.delete([LOCK])
@@ -143,7 +143,7 @@ class StoreLock:
     def _rewrite(self, holder: Holder) -> None:
         try:
             self._write(holder, self._version)
-        except ConflictError:
+        except VersionConflictError:
             raise self._lost() from None
 
     def _write(self, holder: Holder, over: Version | None) -> None:

@@ -43,7 +43,7 @@ _BAD_CREDENTIALS: Final = {
 _OTHER_REGION: Final = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 
 
-class ConflictError(Exception):
+class VersionConflictError(Exception):
     """An object is not, or not any more, as it should be for a write to go on."""
 
 
@@ -166,7 +166,7 @@ class Objects:
         """Write a small object, if it is of that version still; None: if it is not there.
 
         Raises:
-            ConflictError: It is of another version, or is there.
+            VersionConflictError: It is of another version, or is there.
         """
         obstore = import_obstore()
         mode: Any = "create" if over is None else over
@@ -177,7 +177,7 @@ class Objects:
                 # A write whose answer was lost is tried again, and then meets itself.
                 found = self.get(name)
                 if found is None or found[0] != data:
-                    raise ConflictError from None
+                    raise VersionConflictError from None
                 return found[1]
 
     def put_file(self, path: Path, name: str) -> None:
@@ -212,7 +212,7 @@ class Objects:
         """
         try:
             yield
-        except (ExportError, ConflictError):
+        except (ExportError, VersionConflictError):
             raise
         except Exception as error:
             if not _is_of_obstore(error):

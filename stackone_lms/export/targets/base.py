@@ -71,7 +71,7 @@ class ListJob(NamedTuple):
         return self.resource.name, self.account
 
 
-class Check(NamedTuple):
+class TargetCheck(NamedTuple):
     """What was found when a target was compared with what is known about it."""
 
     files: int
@@ -219,7 +219,7 @@ class Target:
         """
         raise NotImplementedError
 
-    def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> Check:
+    def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> TargetCheck:
         """Compare what it holds with what is known about it.
 
         Args:

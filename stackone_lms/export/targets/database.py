@@ -18,7 +18,7 @@ from ..records.keys import find_duplicates, keys_of_lines
 from ..state.journal import Journal
 from ..state.manifest import ListEntry, parsed
 from ..state.storage import sync_folder
-from .base import Check, Describe, ListJob, WriteOptions, WriteResult, Written, lost, with_dates_of
+from .base import Describe, ListJob, TargetCheck, WriteOptions, WriteResult, Written, lost, with_dates_of
 from .database_file import DatabaseFile, Execute, opening_failed
 from .rows import rows_of
 from .schema import make_table, own_tables, prepare_lists, prepare_tables, refuse_foreign
@@ -75,10 +75,10 @@ class Database(DatabaseFile):
             self._rewrite()
         sync_folder(self._file.parent)
 
-    def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> Check:
+    def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> TargetCheck:
         """Read all rows, and compare their numbers with what is known; and look for rows of others."""
         if not self._file.exists():
-            return Check(0, 0, [f"{self._file.name}: missing"])
+            return TargetCheck(0, 0, [f"{self._file.name}: missing"])
         held = {e.key: e for e in self.entries() if accounts is None or e.account_id in accounts}
         listed = [entry for entry in entries if entry.finished]
         problems = [text for one in listed if (text := lost(one, held.get(one.key))) is not None]
@@ -100,7 +100,7 @@ class Database(DatabaseFile):
             f"{name}, account {account}: {counts[name, account]} records that are not part of the export"
             for name, account in sorted(counts.keys() - expected)
         ]
-        return Check(1, sum(entry.records for entry in known.values()), problems)
+        return TargetCheck(1, sum(entry.records for entry in known.values()), problems)
 
     def columns(self, entry: ListEntry, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
         """Yield the values of some columns of a list, some records at a time."""

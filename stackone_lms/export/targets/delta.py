@@ -28,10 +28,10 @@ from ..stores.lock import LOCK, work_of_another
 from .base import (
     CALLS,
     FAILED_ACCOUNTS,
-    Check,
     Describe,
     ListJob,
     Target,
+    TargetCheck,
     WriteOptions,
     WriteResult,
     Written,
@@ -40,7 +40,7 @@ from .base import (
 )
 from .delta_changes import Change
 from .delta_storage import RemoteStorage, Storage
-from .delta_table import Counts, LakeTable, import_deltalake, speaking
+from .delta_table import LakeTable, RowCounts, import_deltalake, speaking
 from .tables import CALLS_TABLE, models_by_table, table_spec
 
 KEPT_BYTES: Final = 256 * 1024 * 1024
@@ -243,7 +243,7 @@ class Delta(Target):
             return done
         written: list[tuple[ListJob, ListEntry]] = []
 
-        def entries_of(counts: Mapping[str, Counts]) -> Iterable[ListEntry]:
+        def entries_of(counts: Mapping[str, RowCounts]) -> Iterable[ListEntry]:
             there, entry_of = table.marks.entries, _calls_entry if of_calls else _entry
             written[:] = [
                 (one.job, entry_of(one, counts[one.job.account], there.get(one.job.account))) for one in waiting
@@ -276,7 +276,7 @@ class Delta(Target):
         if erase:
             clear(self.work / DRAFTS)  # of a store there are copies of the files that were rewritten
 
-    def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> Check:
+    def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> TargetCheck:
         """Read all rows, and compare their numbers with what is known; and look for rows of others."""
         held = {e.key: e for e in self.entries() if accounts is None or e.account_id in accounts}
         problems = [text for one in entries if one.finished and (text := lost(one, held.get(one.key))) is not None]
@@ -304,7 +304,7 @@ class Delta(Target):
                 else:
                     strange = f"{counts[account]} records that are not part of the export"
                     problems.append(f"{name}, account {account}: {strange}")
-        return Check(files, records, problems)
+        return TargetCheck(files, records, problems)
 
     def columns(self, entry: ListEntry, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any]]]:
         """Yield the values of some columns of a list, some records at a time."""
@@ -331,7 +331,7 @@ def _change(name: str, one: _Kept) -> Change:
     return Change(table_spec(name, one.job.account), Inputs(None, spool, superseded, History(stamp)), options.merge)
 
 
-def _entry(one: _Kept, counts: Counts, _: ListEntry | None) -> ListEntry:
+def _entry(one: _Kept, counts: RowCounts, _: ListEntry | None) -> ListEntry:
     """Return what is known of a list that is written."""
     before, found = one.options.before if one.options.merge else None, one.found
     records = found.total - len(found.superseded)
@@ -341,7 +341,7 @@ def _entry(one: _Kept, counts: Counts, _: ListEntry | None) -> ListEntry:
     return one.describe(WriteResult(found, records, [], counts.new, counts.changed))
 
 
-def _calls_entry(one: _Kept, counts: Counts, before: ListEntry | None) -> ListEntry:
+def _calls_entry(one: _Kept, counts: RowCounts, before: ListEntry | None) -> ListEntry:
     """Return what is known of the provider calls behind a list that are written."""
     return ListEntry(
         resource=one.job.resource.name + CALLS,

@@ -41,14 +41,14 @@ _NOT_OURS_TO_WRITE: Final = {"deletionVectors", "columnMapping", "rowTracking", 
 """Features of a table that this does not keep: to write all the same would bring back rows, or lose some."""
 
 
-class Counts(NamedTuple):
+class RowCounts(NamedTuple):
     """What became of the rows of a list."""
 
     new: int
     changed: int
 
 
-EntriesOf = Callable[[Mapping[str, Counts]], Iterable[ListEntry]]
+EntriesOf = Callable[[Mapping[str, RowCounts]], Iterable[ListEntry]]
 """Says what is to be remembered of the lists that are written, by account, once it is known what became of them."""
 
 
@@ -84,7 +84,7 @@ def speaking(doing: str) -> Generator[None]:
         ) from None
 
 
-class ConflictError(ExportError):
+class CommitConflictError(ExportError):
     """Somebody else has written to the table meanwhile."""
 
 
@@ -264,7 +264,7 @@ class LakeTable:
         while True:
             try:
                 return self._try(changes, run, entries_of, check_cancelled, gone, all=all)
-            except ConflictError:
+            except CommitConflictError:
                 # Somebody has compacted it, or changed a property: what is there is compared anew.
                 known = self._table.transaction_version(APP)
                 self._refresh()
@@ -291,7 +291,9 @@ class LakeTable:
         maker = Maker(self._work, schema, check_cancelled)
         held = hold(sources, changes, check_cancelled) if changes else Held()
         made = maker.new_rows(new_rows(changes, held, check_cancelled))
-        entries = entries_of({one.account: Counts(held.new[one.account], held.changed[one.account]) for one in changes})
+        entries = entries_of(
+            {one.account: RowCounts(held.new[one.account], held.changed[one.account]) for one in changes}
+        )
         dropped = held.dropped()
         rewritten: list[tuple[DataFile, Source, Sequence[int]]] = [
             (touched[at], sources[at], rows) for at, rows in sorted(dropped.items())
@@ -366,7 +368,7 @@ class LakeTable:
                     )
                 except deltalake.exceptions.CommitFailedError as error:
                     said = printable(str(error), 200)
-                    raise ConflictError(f"{self.storage.shown} is being written to by others: {said}") from None
+                    raise CommitConflictError(f"{self.storage.shown} is being written to by others: {said}") from None
         except ExportError:
             self.storage.delete(names)
             raise

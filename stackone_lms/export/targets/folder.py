@@ -21,7 +21,7 @@ from ..state.journal import Journal
 from ..state.manifest import FileEntry, ListEntry
 from ..state.storage import AtomicFile, checksum, link, sync_folder
 from ..state.store import DRAFTS, clear, joined, partition
-from .base import CALLS, FAILED_ACCOUNTS, Check, Describe, ListJob, Target, WriteOptions, WriteResult, Written
+from .base import CALLS, FAILED_ACCOUNTS, Describe, ListJob, Target, TargetCheck, WriteOptions, WriteResult, Written
 
 
 class Folder(Target):
@@ -171,7 +171,7 @@ class Folder(Target):
                 clear(folder)
                 sync_folder(folder.parent)
 
-    def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> Check:
+    def check(self, entries: Sequence[ListEntry], accounts: Collection[str] | None) -> TargetCheck:
         """Compare presence, size, checksum and number of records of the files; and look for others."""
         listed = [file for entry in entries for file in entry.files]
         problems: list[str] = []
@@ -188,7 +188,7 @@ class Folder(Target):
         paths = {file.path for file in listed}
         folders = None if accounts is None else {partition("", account).name for account in accounts}
         problems += [f"{path}: not part of the export" for path in self._data_files(folders) if path not in paths]
-        return Check(len(listed), sum(file.records for file in listed), problems)
+        return TargetCheck(len(listed), sum(file.records for file in listed), problems)
 
     def _data_files(self, folders: set[str] | None) -> Iterator[str]:
         """Yield what a reader may take for a part of the data set, or of some accounts' folders in it."""
