@@ -18,7 +18,7 @@ from stackone_lms import AsyncClient
 from stackone_lms.errors import ExportError, InvalidArgumentError
 from stackone_lms.export import ExportResult, export, forget, verify
 from stackone_lms.export.state.manifest import ListEntry
-from stackone_lms.export.targets import delta, delta_changes, delta_files, delta_table
+from stackone_lms.export.targets import delta, delta_changes, delta_files, delta_library, delta_table
 from stackone_lms.export.targets.choose import make_target
 from stackone_lms.export.targets.delta_log import APP, KEY, Marks
 
@@ -567,7 +567,7 @@ async def test_lists_that_failed_are_known_in_the_work_folder_only(lake: Lake) -
 
 def test_what_a_store_answers_is_told_without_its_colours() -> None:
     said = f"Generic S3 error \x1b[31m\u21b3\x1b[0m GET {'x' * 300}: <Error><Code>NoSuchBucket</Code></Error>"
-    with pytest.raises(ExportError) as caught, delta_table.speaking("looking"):
+    with pytest.raises(ExportError) as caught, delta_library.speaking("looking"):
         raise OSError(said)
     assert "the store answered NoSuchBucket" in caught.value.message
     assert "x1b" not in caught.value.message

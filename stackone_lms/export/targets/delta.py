@@ -39,8 +39,9 @@ from .base import (
     with_dates_of,
 )
 from .delta_changes import Change
+from .delta_library import import_deltalake, speaking
 from .delta_storage import RemoteStorage, Storage
-from .delta_table import LakeTable, RowCounts, import_deltalake, speaking
+from .delta_table import LakeTable, RowCounts
 from .tables import CALLS_TABLE, models_by_table, table_spec
 
 KEPT_BYTES: Final = 256 * 1024 * 1024
@@ -108,6 +109,7 @@ class Delta(Target):
         self._kept: list[_Kept] = []
         self._bytes = 0
         self._counted: dict[str, Mapping[str, int]] = {}
+        self._resources: Sequence[str] = ()
 
     @property
     def failed_accounts_path(self) -> Path:
@@ -164,7 +166,7 @@ class Delta(Target):
             there = RemoteStorage(self._place, self._options)
             if there.has(NAME) or there.has(LOCK):
                 raise ExportError(f"{self._place} holds an export of files: give the tables a prefix of their own")
-        names = [resource.sql_name for resource in resources]
+        names = self._resources = [resource.sql_name for resource in resources]
         for name in (*names, *(name + CALLS_TABLE for name in names)):
             self._table(name).refuse_foreign()
         for name in names:
@@ -213,23 +215,26 @@ class Delta(Target):
         return self._bytes >= KEPT_BYTES or len(self._kept) >= KEPT_LISTS
 
     def flush(self) -> Iterable[tuple[ListJob, ListEntry]]:
-        """Write what is kept, one commit a table."""
+        """Write what is kept, one commit a table, in the order of their names: so one of two exports goes on.
+
+        While more is to come, tables without news get a commit too, so that another export ends at the first of them.
+        """
+        names = self._resources if self.is_full else ()
         kept, self._kept, self._bytes = sorted(self._kept, key=lambda one: one.job.account), [], 0
-        by_resource: dict[str, list[_Kept]] = {}
+        by_resource: dict[str, list[_Kept]] = {name: [] for name in names}
         for one in kept:
             by_resource.setdefault(one.job.resource.sql_name, []).append(one)
         done: list[tuple[ListJob, ListEntry]] = []
-        for name, some in by_resource.items():
+        for name, some in sorted(by_resource.items()):
             # The calls first: a list is written when its rows are.
             if calls := [one for one in some if one.journal.calls is not None]:
-                self._write(name + CALLS_TABLE, calls)
-            done += self._write(name, some)
+                self._write(name + CALLS_TABLE, calls, kept[0].options)
+            done += self._write(name, some, kept[0].options)
         return done
 
-    def _write(self, name: str, some: Sequence[_Kept]) -> list[tuple[ListJob, ListEntry]]:
+    def _write(self, name: str, some: Sequence[_Kept], options: WriteOptions) -> list[tuple[ListJob, ListEntry]]:
         table, of_calls = self._table(name), name.endswith(CALLS_TABLE)
         table.make(feed=self._feed)
-        options = some[0].options
         done: list[tuple[ListJob, ListEntry]] = []
         waiting: list[_Kept] = []
         for one in some:
@@ -239,7 +244,7 @@ class Delta(Target):
                 waiting.append(one)
             else:
                 done.append((one.job, entry))
-        if not waiting:
+        if some and not waiting:
             return done
         written: list[tuple[ListJob, ListEntry]] = []
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 import uuid
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
@@ -32,11 +29,11 @@ from .delta_files import (
     open_parquet,
     packed,
 )
+from .delta_library import import_deltalake, speaking
 from .delta_log import APP, Marks
 from .delta_storage import Storage
 
 FEED: Final = "delta.enableChangeDataFeed"
-_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _NOT_OURS_TO_WRITE: Final = {"deletionVectors", "columnMapping", "rowTracking", "icebergCompatV1", "icebergCompatV2"}
 """Features of a table that this does not keep: to write all the same would bring back rows, or lose some."""
 
@@ -50,42 +47,6 @@ class RowCounts(NamedTuple):
 
 EntriesOf = Callable[[Mapping[str, RowCounts]], Iterable[ListEntry]]
 """Says what is to be remembered of the lists that are written, by account, once it is known what became of them."""
-
-
-def import_deltalake() -> Any:
-    """Return the module `deltalake`.
-
-    Raises:
-        ExportError: It is not installed; the message names the extra.
-    """
-    try:
-        for name in ("deltalake.exceptions", "deltalake.transaction"):
-            import_module(name)
-        return import_module("deltalake")
-    except ImportError:
-        raise ExportError("this needs deltalake: pip install 'stackone-lms[delta]'") from None
-
-
-@contextmanager
-def speaking(doing: str) -> Generator[None]:
-    """Turn what deltalake raises into an ExportError that tells what was being done."""
-    try:
-        yield
-    except ExportError:
-        raise
-    except Exception as error:  # noqa: BLE001 (see below)
-        # It raises its own, OSError, ValueError and plain Exception, whatever is in the way.
-        text = _COLOUR.sub("", " ".join(str(error).split()))
-        if code := re.search(r"<Code>(\w{1,60})</Code>", text):
-            text = f"the store answered {code[1]}: {text}"
-        said = printable(text or type(error).__name__, 300)
-        raise ExportError(
-            f"{doing} failed: {said}; what is in the table stays: correct that, and the same command continues"
-        ) from None
-
-
-class CommitConflictError(ExportError):
-    """Somebody else has written to the table meanwhile."""
 
 
 class LakeTable:
@@ -102,6 +63,8 @@ class LakeTable:
         self.storage, self.name, self._columns, self._work = storage, name, columns, work
         self._table: Any = None
         self._marks: Marks | None = None
+        self._commits: int | None = None
+        """Commits of exports that the marks tell of."""
 
     # What is there
 
@@ -124,7 +87,7 @@ class LakeTable:
         """What the table says about its lists."""
         if self._marks is None:
             with speaking(f"reading the log of the Delta table {self.name}"):
-                self._marks = Marks.read(self._table)
+                self._marks, self._commits = Marks.read(self._table), self._table.transaction_version(APP)
         return self._marks
 
     @property
@@ -211,7 +174,7 @@ class LakeTable:
                         f"another export has just made {self.storage.shown}: start the same command again when that "
                         "has ended"
                     ) from None
-            self._marks = Marks()
+            self._marks, self._commits = Marks(), 0
             self.storage.sync_log(self._table.version())
             return
         present = self.schema.names
@@ -244,6 +207,15 @@ class LakeTable:
     def _refresh(self) -> None:
         with speaking(f"reading the log of the Delta table {self.name}"):
             self._table.update_incremental()
+        self._refuse_others()
+
+    def _refuse_others(self) -> None:
+        """Raise ExportError if another export has written to it since its marks were read."""
+        if self._marks is not None and self._table.transaction_version(APP) != self._commits:
+            raise ExportError(
+                f"another export is writing to {self.storage.shown}, or has written there since this one began: start "
+                "the same command again when that has ended"
+            )
 
     def apply(
         self,
@@ -264,13 +236,11 @@ class LakeTable:
         while True:
             try:
                 return self._try(changes, run, entries_of, check_cancelled, gone, all=all)
-            except CommitConflictError:
-                # Somebody has compacted it, or changed a property: what is there is compared anew.
-                known = self._table.transaction_version(APP)
+            except ExportError:
+                # Somebody may have compacted it, or changed a property: then what is there is compared anew.
+                version = self._table.version()
                 self._refresh()
-                if self._table.transaction_version(APP) != known:
-                    raise ExportError(f"another export is writing to {self.storage.shown}") from None
-                if time.monotonic() > deadline:
+                if self._table.version() == version or time.monotonic() > deadline:
                     raise
                 self._marks = None
 
@@ -285,6 +255,7 @@ class LakeTable:
         all: bool,
     ) -> None:
         schema, files = self.schema, self.files()
+        self._refuse_strange_rows([one.account for one in changes if one.keep and one.spec.keys], check_cancelled)
         accounts = accounts_of(changes)
         touched = [file for file in files if file.may_hold(accounts)] if accounts else []
         sources = [self.source(file) for file in touched]
@@ -314,6 +285,20 @@ class LakeTable:
         made += [one for some in packed(parts) if (one := maker.rewritten(some)) is not None]
         self._commit(made, removed, told())
 
+    def _refuse_strange_rows(self, accounts: Collection[str], check_cancelled: CheckCancelled) -> None:
+        """Raise ExportError if others have added or deleted rows of lists that get changes, which do not mend that."""
+        counted = self.miscounted(check_cancelled) if accounts else None
+        entries = self.marks.entries
+        if counted is not None and any(
+            entry.records != counted.get(account, 0)
+            for account in accounts
+            if (entry := entries.get(account)) is not None
+        ):
+            raise ExportError(
+                f"rows of {self.storage.shown} were added or deleted by others during the export: start the same "
+                "command again, which fetches the lists of such rows completely"
+            )
+
     def _source_of(self, made: MadeFile) -> Source:
         return local_source(made.draft, self.schema)
 
@@ -340,6 +325,7 @@ class LakeTable:
         is_change: bool = True,
     ) -> list[DataFile]:
         deltalake = import_deltalake()
+        self._refuse_others()
         at = int(time.time() * 1000)
         names = [f"part-{uuid.uuid4()}.zstd.parquet" for _ in made]
         # Noted before: what a crash leaves without a commit is taken away by the next export.
@@ -354,11 +340,11 @@ class LakeTable:
             *(add(path=name, size=one.bytes, stats=_stats(one)) for one, name in zip(made, names, strict=True)),
             *(remove(path=file.path, size=file.bytes, partition_values={}) for file in removed),
         ]
-        version = self._table.transaction_version(APP) or 0
+        commits = (self._table.transaction_version(APP) or 0) + 1
         properties = deltalake.CommitProperties(
             custom_metadata=told,
             max_commit_retries=0,  # it would be tried again without a look at what somebody else has removed
-            app_transactions=[deltalake.transaction.Transaction(APP, version + 1)],
+            app_transactions=[deltalake.transaction.Transaction(APP, commits)],
         )
         try:
             with speaking(f"writing to the Delta table {self.name}"):
@@ -368,10 +354,11 @@ class LakeTable:
                     )
                 except deltalake.exceptions.CommitFailedError as error:
                     said = printable(str(error), 200)
-                    raise CommitConflictError(f"{self.storage.shown} is being written to by others: {said}") from None
+                    raise ExportError(f"{self.storage.shown} is being written to by others: {said}") from None
         except ExportError:
             self.storage.delete(names)
             raise
+        self._commits = commits
         self._refresh()
         self.storage.sync_log(self._table.version())
         with wrap_os_errors("clearing away what is not needed any more"):
