@@ -32,6 +32,7 @@ from .bulk.ids import iterate_ids
 from .calls.operation import C_co, CallArguments, Resource
 from .calls.query import encode_parameters
 from .calls.request import RequestOperation, describe_request, merged_headers
+from .calls.signatures import not_for_users
 from .checks import known_keywords, whole_number
 from .engine.call import BoundExecutor, Engine
 from .engine.headers import extra_headers as extra_headers_of
@@ -305,9 +306,10 @@ class BaseClient(Api[C_co]):
         settings = self._make_settings(options, ConfigurationError, now)
         return BoundExecutor(self._bound.engine, settings)
 
-    def call_arguments(self, what: str) -> None:
-        """Have `check` call by another name what the settings come from that were given as arguments."""
-        self._sources = {name: what if source == "argument" else source for name, source in self._sources.items()}
+    @not_for_users("profiles and the program do")
+    def note_sources(self, sources: Mapping[str, str]) -> None:
+        """Have `check` say where settings come from that look like arguments here."""
+        self._sources = {**self._sources, **sources}
 
     def _subject(self) -> Subject:
         """Return what `check` looks at: this client, with a single attempt and at most 40 seconds for each call."""

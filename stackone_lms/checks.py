@@ -1,13 +1,14 @@
-"""Checks of arguments that many functions share: whole numbers, keywords, functions."""
+"""Checks that many functions share: of whole numbers, keywords, functions, and of what is installed."""
 
 from __future__ import annotations
 
 import inspect
 import sys
 from collections.abc import Collection, Iterable, Mapping
+from importlib import import_module
 from typing import Any
 
-from .errors import ConfigurationError, InvalidArgumentError
+from .errors import ConfigurationError, ExportError, InvalidArgumentError
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -74,6 +75,33 @@ def check_function(name: str, value: object, wanted: str, arguments: int) -> Non
         signature.bind(*[None] * arguments)
     except TypeError as problem:
         raise ConfigurationError(f"{name} must be {wanted}: {problem}") from None
+
+
+def import_extra(
+    module: str,
+    *submodules: str,
+    extra: str,
+    needing: str = "this needs",
+    error: type[ConfigurationError | ExportError] = ExportError,
+) -> Any:
+    """Return a module that an extra of this package brings.
+
+    Args:
+        module: Its name.
+        submodules: Those of its modules that it has to have imported.
+        extra: The extra.
+        needing: What needs it, for the message.
+        error: What is raised.
+
+    Raises:
+        ExportError: It is not installed, or the error given; the message names the extra.
+    """
+    try:
+        for name in submodules:
+            import_module(f"{module}.{name}")
+        return import_module(module)
+    except ImportError:
+        raise error(f"{needing} {module}: pip install 'stackone-lms[{extra}]'") from None
 
 
 def levels_to_the_caller() -> int:

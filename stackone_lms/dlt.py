@@ -19,7 +19,7 @@ from .batches import Batch, Connect, Failure, Slice, gather
 from .batches.gathering import Failures, check_sizes
 from .batches.scan import account_ids_of
 from .configuration import from_environment
-from .errors import ConfigurationError, InvalidArgumentError, NotSupportedError, printable
+from .errors import ConfigurationError, InvalidArgumentError, NotSupportedError
 from .export.formats.base import content_keys
 from .export.formats.parquet import plain_columns
 from .export.lists import ListResource, find
@@ -313,19 +313,7 @@ def _with_key(data: Any, key: Sequence[str]) -> Any:
 
 
 def _failed_lists(failed: Iterable[Failure], at: datetime) -> Any:
-    rows = [
-        {
-            "resource": one.slice.resource,
-            "account_id": one.slice.account_id,
-            "user_id": one.user_id,
-            "error": type(one.error).__name__,
-            "message": printable(one.error.message, 500),
-            "status": one.error.status if isinstance(one.error.status, int) else None,
-            "request_id": one.error.request_id,
-            "failed_at": at,
-        }
-        for one in failed
-    ]
+    rows = [{**one.to_dict(), "failed_at": at} for one in failed]
     columns: Any = {name: {"data_type": kind, "nullable": True} for name, kind in _FAILED_COLUMNS.items()}
     hints = dlt.mark.make_hints(
         table_name=FAILED_LISTS, write_disposition="append", primary_key="", merge_key="", columns=columns

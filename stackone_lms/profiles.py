@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
+from .checks import import_extra
 from .configuration import DEFAULT_BASE_URL, as_secret, from_environment
 from .errors import ConfigurationError, printable
 from .transport.base import SecretBytes
@@ -140,11 +141,9 @@ def config_path() -> Path:
     Raises:
         ConfigurationError: platformdirs is not installed.
     """
-    try:
-        from platformdirs import user_config_path  # noqa: PLC0415 (an extra)
-    except ImportError:
-        raise ConfigurationError("profiles need platformdirs: pip install 'stackone-lms[profiles]'") from None
-    return user_config_path(APPLICATION, appauthor=False) / "config.toml"
+    platformdirs = import_extra("platformdirs", extra="profiles", needing="profiles need", error=ConfigurationError)
+    path: Path = platformdirs.user_config_path(APPLICATION, appauthor=False)
+    return path / "config.toml"
 
 
 def find_profile(name: str | None = None) -> Profile | None:
@@ -282,5 +281,5 @@ def make_client(owner: Any, profile: Profile, args: tuple[Any, ...], options: Ma
     """Make a client of arguments, the environment and a profile; it remembers what came from where."""
     chosen = profile.options({*options, *(("api_key", "account_id")[: len(args)])})
     client = owner(*args, **options, **chosen)
-    client._sources.update(dict.fromkeys(chosen, f"profile {profile.name}"))
+    client.note_sources(dict.fromkeys(chosen, f"profile {profile.name}"))
     return client

@@ -25,6 +25,7 @@ from .calls.request import REQUEST_KEYWORDS, RequestResult
 from .checks import known_keywords, levels_to_the_caller
 from .client import HTTPMethod
 from .engine.call import BoundExecutor, Engine
+from .engine.lifecycle import get_running_loop
 from .errors import ClientClosedError, ConfigurationError, ForkedError
 from .options import VIEW_OPTIONS
 from .threads import ProcessLock, start_kept_thread, start_thread
@@ -201,7 +202,7 @@ class PortalExecutor(SyncExecutor, shown_as="SyncClient"):
             raise RuntimeError("a SyncClient cannot be called from its own event loop")
         if sys.is_finalizing():  # threads do not run any more: nobody would answer
             raise ClientClosedError("the interpreter is ending")
-        if asyncio._get_running_loop() is not None and not shared.warned:  # pyright: ignore[reportPrivateUsage]
+        if get_running_loop() is not None and not shared.warned:
             shared.warned = True
             _warn_of_blocking()
         return thread

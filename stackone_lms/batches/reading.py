@@ -11,6 +11,7 @@ import msgspec
 
 from ..calls.operation import AsyncExecutor
 from ..errors import StackOneError
+from ..export.entries import failure_of
 from ..export.lists import find
 from ..export.records.arrow import batch_of, import_pyarrow, schema_of
 from ..export.records.columns import ACCOUNT, row_columns, spread
@@ -80,6 +81,19 @@ class Failure:
     def remaining(self) -> Slice:
         """What was not delivered; without the user, if it is about one."""
         return self.slice.at(self.cursor)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values: the list, the user, and the class, message, status and request id of the error."""
+        found = failure_of(self.error)
+        return {
+            "resource": self.slice.resource,
+            "account_id": self.slice.account_id,
+            "user_id": self.user_id,
+            "error": found.type,
+            "message": found.message,
+            "status": found.status,
+            "request_id": found.request_id,
+        }
 
 
 async def read(

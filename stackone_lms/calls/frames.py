@@ -6,7 +6,7 @@ from html import escape
 from importlib import import_module
 from typing import Any, Literal
 
-from ..errors import ExportError
+from ..checks import import_extra
 
 Errors = Literal["extra", "raise", "skip"]
 """What to do with an item that does not decode as a record, and with an outcome that is an error.
@@ -48,12 +48,12 @@ class AsyncTabular(Tabular):
 
     async def to_pandas(self, *, errors: Errors = "extra") -> Any:
         """Return all records as a pandas data frame; see `to_arrow`."""
-        _require("pandas")
+        import_extra("pandas", extra="pandas")
         return (await self.to_arrow(errors=errors)).to_pandas()
 
     async def to_polars(self, *, errors: Errors = "extra") -> Any:
         """Return all records as a Polars data frame; see `to_arrow`."""
-        polars = _require("polars")
+        polars = import_extra("polars", extra="polars")
         return polars.from_arrow(await self.to_arrow(errors=errors))
 
 
@@ -78,25 +78,18 @@ class SyncTabular(Tabular):
 
     def to_pandas(self, *, errors: Errors = "extra") -> Any:
         """Return all records as a pandas data frame; see `to_arrow`."""
-        _require("pandas")
+        import_extra("pandas", extra="pandas")
         return self.to_arrow(errors=errors).to_pandas()
 
     def to_polars(self, *, errors: Errors = "extra") -> Any:
         """Return all records as a Polars data frame; see `to_arrow`."""
-        polars = _require("polars")
+        polars = import_extra("polars", extra="polars")
         return polars.from_arrow(self.to_arrow(errors=errors))
 
 
 def _to_arrow(source: Any, model: Any, errors: Errors) -> Any:
     """Return what `stackone_lms.arrow.to_arrow` returns; it stands above this module and needs an extra."""
     return import_module("stackone_lms.arrow").to_arrow(source, model, errors=errors)
-
-
-def _require(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError:
-        raise ExportError(f"this needs {name}: pip install 'stackone-lms[{name}]'") from None
 
 
 def hint(pager: object) -> str:

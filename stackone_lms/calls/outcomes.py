@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 
 from ..errors import StackOneError
-from .frames import AsyncTabular, SyncTabular
+from .frames import AsyncTabular, SyncTabular, Tabular
 from .signatures import not_for_users
 
 T = TypeVar("T")
@@ -76,17 +76,13 @@ class AccountOutcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         return cast("T", self.result)
 
 
-class AsyncOutcomes(AsyncTabular, AsyncGenerator[T, None]):
-    """Outcomes as they come, once: an asynchronous generator that also becomes a table or a data frame.
-
-    Breaking off the loop cancels what is under way; `contextlib.aclosing` has that done at once. `T` is the type of an
-    outcome: `Outcome`, or `AccountOutcome` where several accounts are read.
-    """
+class Outcomes(Tabular):
+    """Outcomes as they come, once, of whichever client."""
 
     __slots__ = ("_items", "_record", "of_accounts")
 
     @not_for_users("`get_many()` makes one, and every read in several accounts")
-    def __init__(self, items: AsyncGenerator[T, None], record: Any, *, of_accounts: bool = False) -> None:
+    def __init__(self, items: Any, record: Any, *, of_accounts: bool = False) -> None:
         self._items, self._record = items, record
         self.of_accounts = of_accounts
         """Whether each tells of which account it is, so that tables have a column for that."""
@@ -94,6 +90,20 @@ class AsyncOutcomes(AsyncTabular, AsyncGenerator[T, None]):
     @property
     def _model(self) -> Any:
         return self._record
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._record.__name__}>"
+
+
+class AsyncOutcomes(Outcomes, AsyncTabular, AsyncGenerator[T, None]):
+    """Outcomes as they come, once: an asynchronous generator that also becomes a table or a data frame.
+
+    Breaking off the loop cancels what is under way; `contextlib.aclosing` has that done at once. `T` is the type of an
+    outcome: `Outcome`, or `AccountOutcome` where several accounts are read.
+    """
+
+    __slots__ = ()
+    _items: AsyncGenerator[T, None]
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self._items  # without a step in between
@@ -113,28 +123,16 @@ class AsyncOutcomes(AsyncTabular, AsyncGenerator[T, None]):
         """Cancel what is under way, and wait for its end."""
         return self._items.aclose()
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._record.__name__}>"
 
-
-class SyncOutcomes(SyncTabular, Generator[T, None, None]):
+class SyncOutcomes(Outcomes, SyncTabular, Generator[T, None, None]):
     """Outcomes as they come, once: a generator that also becomes a table or a data frame.
 
     Breaking off the loop cancels what is under way; `contextlib.closing` has that done at once. `T` is the type of an
     outcome: `Outcome`, or `AccountOutcome` where several accounts are read.
     """
 
-    __slots__ = ("_items", "_record", "of_accounts")
-
-    @not_for_users("`get_many()` makes one, and every read in several accounts")
-    def __init__(self, items: Generator[T, None, None], record: Any, *, of_accounts: bool = False) -> None:
-        self._items, self._record = items, record
-        self.of_accounts = of_accounts
-        """Whether each tells of which account it is, so that tables have a column for that."""
-
-    @property
-    def _model(self) -> Any:
-        return self._record
+    __slots__ = ()
+    _items: Generator[T, None, None]
 
     def __iter__(self) -> Generator[T, None, None]:  # noqa: PYI058 (typeshed's base has a generator here)
         return self._items  # without a step in between
@@ -153,6 +151,3 @@ class SyncOutcomes(SyncTabular, Generator[T, None, None]):
     def close(self) -> None:
         """Cancel what is under way, and wait for its end."""
         self._items.close()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._record.__name__}>"

@@ -202,7 +202,7 @@ class Connection:
             of_profile = None if profile is None else profile.settings.get("requests_per_minute")
             options["rate_limit"] = _shared(self.shared_limit, options, of_profile)
         client: C = kind(**options) if profile is None else make_client(kind, profile, (), options)
-        client.call_arguments("option")
+        client.note_sources(dict.fromkeys(options, "option"))
         return client
 
     def found_profile(self) -> Profile | None:

@@ -14,10 +14,11 @@ from typing import Final
 import msgspec
 
 from ..calls.operation import AsyncExecutor
-from ..errors import APIStatusError, ExportError, NotFoundError, StackOneError, printable
+from ..errors import APIStatusError, ExportError, NotFoundError, StackOneError
 from ..models.base import to_wire
 from ..safe_json import FAILURES, repair, spell_out_halves
 from ..threads import run_in_kept_thread
+from .entries import failure_of
 from .lists import Fetched, RawPage, account_pages, is_of_one_user, list_users, user_pages, with_owner
 from .plan import Plan
 from .state.journal import COMMIT_BYTES, Checkpoint, Journal, Skipped
@@ -169,9 +170,8 @@ class Fetcher:
                 self._last_error = error
             if self._in_a_row >= _MOST_REFUSED or (not self._read_one and self._refused >= _MOST_REFUSED):
                 raise error
-            status = error.status if isinstance(error.status, int) else None
-            message = printable(error.message, 500)
-            journal.skipped.append(Skipped(user, type(error).__name__, message, status, error.request_id))
+            found = failure_of(error)
+            journal.skipped.append(Skipped(user, found.type, found.message, found.status, found.request_id))
         journal.move(cursor=None, user=user, since=journal.here(checkpoint.records), missing=missing)
 
     def _due(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -10,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from ..calls.signatures import not_for_users
+from ..checks import import_extra
 from ..engine.rate_limit import Clock, Limiter, RateLimitBackend, Sleep
 from ..errors import ConfigurationError
 from ..options import RateLimit
@@ -50,7 +50,7 @@ class SharedLimit(RateLimitBackend):
     """
 
     def __init__(self, bucket: Callable[[list[Rate]], AbstractBucket], *, requests: int = 1000, per: float = 60.0):
-        _need("pyrate_limiter", extra="shared-limit")
+        _need("pyrate_limiter")
         self._set(_Bucket(bucket), requests, per)
 
     def _set(self, place: _Location, requests: int, per: float) -> None:
@@ -83,7 +83,7 @@ class SharedLimit(RateLimitBackend):
             ConfigurationError: A value is out of range, or pyrate-limiter is missing.
         """
         for module in ("pyrate_limiter", "filelock"):
-            _need(module, extra="shared-limit")
+            _need(module)
         return cls._at(_Bucket(SQLiteFile(fspath(path))), requests, per)
 
     @classmethod
@@ -303,8 +303,5 @@ def _address(url: str) -> _Address | None:
     return _Address(parts.scheme, where, parts.path, unquote(parts.fragment), secret)
 
 
-def _need(module: str, *, extra: str) -> None:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        raise ConfigurationError(f'a shared limit needs: pip install "stackone-lms[{extra}]"') from None
+def _need(module: str, *, extra: str = "shared-limit") -> None:
+    import_extra(module, extra=extra, needing="a shared limit needs", error=ConfigurationError)

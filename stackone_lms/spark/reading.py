@@ -42,15 +42,8 @@ def words(error: StackOneError) -> str:
 
 def as_json(failure: Failure) -> str:
     """Return what the column of failures says."""
-    error = failure.error
-    told = {
-        "resource": failure.slice.resource,
-        "user_id": failure.user_id,
-        "error": type(error).__name__,
-        "message": printable(error.message, 500),
-        "status": error.status,
-        "request_id": error.request_id,
-    }
+    told = failure.to_dict()
+    del told["account_id"]  # it has a column of its own
     return msgspec.json.encode(told).decode()
 
 

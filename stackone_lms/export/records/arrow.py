@@ -19,7 +19,8 @@ from msgspec import UNSET
 
 from ...calls.frames import Errors
 from ...calls.lists import AsyncPager, SyncPager
-from ...errors import DecodeError, ExportError, InvalidArgumentError, StackOneError
+from ...checks import import_extra
+from ...errors import DecodeError, InvalidArgumentError, StackOneError
 from ...models.base import Model, Page, Result
 from ...models.extras import model_of
 from ...safe_json import FAILURES
@@ -39,11 +40,7 @@ def import_pyarrow() -> Any:
     Raises:
         ExportError: It is not installed; the message names the extra.
     """
-    try:
-        import pyarrow as pa  # noqa: PLC0415 (an extra)
-    except ImportError:
-        raise ExportError("this needs pyarrow: pip install 'stackone-lms[arrow]'") from None
-    return pa
+    return import_extra("pyarrow", extra="arrow")
 
 
 def schema_of(columns: Sequence[Column]) -> pa.Schema:

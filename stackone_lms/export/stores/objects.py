@@ -7,10 +7,10 @@ import mmap
 import re
 from collections.abc import Generator, Mapping, Sequence
 from datetime import timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from ...checks import import_extra
 from ...errors import ExportError
 from ..state.storage import wrap_os_errors
 from .address import Address, allows_http
@@ -53,11 +53,7 @@ def import_obstore() -> Any:
     Raises:
         ExportError: It is not installed.
     """
-    try:
-        import_module("obstore.store")
-        return import_module("obstore")
-    except ImportError:
-        raise ExportError("an export into a store needs obstore: pip install 'stackone-lms[store]'") from None
+    return import_extra("obstore", "store", extra="store", needing="an export into a store needs")
 
 
 class Objects:

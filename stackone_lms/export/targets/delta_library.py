@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any, Final
 
+from ...checks import import_extra
 from ...errors import ExportError, printable
 
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -19,12 +19,7 @@ def import_deltalake() -> Any:
     Raises:
         ExportError: It is not installed; the message names the extra.
     """
-    try:
-        for name in ("deltalake.exceptions", "deltalake.transaction"):
-            import_module(name)
-        return import_module("deltalake")
-    except ImportError:
-        raise ExportError("this needs deltalake: pip install 'stackone-lms[delta]'") from None
+    return import_extra("deltalake", "exceptions", "transaction", extra="delta")
 
 
 @contextmanager

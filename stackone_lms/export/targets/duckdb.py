@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Any, ClassVar, Final
 
+from ...checks import import_extra
 from ...errors import ExportError
 from ..formats.parquet_writer import write_batches
 from ..records.arrow import batch_of, import_pyarrow, schema_of
@@ -211,8 +212,4 @@ def _bare(sql: str) -> str:
 
 
 def _import_duckdb() -> Any:
-    try:
-        import duckdb  # noqa: PLC0415 (an extra)
-    except ImportError:
-        raise ExportError("this needs duckdb: pip install 'stackone-lms[duckdb]'") from None
-    return duckdb
+    return import_extra("duckdb", extra="duckdb")
