@@ -32,6 +32,11 @@ $(VENV)/.node: $(CONTRACT:=/package.json) $(VENV)/.run
 	for folder in $(CONTRACT); do command -v npm >/dev/null && (cd $$folder && $(NPM)) || true; done
 	touch $@
 
+# Azurite, an emulator of Azure Blob Storage, which is 190 MB.
+$(VENV)/.azurite: tests/export/azurite/package.json $(VENV)/.run
+	command -v npm >/dev/null && (cd $(<D) && $(NPM)) || true
+	touch $@
+
 demo: $(VENV)/.run
 	$(BIN)/stackone-lms demo
 
@@ -116,7 +121,7 @@ soak: thorough
 thorough: $(VENV)/.dev
 	@$(MAKE) --no-print-directory --jobs 2 pyright-of-tests thorough-tests
 
-thorough-tests: $(VENV)/.dev
+thorough-tests: $(VENV)/.dev $(VENV)/.azurite
 	STACKONE_SOAK=1 $(PYTEST) -n auto -m "(thorough or rounds) and not soak" tests
 
 coverage: $(VENV)/.dev

@@ -10,7 +10,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
@@ -42,14 +42,22 @@ class Machine:
         self._pids: queue.Queue[int] = queue.Queue()
 
     def run(
-        self, prefix: str, work: str, kill_after: float | None = None, *, kind: str = "", **options: Any
+        self,
+        prefix: str,
+        work: str,
+        kill_after: float | None = None,
+        *,
+        kind: str = "",
+        target: str | None = None,
+        resources: Sequence[str] = ("completions", "users"),
+        **options: Any,
     ) -> tuple[int, float]:
-        """Run an export, of files or another kind; return how it ended and how long it ran."""
+        """Run an export, of files or another kind, or elsewhere; return how it ended and how long it ran."""
         order = {
             "key": self.sandbox.api_key,
             "url": self.sandbox.url,
-            "resources": ["completions", "users"],
-            "target": f"{kind}s3://{BUCKET}/{prefix}",
+            "resources": resources,
+            "target": target or f"{kind}s3://{BUCKET}/{prefix}",
             "options": {
                 "accounts": self.sandbox.account_ids,
                 "page_size": 25,
