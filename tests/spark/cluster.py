@@ -27,6 +27,7 @@ HOME = Path(os.environ.get("SPARK_ENVIRONMENT") or ROOT / ".venv" / "spark")
 PYTHON = HOME / "bin" / "python"
 SECONDS = float(os.environ.get("SPARK_SECONDS", "240"))
 """How long all of it may take, after which what is left is skipped: the machine is too slow, or busy."""
+_DEADLINE = time.monotonic() + SECONDS
 KEY = "v1.a-key-that-stands-in-no-plan-and-no-log"
 
 
@@ -51,7 +52,6 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._deadline = time.monotonic() + SECONDS
         self._processes: list[subprocess.Popen[bytes]] = []
         self.workers: list[subprocess.Popen[bytes]] = []
         (found,) = HOME.glob("lib/python3*/site-packages/pyspark")
@@ -108,7 +108,7 @@ class Cluster:
                 assert process.poll() is None or process not in self._processes[:1], "the master has ended"
             if driver is not None:
                 driver.check()
-            if time.monotonic() > self._deadline:
+            if time.monotonic() > _DEADLINE:
                 pytest.skip(f"this did not come to an end within {SECONDS:.0f} seconds")
             time.sleep(0.05)
 

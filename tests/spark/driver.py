@@ -208,6 +208,22 @@ def streams(driver: Driver) -> None:
     tell(two=said, active=[*active, first.isActive], rows=[rows("two"), rows("own")])
 
 
+def shared(driver: Driver) -> None:
+    """Stream with the checkpoint of another driver, which does the same; say how that ended."""
+    given = driver.given
+    announce(sharing=given["name"])
+    options = {"batchRows": 200, "pollInterval": "1h", "accounts": given["sandbox"]["accounts"][0]}
+    query = start_stream(driver, "shared", "shared-checkpoint", "completions", **options)
+    try:
+        query.processAllAvailable()
+        said = None
+    except Exception as error:
+        said = str(error)
+    query.stop()
+    written = driver.spark.read.parquet(f"{given['folder']}/shared").select("account_id", "id")
+    tell(shared=said, rows=written.count(), distinct=written.distinct().count())
+
+
 def limited(driver: Driver) -> None:
     """Ask for a few rows of a server that stops answering after some pages."""
     announce(limiting=True)
@@ -246,7 +262,7 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     driver = Driver(given)
     tell(started=True)
-    {"first": first, "stream": stream, "last": last, "delta": delta}[given["job"]](driver)
+    {"first": first, "stream": stream, "last": last, "shared": shared, "delta": delta}[given["job"]](driver)
     driver.spark.stop()
 
 
