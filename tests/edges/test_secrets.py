@@ -129,9 +129,9 @@ def by_ipython(raised: Raised, _: int) -> str:
     return str(ultratb.VerboseTB(theme_name="nocolor", include_vars=True).text(*raised))
 
 
-TOOLS: list[Callable[[Raised, int], str]] = [
-    *(by_rich, by_rich_logging, by_structlog_dict, by_structlog_without_rich, by_structlog_console),
-    *(by_loguru, by_sentry, by_ipython),
+TOOLS: list[Any] = [
+    *(by_rich, by_structlog_dict, by_structlog_without_rich, by_loguru, by_sentry),
+    *further(by_rich_logging, by_structlog_console, by_ipython),
 ]
 
 
@@ -203,7 +203,7 @@ TYPER = """
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("how", ["hook", "refused"])
+@pytest.mark.parametrize("how", ["hook", *further("refused")])
 async def test_typer_shows_no_piece_of_the_key(how: str, length: int) -> None:
     pytest.importorskip("typer")
     key = key_of(length)

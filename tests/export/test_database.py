@@ -600,7 +600,7 @@ async def test_a_database_in_use_is_waited_for(
     assert target.ids("users") == ids_of(sandbox, "users")
 
 
-@pytest.mark.parametrize("waiting", [True, False])
+@pytest.mark.parametrize("waiting", [True, *further(False)])
 async def test_duckdb_is_opened_once_for_the_lists_that_wait(
     waiting: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

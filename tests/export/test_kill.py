@@ -17,13 +17,14 @@ import pytest
 from stackone_lms.export import verify
 from stackone_lms.sandbox import Sandbox
 
+from ..soak import SOAK
 from ..soak import rounds as count
 from .datasets import STAMPS, delta_rows, lines, records, rows_in, sent
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = count(60, 10)
+ROUNDS = count(60, 9)
 RESOURCES = ["completions", "users", "courses"]
-FORMATS = ("jsonl", "parquet", "csv", "sqlite", "duckdb", "delta")
+FORMATS = ("jsonl", "parquet", "csv", "sqlite", "duckdb", "delta") if SOAK else ("jsonl", "parquet", "sqlite")
 TABLES = ("sqlite", "duckdb", "delta")
 
 
@@ -107,7 +108,7 @@ def test_killed_runs_end_with_every_record_once(tmp_path: Path) -> None:
         )
         expected = sent(sandbox, *RESOURCES)
     codes = [one["code"] for one in done]
-    assert len([code for code in codes if code < 0]) >= (len(codes) - len(FORMATS)) // 4 >= 2, done
+    assert len([code for code in codes if code < 0]) >= max(2, (len(codes) - len(FORMATS)) // 4), done
     assert set(codes[-len(FORMATS) :]) == {0}, done
     for target in targets:
         found = content_of(target["path"])

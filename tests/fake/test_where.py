@@ -26,6 +26,8 @@ from stackone_lms.errors import (
 )
 from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, client_of, error, hang, lost, record, reply, virtual
 
+from ..soak import further
+
 PATH = "/unified/lms/completions/c%2F1"
 
 
@@ -162,7 +164,7 @@ for _ in range(2):
 """
 
 
-@pytest.mark.parametrize(("value", "lines"), [("debug", 6), ("INFO", 2), ("", 0), (None, 0), ("loud", None)])
+@pytest.mark.parametrize(("value", "lines"), [("debug", 6), *further(("INFO", 2), ("", 0), (None, 0)), ("loud", None)])
 def test_the_environment_asks_for_a_readable_log(
     monkeypatch: pytest.MonkeyPatch, value: str | None, lines: int | None
 ) -> None:
