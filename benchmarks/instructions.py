@@ -70,7 +70,7 @@ async def without_network(url: str, pages: bool) -> AsyncIterator[peers.Call]:
     reply = Response(200, {"content-type": "application/json"}, data.one())
 
     class Ready(Transport):
-        async def send(self, request: Request, watch: TimeLimits) -> Response:
+        async def send(self, request: Request, limits: TimeLimits) -> Response:
             return reply
 
     limit = RateLimit(10**9, per=60.0)

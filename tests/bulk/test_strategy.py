@@ -158,7 +158,7 @@ async def test_ids_may_come_from_anywhere(strategy: Any) -> None:
 
 
 def test_the_blocking_client_brings_all_ids_over_first() -> None:
-    """Strategies work over the bridge as well."""
+    """Strategies work through the blocking client as well."""
     server = Server(records=ids(1500), total=True)
     strategies: list[Strategy] = ["list", "auto"]
     for strategy in strategies:

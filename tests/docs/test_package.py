@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 BOUNDED = (
     "tests/unit/test_layers.py",
-    "tests/unit/test_endpoint.py",
+    "tests/unit/test_operation.py",
     "tests/contract/test_models.py",
     "tests/docs/test_make.py",
 )

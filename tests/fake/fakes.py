@@ -240,6 +240,6 @@ def client_of(transport: Transport, **options: Any) -> AsyncClient:
     return AsyncClient(KEY, given.pop("account_id", ACCOUNT), transport=transport, **given)
 
 
-def core_of(client: Any) -> Any:
+def engine_of(client: Any) -> Any:
     """Return the inside of a client."""
     return bound_executor_of(client).engine

@@ -10,24 +10,36 @@ import pytest
 from stackone_lms import RateLimit, RetryPolicy, Timeout
 from stackone_lms.errors import APITimeoutError, InternalServerError, RateLimitError
 from stackone_lms.transport import Request, Response, TimeLimits, Transport
-from tests.fake.fakes import FakeTransport, client_of, core_of, created, error, hang, lost, now, record, slowly, virtual
+from tests.fake.fakes import (
+    FakeTransport,
+    client_of,
+    created,
+    engine_of,
+    error,
+    hang,
+    lost,
+    now,
+    record,
+    slowly,
+    virtual,
+)
 
 ONE_ATTEMPT = RetryPolicy(attempts=1)
 
 
-async def connecting_for_ever(request: Request, watch: TimeLimits) -> Response:
+async def connecting_for_ever(request: Request, limits: TimeLimits) -> Response:
     """Never connect."""
-    watch.connecting()
-    return await hang(request, watch)
+    limits.connecting()
+    return await hang(request, limits)
 
 
 def trickle(every: float) -> Callable[[Request, TimeLimits], Awaitable[Response]]:
     """Send a byte now and then, without end."""
 
-    async def step(request: Request, watch: TimeLimits) -> Response:
+    async def step(request: Request, limits: TimeLimits) -> Response:
         while True:
             await asyncio.sleep(every)
-            watch.progress()
+            limits.progress()
 
     return step
 
@@ -188,7 +200,7 @@ async def test_a_timeout_leaves_nothing_behind() -> None:
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
-    admission = core_of(client).admission
+    admission = engine_of(client).admission
     assert (admission.slots_used, admission.waiting) == (0, 0)
     await asyncio.sleep(500)  # no timer is left that would cancel somebody else
 

@@ -22,7 +22,7 @@ from tests.fake.fakes import (
     KEY,
     FakeTransport,
     client_of,
-    core_of,
+    engine_of,
     error,
     hang,
     now,
@@ -76,7 +76,7 @@ async def bring_to(phase: str, client: AsyncClient) -> list[asyncio.Task[Any]]:
 
 
 def assert_nothing_left(client: AsyncClient, transport: FakeTransport) -> None:
-    core = core_of(client)
+    core = engine_of(client)
     assert (core.admission.slots_used, core.admission.in_flight, core.admission.waiting) == (0, 0, 0)
     assert len(core.deadlines) == 0
     assert transport.under_way == 0
@@ -246,7 +246,7 @@ async def test_closing_a_client_that_was_never_used_is_fine() -> None:
 
 @virtual
 async def test_a_close_that_is_cancelled_has_closed_the_session_all_the_same() -> None:
-    async def stubborn(request: Request, watch: TimeLimits) -> Response:
+    async def stubborn(request: Request, limits: TimeLimits) -> Response:
         for _ in range(3):
             try:
                 await asyncio.sleep(50)
@@ -267,7 +267,7 @@ async def test_a_close_that_is_cancelled_has_closed_the_session_all_the_same() -
 
 @virtual
 async def test_a_call_that_ignores_its_end_does_not_hold_up_the_close() -> None:
-    async def stubborn(request: Request, watch: TimeLimits) -> Response:
+    async def stubborn(request: Request, limits: TimeLimits) -> Response:
         while True:
             try:
                 await asyncio.sleep(50)
@@ -368,7 +368,7 @@ async def test_an_interrupt_inside_a_call_passes_through() -> None:
     class Mine(BaseException):
         """Such as KeyboardInterrupt, which would end the test run."""
 
-    async def interrupted(request: Request, watch: TimeLimits) -> Response:
+    async def interrupted(request: Request, limits: TimeLimits) -> Response:
         raise Mine
 
     transport = FakeTransport(interrupted)

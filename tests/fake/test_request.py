@@ -18,7 +18,7 @@ from stackone_lms.errors import (
 )
 from stackone_lms.models import User
 from stackone_lms.transport import Response
-from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, client_of, core_of, error, reply, virtual
+from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, client_of, engine_of, error, reply, virtual
 
 
 @virtual
@@ -90,7 +90,7 @@ async def test_the_rules_are_those_of_all_calls() -> None:
     with pytest.raises(NotFoundError) as caught:
         await client.request("GET", "/missing")
     assert (caught.value.status, len(transport.sent)) == (404, 4)
-    assert core_of(client).counts.requests == 4
+    assert engine_of(client).counts.requests == 4
 
 
 @virtual

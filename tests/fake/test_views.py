@@ -26,8 +26,8 @@ from tests.fake.fakes import (
     KEY,
     FakeTransport,
     client_of,
-    core_of,
     created,
+    engine_of,
     error,
     hang,
     now,
@@ -193,7 +193,7 @@ async def test_a_view_costs_next_to_nothing() -> None:
     client.with_options(account_id="first")
     costs = [await functions_called(partial(client.with_options, account_id=f"acct-{n}")) for n in range(200)]
     assert max(costs) < 150
-    assert len(core_of(client).admission.limits) == 0
+    assert len(engine_of(client).admission.limits) == 0
 
 
 FIRST_CALLS: dict[str, tuple[Callable[[AsyncClient], Any], Response]] = {

@@ -110,13 +110,13 @@ class SkippingClock:
             self._stands_at = None
 
 
-def core_of(client: AsyncClient | SyncClient) -> Engine:
+def engine_of(client: AsyncClient | SyncClient) -> Engine:
     return bound_executor_of(client).engine
 
 
 def assert_idle(client: AsyncClient) -> None:
     """No slot is taken and nobody waits."""
-    admission = core_of(client).admission
+    admission = engine_of(client).admission
     assert (admission.slots_used, admission.waiting) == (0, 0)
 
 

@@ -17,7 +17,7 @@ from stackone_lms.errors import APITimeoutError, StackOneError
 from stackone_lms.options import RateLimit, RetryPolicy, Timeout
 
 from . import FaultServer
-from .sdk import HASTY, PATIENT, Carrier, assert_idle, client_for, core_of
+from .sdk import HASTY, PATIENT, Carrier, assert_idle, client_for, engine_of
 
 Phase = Literal["limiter", "slot", "pause", "connect", "tls", "headers", "body", "chunks", "backoff", "write"]
 PHASES: tuple[Phase, ...] = (
@@ -53,7 +53,7 @@ class Situation:
 
     async def reached(self) -> None:
         """Wait until the call is in its phase."""
-        admission, server = core_of(self.client).admission, self.server
+        admission, server = engine_of(self.client).admission, self.server
         async with asyncio.timeout(5):
             while True:
                 await asyncio.sleep(0.005)
@@ -84,7 +84,7 @@ async def situation(carrier: Carrier, phase: Phase) -> AsyncGenerator[Situation]
         before: asyncio.Task[Any] | None = None
         if phase in {"slot", "pause"}:
             before = asyncio.create_task(client.completions.get("before"))
-            while not server.total.requests or (phase == "pause" and core_of(client).admission.slots_used):
+            while not server.total.requests or (phase == "pause" and engine_of(client).admission.slots_used):
                 await asyncio.sleep(0)
         elif phase == "limiter":
             await client.completions.get("before")
@@ -116,12 +116,12 @@ async def _settled(it: Situation) -> None:
     """Soon: no slot is taken by the call, nobody waits, and the server has seen the hang-up."""
     mine = 1 if it.phase == "slot" else 0
     async with asyncio.timeout(20):
-        while it.server.total.in_flight > mine or core_of(it.client).admission.slots_used > mine:
+        while it.server.total.in_flight > mine or engine_of(it.client).admission.slots_used > mine:
             await asyncio.sleep(0.001)
         if it.phase in {"headers", "body", "chunks", "write", "tls"}:
             while not it.server.total.hangups:
                 await asyncio.sleep(0.001)
-    assert core_of(it.client).admission.waiting == 0
+    assert engine_of(it.client).admission.waiting == 0
 
 
 async def _works(it: Situation) -> None:
@@ -197,10 +197,10 @@ async def test_a_task_group_that_fails_cancels_its_other_calls(carrier: Carrier)
 
 def _fire(core: Engine) -> None:
     """Make the deadline of every call pass in this very turn of the loop."""
-    watchdog = core.deadlines
-    for watch in watchdog._deadlines:  # pyright: ignore[reportPrivateUsage]
-        watch.due = 0.0
-    watchdog._look()  # pyright: ignore[reportPrivateUsage]
+    timer = core.deadlines
+    for deadline in timer._deadlines:  # pyright: ignore[reportPrivateUsage]
+        deadline.due = 0.0
+    timer._look()  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize("first", ["deadline", "caller"])
@@ -211,11 +211,11 @@ async def test_a_cancellation_in_the_turn_of_a_deadline_wins(carrier: Carrier, p
         task = asyncio.create_task(it.call())
         await it.reached()
         if first == "deadline":
-            _fire(core_of(it.client))
+            _fire(engine_of(it.client))
             task.cancel()
         else:
             task.cancel()
-            _fire(core_of(it.client))
+            _fire(engine_of(it.client))
         with pytest.raises(asyncio.CancelledError):
             await task
         assert task.cancelled()

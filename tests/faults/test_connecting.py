@@ -29,7 +29,7 @@ from .sdk import (
     assert_idle,
     assert_presentable,
     client_for,
-    core_of,
+    engine_of,
 )
 
 ONCE = RetryPolicy(attempts=1)
@@ -54,7 +54,7 @@ async def ends_after(
 ) -> StackOneError:
     """Return what a call raises after so long, and not earlier."""
     with clock.stopped():
-        while core_of(client).deadlines.next > clock() + seconds:  # until it waits for what is limited so
+        while engine_of(client).deadlines.next > clock() + seconds:  # until it waits for what is limited so
             await asyncio.sleep(0)
         for part in (seconds - 1, 0.9, 0.1):
             assert not call.done()
@@ -74,7 +74,7 @@ async def test_a_connection_that_is_not_made_is_given_up_in_time(
     async with FaultServer(accept=accept, scheme="https", stall=LONG) as server:
         timeout = Timeout(connect=LIMIT, read=LONG, attempt=LONG, total=LONG)
         async with client_for(carrier, server.url, timeout=timeout, retry=ONCE, clock=clock) as client:
-            await core_of(client)._transport.open()  # pyright: ignore[reportPrivateUsage] (reads CA files in a thread)
+            await engine_of(client)._transport.open()  # pyright: ignore[reportPrivateUsage] (reads CA files in a thread)
             call = asyncio.create_task(client.completions.get("x"))
             error = await ends_after(LIMIT, call, client, clock)
             assert isinstance(error, APITimeoutError)
@@ -192,7 +192,7 @@ async def test_no_descriptors_left(carrier: Carrier) -> None:
         """
         import asyncio, os, resource, sys
         from tests.faults import FaultServer
-        from tests.faults.sdk import RetryPolicy, SkippingClock, client_for, core_of, assert_presentable
+        from tests.faults.sdk import RetryPolicy, SkippingClock, client_for, engine_of, assert_presentable
         from stackone_lms.errors import ConnectError
 
         async def main():
@@ -201,7 +201,7 @@ async def test_no_descriptors_left(carrier: Carrier) -> None:
             async with FaultServer() as server, client_for(
                 sys.argv[1], server.base_url("ok"), retry=retry, clock=clock, sleep=clock.sleep, random=lambda: 1.0
             ) as client:
-                await core_of(client)._transport.open()
+                await engine_of(client)._transport.open()
                 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
                 lowest = os.open(os.devnull, os.O_RDONLY)
                 os.close(lowest)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process canno
 _BLOCKING = """
 import sys
 from stackone_lms.options import RetryPolicy
-from tests.faults.sdk import blocking_client_for, core_of
+from tests.faults.sdk import blocking_client_for, engine_of
 
 client = blocking_client_for(sys.argv[1], sys.argv[2], retry=RetryPolicy(base=30, cap=30))
 try:
@@ -31,7 +31,7 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 if sys.argv[3] == "works on":
-    print(client.completions.get("x").data.id, core_of(client).admission.slots_used, flush=True)
+    print(client.completions.get("x").data.id, engine_of(client).admission.slots_used, flush=True)
 client.close()
 """
 

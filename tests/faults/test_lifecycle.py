@@ -16,7 +16,7 @@ from stackone_lms.options import RateLimit, RetryPolicy
 
 from . import FaultServer
 from .children import run
-from .sdk import LEAN_FIRST, Carrier, assert_presentable, blocking_client_for, client_for, core_of
+from .sdk import LEAN_FIRST, Carrier, assert_presentable, blocking_client_for, client_for, engine_of
 from .threads import serving
 
 SLOW = RetryPolicy(base=50, cap=50)
@@ -24,7 +24,7 @@ SLOW = RetryPolicy(base=50, cap=50)
 
 async def _reached(client: AsyncClient, server: FaultServer, *, requests: int, waiting: int) -> None:
     async with asyncio.timeout(30):
-        while server.total.requests < requests or core_of(client).admission.waiting < waiting:
+        while server.total.requests < requests or engine_of(client).admission.waiting < waiting:
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.05)
 
@@ -51,7 +51,7 @@ async def test_closing_ends_calls_under_way_and_queued(carrier: Carrier, name: s
         await server.idle()
         if not backing_off:
             assert server.total.hangups == 5
-        assert core_of(client).admission.slots_used == 0
+        assert engine_of(client).admission.slots_used == 0
 
 
 async def test_closing_ends_calls_that_wait_for_the_rate_limit(carrier: Carrier) -> None:

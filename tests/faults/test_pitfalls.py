@@ -54,18 +54,18 @@ def test_a_tls_error_is_no_value_error() -> None:
 async def test_time_limits_are_not_rounded_up(seconds: float) -> None:
     """aiohttp rounds those above five seconds up to the next whole second of the loop."""
     loop = asyncio.get_running_loop()
-    watchdog = DeadlineTimer(time.monotonic)
+    deadlines = DeadlineTimer(time.monotonic)
     task = asyncio.current_task()
     assert task is not None
-    watch = Deadline(task, watchdog, float("inf"))
-    watchdog.add(watch)
+    deadline = Deadline(task, deadlines, float("inf"))
+    deadlines.add(deadline)
     began = loop.time()
-    watch.wait("total", time.monotonic() + seconds)
+    deadline.wait("total", time.monotonic() + seconds)
     ended = loop.time()
-    timer = watchdog._timer  # pyright: ignore[reportPrivateUsage]
+    timer = deadlines._timer  # pyright: ignore[reportPrivateUsage]
     assert timer is not None
     assert began + seconds - 0.001 <= timer.when() <= ended + seconds + 0.001
-    watchdog.stop()
+    deadlines.stop()
 
 
 @pytest.mark.parametrize("name", ["trickle-body", "trickle-head", "continue-for-ever", "trickle-chunks"])

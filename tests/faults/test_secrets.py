@@ -18,7 +18,7 @@ from stackone_lms.options import RetryPolicy
 from . import Fault, FaultServer
 from .messages import answer
 from .scripts import fail, respond, send
-from .sdk import ACCOUNT, HASTY, KEY, SECRETS, Carrier, assert_presentable, client_for, core_of, shown_by
+from .sdk import ACCOUNT, HASTY, KEY, SECRETS, Carrier, assert_presentable, client_for, engine_of, shown_by
 
 
 def leaked(*shown: object) -> list[str]:
@@ -33,7 +33,7 @@ def test_no_representation_shows_them(kind: type[AsyncClient | SyncClient]) -> N
     client = kind(KEY, ACCOUNT)
     view = client.with_options(account_id=f"{ACCOUNT}-2")
     scope = bound_executor_of(client)
-    shown: list[object] = [client, view, client.completions, client.users.completions.list("u"), core_of(client)]
+    shown: list[object] = [client, view, client.completions, client.users.completions.list("u"), engine_of(client)]
     shown += [scope, scope.settings, scope.settings.headers, vars(client), client.stats(), str(client)]
     assert leaked(*shown) == []
     assert "api_key=***" in repr(client)

@@ -20,7 +20,7 @@ from stackone_lms.options import RetryPolicy, Timeout
 
 from . import CATALOGUE, Connection, Fault, FaultServer, Request, Stats
 from .scripts import ok
-from .sdk import Carrier, assert_idle, client_for, core_of
+from .sdk import Carrier, assert_idle, client_for, engine_of
 
 REQUESTS = 20_000
 SECONDS = 30.0
@@ -141,7 +141,7 @@ async def test_thousands_of_requests_in_trouble(
             gc.collect()
             grown = process.memory_info().rss - before
             assert_idle(client)
-            assert len(core_of(client).deadlines) == 0
+            assert len(engine_of(client).deadlines) == 0
             await server.idle(10)
         async with asyncio.timeout(20):
             while server.open:

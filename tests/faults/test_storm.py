@@ -15,7 +15,7 @@ from stackone_lms.options import RateLimit, RetryPolicy, Timeout
 
 from . import Connection, Fault, FaultServer, Request
 from .scripts import Script, cut_at, fail, ok
-from .sdk import ACCOUNT, LEAN_FIRST, Carrier, assert_idle, client_for, core_of
+from .sdk import ACCOUNT, LEAN_FIRST, Carrier, assert_idle, client_for, engine_of
 from .statuses import RATE, WIDTH
 
 BUDGET = 100
@@ -75,7 +75,7 @@ async def test_an_outage_costs_no_more_retries_than_the_budget(
         outage.on = False
         good = await asyncio.gather(*(attempt(client, f"back-{n}") for n in range(BUDGET)))
         assert good == [None] * BUDGET
-        assert core_of(client).budget.tokens > BUDGET - cost
+        assert engine_of(client).budget.tokens > BUDGET - cost
 
         outage.on = True
         before = server.total.requests

@@ -29,7 +29,7 @@ from stackone_lms.errors import (
     StackOneError,
 )
 from stackone_lms.transport import Request, Response, TimeLimits
-from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, core_of, error, hang, page, record, slowly
+from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, engine_of, error, hang, page, record, slowly
 
 
 def portal_threads() -> int:
@@ -49,7 +49,7 @@ def make(transport: FakeTransport, **options: Any) -> SyncClient:
     return SyncClient(KEY, ACCOUNT, transport=transport, **given)
 
 
-async def echo(request: Request, watch: TimeLimits) -> Response:
+async def echo(request: Request, limits: TimeLimits) -> Response:
     """Answer with the record that was asked for, in an order of its own."""
     id = unquote(request.path.rpartition("/")[2])
     await asyncio.sleep(hash(id) % 5 / 1000)
@@ -151,7 +151,7 @@ def test_closing_ends_the_calls_of_other_threads_with_client_closed(phase: str) 
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 60
-    while len(core_of(client).deadlines) < 8 and time.monotonic() < deadline:
+    while len(engine_of(client).deadlines) < 8 and time.monotonic() < deadline:
         time.sleep(0.01)
     started = time.monotonic()
     client.close()
@@ -178,7 +178,7 @@ def test_a_call_whose_loop_ends_under_it_is_told_that_the_client_is_closed() -> 
     executor: Any = executor_of(client)
     shared = executor._shared
     deadline = time.monotonic() + 60
-    while core_of(client).admission.slots_used == 0 and time.monotonic() < deadline:
+    while engine_of(client).admission.slots_used == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
     shared.thread.stop()
     thread.join(5)
@@ -234,7 +234,7 @@ def test_a_client_collected_on_its_own_thread_ends_all_the_same() -> None:
     before = portal_threads()
     loops: list[asyncio.AbstractEventLoop] = []
 
-    async def note(request: Request, watch: TimeLimits) -> Response:
+    async def note(request: Request, limits: TimeLimits) -> Response:
         loops.append(asyncio.get_running_loop())
         return record()
 
@@ -335,7 +335,7 @@ def test_outside_of_a_loop_it_does_not_warn() -> None:
 def test_a_call_from_the_clients_own_loop_is_refused_and_does_not_hang() -> None:
     found: list[BaseException] = []
 
-    async def reenter(request: Request, watch: TimeLimits) -> Response:
+    async def reenter(request: Request, limits: TimeLimits) -> Response:
         for call in (lambda: client.completions.get("c2"), client.close):
             try:
                 call()
@@ -352,7 +352,7 @@ def test_a_call_from_the_clients_own_loop_is_refused_and_does_not_hang() -> None
 def test_an_interrupt_on_the_loop_is_an_error_of_one_call_and_not_the_end_of_all(
     interrupt: type[BaseException],
 ) -> None:
-    async def interrupted(request: Request, watch: TimeLimits) -> Response:
+    async def interrupted(request: Request, limits: TimeLimits) -> Response:
         raise interrupt
 
     with make(FakeTransport(interrupted, record())) as client:

@@ -24,7 +24,7 @@ from stackone_lms import SyncClient
 from stackone_lms.calls.operation import executor_of
 logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of every step that was slow
 from stackone_lms.errors import ClientClosedError, ForkedError
-from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, core_of, hang, record
+from tests.fake.fakes import ACCOUNT, KEY, FakeTransport, engine_of, hang, record
 
 def make(*script, **options):
     return SyncClient(KEY, ACCOUNT, transport=FakeTransport(*script), rate_limit=None, **options)
@@ -102,7 +102,7 @@ def test_ctrl_c_ends_a_call_at_once_and_the_client_works_on(call: str) -> None:
         except KeyboardInterrupt:
             print("interrupted", time.monotonic() - started < 20, flush=True)
         executor_of(client).run(asyncio.sleep, 0.05)
-        print(transport.under_way, core_of(client).admission.slots_used, flush=True)
+        print(transport.under_way, engine_of(client).admission.slots_used, flush=True)
         transport.script = (record(),)
         print(client.completions.get("c1").data.id, flush=True)
         client.close()
@@ -171,7 +171,7 @@ def test_ctrl_c_among_busy_threads_interrupts_the_main_thread_only() -> None:
         try:
             client.completions.get("c1")
         except KeyboardInterrupt:
-            print("interrupted", seen, core_of(client).admission.slots_used >= 3, flush=True)
+            print("interrupted", seen, engine_of(client).admission.slots_used >= 3, flush=True)
         client.close()
         for thread in threads:
             thread.join()

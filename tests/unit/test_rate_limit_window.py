@@ -12,7 +12,7 @@ from stackone_lms.engine.rate_limit import Limiter
 from stackone_lms.options import RateLimit
 from tests.fake.fakes import VirtualLoop, give_up, now, virtual
 
-from .test_limiter import crowded, limiter_of
+from .test_rate_limit import crowded, limiter_of
 
 
 def passing(limiter: Limiter) -> int:
