@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,28 @@ def test_every_public_name_is_there(package: Any) -> None:
             assert found.__module__.startswith("stackone_lms.")
         elif inspect.ismodule(found):
             assert found.__name__ == f"stackone_lms.{name}"
+
+
+PUBLIC = {
+    "arrow": {"Errors", "Scan", "scan", "to_arrow"},
+    "batches": {"Batch", "Connect", "Failure", "Slice", "batches", "gather", "schema"},
+    "errors": {"APIStatusError", "ConfigurationError", "NotFoundError", "StackOneError"},
+    "export": {"ExportOptions", "ExportResult", "export", "export_sync", "forget", "verify"},
+    "models": {"Completion", "CompletionResult", "Page", "encode"},
+    "sandbox": {"Sandbox"},
+    "shared_limit": {"SharedLimit"},
+    "testing": {"InMemoryTransport"},
+    "webhooks": {"CompletionEvent", "parse", "sign", "unwrap", "verify"},
+}
+"""Modules that users import from, wherever what is in them is defined."""
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_a_public_module_has_its_names(module: str) -> None:
+    found = import_module(f"stackone_lms.{module}")
+    listed: set[str] = set(getattr(found, "__all__", PUBLIC[module]))
+    assert listed >= PUBLIC[module]
+    assert {name for name in listed if not hasattr(found, name)} == set()
 
 
 def test_all_errors_are_public() -> None:
