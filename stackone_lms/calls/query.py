@@ -12,12 +12,13 @@ import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias, TypedDict, cast
+from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
 from urllib.parse import quote
 
 from ..checks import levels_to_the_caller, whole_number
 from ..errors import InvalidArgumentError, printable
 from ..models.base import to_wire
+from ..models.values import AssignmentStatusValue
 
 Moment: TypeAlias = datetime | str
 """An aware datetime, or the API's own text form of one."""
@@ -83,7 +84,7 @@ class UserQuery(ListQuery, total=False):
 class AssignmentQuery(ListQuery, total=False):
     """Keywords of the lists of assignments."""
 
-    status: Literal["pending", "in_progress", "completed", "unmapped_value"]
+    status: AssignmentStatusValue
     """Only assignments of this status."""
     user_id: str
     """Only those of the user with this StackOne id."""
@@ -93,6 +94,8 @@ class AssignmentQuery(ListQuery, total=False):
 
 PLAIN = frozenset({"raw", "fields", "proxy", "filter", "page_size", "next", "user_id", "remote_user_id"})
 """Keywords that are query parameters of that very name."""
+STATUSES: tuple[str, ...] = get_args(AssignmentStatusValue)
+"""What a filter by `status` may be."""
 CLIENT = frozenset({"max_items", "max_empty_pages", "prefetch"})
 """Keywords that only this side uses."""
 
@@ -241,9 +244,6 @@ def _filter(key: str, value: Any, pairs: list[str], *, strict: bool = False) -> 
         elif item is not None:
             text = _filter_value(str(name), item, strict=strict)  # pyright: ignore[reportUnknownArgumentType]
             pairs.append(f"{key}%5B{_percent_name(str(name), key)}%5D={_percent(text, key)}")  # pyright: ignore[reportUnknownArgumentType]
-
-
-STATUSES = ("pending", "in_progress", "completed", "unmapped_value")
 
 
 def _filter_value(name: str, value: Any, *, strict: bool) -> str:
