@@ -224,13 +224,44 @@ async def test_an_export_whose_lock_is_broken_stops(exports: Exports) -> None:
     assert exports.names() >= {LOCK}
 
 
+async def test_an_export_whose_lock_is_broken_stops_though_no_list_has_changed(exports: Exports) -> None:
+    await exports(format="jsonl")
+    before = exports.objects()
+    client = exports.s3.client
+
+    def take(method: str, key: str) -> None:
+        if method == "GET" and "resource=" in key:
+            client.put_object(Bucket=BUCKET, Key=f"lms/all/{LOCK}", Body=b'{"id":"other","since":"now","host":"there"}')
+
+    exports.s3.fault = take
+    with pytest.raises(ExportError, match="was broken, by an export begun now on there"):
+        await exports(format="jsonl")
+    found = exports.objects()
+    del found[LOCK]
+    assert found == before
+
+
+@pytest.mark.parametrize("incremental", [False, True])
+async def test_a_file_that_is_not_as_it_was_written_is_written_again(exports: Exports, incremental: bool) -> None:
+    """Though it would be the same that the manifest tells of, and has the same size."""
+    await exports(format="jsonl")
+    before = exports.objects()
+    (name, *_) = sorted(name for name in before if name.startswith("resource="))
+    exports.s3.client.put_object(Bucket=BUCKET, Key=f"lms/all/{name}", Body=before[name].swapcase())
+    assert not verify(exports.url, store_options=exports.s3.options).ok
+    exports.s3.requests.clear()
+    await exports(format="jsonl", incremental=incremental)
+    assert sorted(exports.objects()[name].splitlines()) == sorted(before[name].splitlines())
+    assert verify(exports.url, store_options=exports.s3.options).ok
+
+
 async def test_a_manifest_that_somebody_else_wrote_is_not_written_over(exports: Exports) -> None:
     await exports()
     client = exports.s3.client
     other = exports.objects()["_manifest.json"].replace(b'"sdk"', b'"sdk" ')
 
     def slip_in(method: str, key: str) -> None:
-        if method == "PUT" and "resource=" in key:
+        if method == "GET" and "resource=" in key:
             client.put_object(Bucket=BUCKET, Key="lms/all/_manifest.json", Body=other)
 
     exports.s3.fault = slip_in

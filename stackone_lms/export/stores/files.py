@@ -122,7 +122,10 @@ class ObjectFiles(Files):
         if self._lock.held.after_broken:
             known |= set(filter(_DATA.fullmatch, self._listed()))
         gone = known - set(kept)
-        self._lock.note_deletes(gone)
+        if gone:
+            self._lock.note_deletes(gone)
+        else:
+            self._lock.check()  # lists that have not changed were written without a look at it
         try:
             self._manifest = self._objects.put(name, data, self._manifest)
         except VersionConflictError:

@@ -137,8 +137,7 @@ class StoreLock:
 
     def note_deletes(self, names: Collection[str]) -> None:
         """Let it say which files go once the next manifest is there, for whoever goes on."""
-        if names:
-            self._rewrite(msgspec.structs.replace(self.held, deletes=sorted(names)))
+        self._rewrite(msgspec.structs.replace(self.held, deletes=sorted(names)))
 
     def _rewrite(self, holder: Holder) -> None:
         try:

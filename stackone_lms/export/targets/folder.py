@@ -19,7 +19,7 @@ from ..records.keys import DuplicateScan, KeyIndex, find_duplicates, keys_of_lin
 from ..state.files import WORK, Files
 from ..state.journal import Journal
 from ..state.manifest import FileEntry, ListEntry
-from ..state.storage import AtomicFile, checksum, link, sync_folder
+from ..state.storage import AtomicFile, checksum, link, sync_folder, wrap_os_errors
 from ..state.store import DRAFTS, clear, joined, partition
 from .base import CALLS, FAILED_ACCOUNTS, Describe, ListJob, Target, TargetCheck, WriteOptions, WriteResult, Written
 
@@ -83,13 +83,13 @@ class Folder(Target):
         history: History,
     ) -> tuple[DuplicateScan, list[FileEntry]]:
         draft, named = self._draft(final), options.before is not None or self.remote
-        written = None
+        written, intact = None, base is not None
         if base is not None:
             found = self._form.find_duplicates(table, base, spool)
         else:
             sources = [partial(keys_of_lines, spool, of_users=table.of_users)]
             if held is not None:
-                self._hold(table, held, history, options.check_cancelled)
+                intact = self._hold(table, held, history, options.check_cancelled)
             if self._form.indexes_keys:
                 # Nearly always no record comes twice: then one reading is enough.
                 key_index = KeyIndex()
@@ -103,6 +103,9 @@ class Folder(Target):
             inputs = Inputs(base, spool, found.superseded, history)
             written = self._make(draft, table, inputs, options.check_cancelled, named=named)
         sha256, size = written
+        if intact and held is not None and (held.sha256, held.bytes) == written:
+            with wrap_os_errors("removing what is in its place already"):
+                draft.unlink()
         records = found.total - len(found.superseded)
         if base is None and history.empty:
             history.new = records
@@ -125,10 +128,12 @@ class Folder(Target):
             return f"{file.path} is not as it was written ({size:,} bytes, {file.bytes:,} expected)"
         return None
 
-    def _hold(self, table: Table, file: FileEntry, history: History, check_cancelled: CheckCancelled) -> None:
-        """Note what is replaced, to tell what has changed; of a file that is damaged nothing is known."""
+    def _hold(self, table: Table, file: FileEntry, history: History, check_cancelled: CheckCancelled) -> bool:
+        """Note what is replaced, to tell what has changed; return False if the file is damaged."""
         with contextlib.suppress(DamagedError), self._checked(file) as path:
             self._form.hold(path, table, history, check_cancelled)
+            return True
+        return False
 
     def _draft(self, final: Path) -> Path:
         # Not named as what it will be: a reader may look into every folder for `*.parquet`.
