@@ -74,7 +74,7 @@ docs: $(VENV)/.dev
 matrix: $(VENV)/.dev
 	$(PYTEST) -m matrix tests
 
-# The scripts of docs/examples, in an environment with their engines: Iceberg, Dask, Ray.
+# The scripts of docs/examples, in an environment with their engines: Iceberg, Dask, Ray, Sail.
 ENGINES := $(VENV)/engines
 
 $(ENGINES)/.ready: docs/examples/requirements.txt $(VENV)/.dev

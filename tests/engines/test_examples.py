@@ -27,6 +27,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 EXPECTED = {
+    "delta_sail.py": "460 users",
     "iceberg.py": "460 users,",
     "dask_frame.py": "460 users",
     "ray_data.py": "460 users",
