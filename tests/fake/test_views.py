@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import sys
 from collections.abc import Callable
 from functools import partial
 from inspect import isawaitable
@@ -39,6 +37,7 @@ from tests.fake.fakes import (
 )
 
 from ..conftest import OwnLog
+from ..counting import FunctionCalls
 
 
 @virtual
@@ -166,24 +165,11 @@ async def test_a_view_is_of_the_same_kind_and_looks_like_it() -> None:
 
 
 async def functions_called(work: Callable[[], Any]) -> int:
-    """Count the functions that are called for something, of Python and of C."""
-    calls = 0
-
-    def count(_frame: Any, event: str, _argument: Any) -> None:
-        nonlocal calls
-        calls += event in {"call", "c_call"}
-
-    before = sys.getprofile()
-    gc.disable()  # what other tests left would be finalized here, and counted
-    sys.setprofile(count)
-    try:
+    with FunctionCalls() as calls:
         result = work()
         if isawaitable(result):
             await result
-    finally:
-        sys.setprofile(before)
-        gc.enable()
-    return calls
+    return calls.count
 
 
 @virtual

@@ -22,6 +22,8 @@ from stackone_lms.models import Completion, CompletionResult, Content, Page, enc
 from stackone_lms.models.decode import Decoder
 from stackone_lms.models.extras import KeepUnknown, closed
 
+from ..counting import FunctionCalls
+
 one = Decoder(CompletionResult)
 many = Decoder(Page[Completion])
 
@@ -175,21 +177,9 @@ def test_a_page_of_ever_new_names_costs_what_the_first_one_did() -> None:
     for number in range(300):
         items = [{"id": str(n), f"new_{number}_{n}": n, "score": {f"new_{number}": 1}} for n in range(20)]
         body = json.dumps({"data": items}).encode()
-        calls = 0
-
-        def count(_frame: Any, event: str, _argument: Any) -> None:
-            nonlocal calls
-            calls += event in {"call", "c_call"}
-
-        before = sys.getprofile()
-        gc.disable()  # what other tests left would be finalized here, and counted
-        sys.setprofile(count)
-        try:
+        with FunctionCalls() as calls:
             page: Any = many(body, keep_unknown=True)
-        finally:
-            sys.setprofile(before)
-            gc.enable()
-        costs.append(calls)
+        costs.append(calls.count)
         assert page.data[7].extra == {f"new_{number}_7": 7}
         assert page.data[7].score.extra == {f"new_{number}": 1}
     assert max(costs[1:]) <= costs[0]
